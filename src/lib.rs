@@ -1,1 +1,4 @@
 //! zero-io.
+
+pub(crate) mod rng;
+pub(crate) mod time;
