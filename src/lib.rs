@@ -1,4 +1,5 @@
 //! zero-io.
 
 pub(crate) mod rng;
+pub(crate) mod sync;
 pub(crate) mod time;
