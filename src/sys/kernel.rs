@@ -113,7 +113,8 @@ struct Facts {
 impl Facts {
     fn read() -> Self {
         let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<i64>().ok();
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        // A filter may be the calling thread's alone.
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
         let field =
             |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let group = number("/proc/sys/kernel/io_uring_group").unwrap_or(-1);
