@@ -23,8 +23,8 @@ recognised: the JSON line of loadgen and quic-client, wrk, h2load, redis-benchma
 over the whole generator run and is divided by every request the generator made, warm-up included. User us/req is pooled
 over all rounds, because the kernel samples it at its tick. Files go to $RUN, by default run/ beside this program.
 """
-import argparse, collections, datetime, glob, json, math, os, platform, re, shlex, signal, socket, statistics, subprocess
-import time
+import argparse, collections, datetime, glob, json, math, os, platform, re, shlex, signal, socket, statistics
+import subprocess, sys, time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -160,8 +160,7 @@ def start(cmd, port, wrap=()):
             except OSError:
                 time.sleep(0.03)
         if p.poll() is not None:
-            print("server died:", cmd, LOG.read_text()[-500:])
-            break
+            raise SystemExit(f"server died: {cmd}: {LOG.read_text()[-500:]}")
     time.sleep(A.settle)
     if p.poll() is None:
         try:
@@ -453,6 +452,7 @@ def callgrind(servers):
 
 def main():
     RUN.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server of this moment is stopped
     servers = []
     for x in A.server:
         name, cmd = x.split("=", 1)

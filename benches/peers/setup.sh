@@ -1,10 +1,27 @@
 #!/bin/sh
-# Makes what the peers need besides `cargo build`: certificate, C peer, gRPC request body, node peer.
-# usage: setup.sh [cert] [c] [grpc] [js]      (default: all four; a certificate that exists is kept)
+# Builds the peers and makes what they need.
+# usage: setup.sh [apt] [sockets] [more] [app] [cert] [c] [grpc] [js]      (default: sockets)
+#   apt      the distribution's packages, for all peers
+#   sockets  TCP and UDP peers, generators, and c       more  compio and glommio as well
+#   app      HTTP, QUIC, WebSocket and gRPC peers, and cert, grpc, js
+#   cert     a self-signed certificate (one that exists is kept)
+#   c        the C peer      grpc  a request body for h2load      js  the node peer
 cd "$(dirname "$0")" && . ./env.sh || exit 1
 set -e
-for step in ${*:-cert c grpc js}; do
+for step in ${*:-sockets}; do
   case $step in
+  apt)
+    apt-get update
+    apt-get install -y --no-install-recommends gcc util-linux strace valgrind openssl wrk nginx nghttp2-client \
+      mosquitto redis-server redis-tools protobuf-compiler cmake clang nodejs npm ;;
+  sockets)
+    cargo build --release --locked
+    ./setup.sh c ;;
+  more)
+    cargo build --release --locked --workspace ;;
+  app)
+    (cd app && cargo build --release --locked)
+    ./setup.sh cert grpc js ;;
   cert) # self-signed P-256
     mkdir -p "$PEER_CERT_DIR"
     [ -f "$PEER_CERT_DIR/key.pem" ] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \
