@@ -303,8 +303,20 @@ fn main() {
             s.connect(o.addr).unwrap();
             unsafe {
                 let v: i32 = 4 << 20;
-                libc::setsockopt(s.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, (&v as *const i32).cast(), 4);
-                libc::setsockopt(s.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, (&v as *const i32).cast(), 4);
+                libc::setsockopt(
+                    s.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    libc::SO_RCVBUFFORCE,
+                    (&v as *const i32).cast(),
+                    4,
+                );
+                libc::setsockopt(
+                    s.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    libc::SO_SNDBUFFORCE,
+                    (&v as *const i32).cast(),
+                    4,
+                );
             }
             unit = payload(o.size);
             rx_unit = o.size;
@@ -327,7 +339,14 @@ fn main() {
                 p
             }
         };
-        conns.push(Conn { tx, acc: 0, to_send: 0, sending: false, ts: VecDeque::with_capacity(o.depth), last: 0 });
+        conns.push(Conn {
+            tx,
+            acc: 0,
+            to_send: 0,
+            sending: false,
+            ts: VecDeque::with_capacity(o.depth),
+            last: 0,
+        });
     }
     if o.hold > 0.0 {
         println!("held {} conns", o.conns);
@@ -343,7 +362,13 @@ fn main() {
     let _ = ring.submitter().register_ring_fd();
     let (sub, mut sq, mut cq) = ring.split();
     for i in 0..conns.len() {
-        push(&sub, &mut sq, &opcode::RecvMulti::new(types::Fixed(i as u32), 0).build().user_data(ud(RECV, 0, i as u32)));
+        push(
+            &sub,
+            &mut sq,
+            &opcode::RecvMulti::new(types::Fixed(i as u32), 0)
+                .build()
+                .user_data(ud(RECV, 0, i as u32)),
+        );
     }
     sq.sync();
     sub.submit().unwrap();
@@ -375,16 +400,28 @@ fn main() {
                 if udp {
                     // one datagram per SQE; no ordering issue, do not wait for completion
                     while c.to_send > 0 {
-                        push(&sub, &mut sq, &opcode::Send::new(types::Fixed(i as u32), c.tx, tx_unit as u32)
-                            .build().flags(io_uring::squeue::Flags::SKIP_SUCCESS).user_data(ud(SEND, 0, i as u32)));
+                        push(
+                            &sub,
+                            &mut sq,
+                            &opcode::Send::new(types::Fixed(i as u32), c.tx, tx_unit as u32)
+                                .build()
+                                .flags(io_uring::squeue::Flags::SKIP_SUCCESS)
+                                .user_data(ud(SEND, 0, i as u32)),
+                        );
                         c.to_send -= 1;
                     }
                 } else {
                     let m = c.to_send.min(k);
                     c.to_send -= m;
                     c.sending = true;
-                    push(&sub, &mut sq, &opcode::Send::new(types::Fixed(i as u32), c.tx, (m * tx_unit) as u32)
-                        .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build().user_data(ud(SEND, 0, i as u32)));
+                    push(
+                        &sub,
+                        &mut sq,
+                        &opcode::Send::new(types::Fixed(i as u32), c.tx, (m * tx_unit) as u32)
+                            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+                            .build()
+                            .user_data(ud(SEND, 0, i as u32)),
+                    );
                 }
             }
         }};
@@ -464,7 +501,13 @@ fn main() {
             }
             if r <= 0 {
                 if r == -libc::ENOBUFS || (udp && r == -libc::ECONNREFUSED) {
-                    push(&sub, &mut sq, &opcode::RecvMulti::new(types::Fixed(idx), 0).build().user_data(ud(RECV, 0, idx)));
+                    push(
+                        &sub,
+                        &mut sq,
+                        &opcode::RecvMulti::new(types::Fixed(idx), 0)
+                            .build()
+                            .user_data(ud(RECV, 0, idx)),
+                    );
                     continue;
                 }
                 eprintln!("recv on conn {i}: {r}");
@@ -474,7 +517,13 @@ fn main() {
             let bid = cqueue::buffer_select(e.flags()).unwrap();
             br.recycle(bid);
             if !cqueue::more(e.flags()) {
-                push(&sub, &mut sq, &opcode::RecvMulti::new(types::Fixed(idx), 0).build().user_data(ud(RECV, 0, idx)));
+                push(
+                    &sub,
+                    &mut sq,
+                    &opcode::RecvMulti::new(types::Fixed(idx), 0)
+                        .build()
+                        .user_data(ud(RECV, 0, idx)),
+                );
             }
             let c = &mut conns[i];
             c.acc += r as usize;

@@ -85,7 +85,13 @@ pub fn init() {
     if let Ok(p) = std::env::var("PEER_STATS") {
         let b = p.as_bytes();
         assert!(b.len() < libc::PATH_MAX as usize, "PEER_STATS is too long");
-        unsafe { std::ptr::copy_nonoverlapping(b.as_ptr(), core::ptr::addr_of_mut!(PATH) as *mut u8, b.len()) };
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                b.as_ptr(),
+                core::ptr::addr_of_mut!(PATH) as *mut u8,
+                b.len(),
+            )
+        };
     }
     unsafe {
         let mut sa: libc::sigaction = std::mem::zeroed();

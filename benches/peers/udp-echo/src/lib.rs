@@ -8,7 +8,9 @@ pub fn socket(port: u16) -> std::net::UdpSocket {
     let s = std::net::UdpSocket::bind(("127.0.0.1", port)).expect("bind");
     let v: i32 = 8 << 20;
     for o in [libc::SO_RCVBUFFORCE, libc::SO_SNDBUFFORCE] {
-        unsafe { libc::setsockopt(s.as_raw_fd(), libc::SOL_SOCKET, o, (&v as *const i32).cast(), 4) };
+        unsafe {
+            libc::setsockopt(s.as_raw_fd(), libc::SOL_SOCKET, o, (&v as *const i32).cast(), 4)
+        };
     }
     s
 }
@@ -25,8 +27,10 @@ impl Batch {
     pub fn new(n: usize) -> Self {
         let mut bufs = vec![[0u8; DATAGRAM_LEN_MAX]; n];
         let mut names: Vec<libc::sockaddr_in> = vec![unsafe { std::mem::zeroed() }; n];
-        let mut iov: Vec<libc::iovec> =
-            bufs.iter_mut().map(|b| libc::iovec { iov_base: b.as_mut_ptr().cast(), iov_len: b.len() }).collect();
+        let mut iov: Vec<libc::iovec> = bufs
+            .iter_mut()
+            .map(|b| libc::iovec { iov_base: b.as_mut_ptr().cast(), iov_len: b.len() })
+            .collect();
         let mut v: Vec<libc::mmsghdr> = vec![unsafe { std::mem::zeroed() }; n];
         for i in 0..n {
             v[i].msg_hdr.msg_name = (&mut names[i] as *mut libc::sockaddr_in).cast();
@@ -56,16 +60,27 @@ impl Batch {
     }
     /// The same with recvmmsg flags of the caller's choice.
     pub fn echo_with(&mut self, fd: i32, flags: i32) -> usize {
-        let r = unsafe { libc::recvmmsg(fd, self.v.as_mut_ptr(), self.v.len() as u32, flags as _, std::ptr::null_mut()) };
-        let n = r.max(0) as usize;
+        let n = self.receive(fd, flags);
         for i in 0..n {
             self.iov[i].iov_len = self.v[i].msg_len as usize;
         }
         self.send(fd, n);
+        self.reset(n);
+        n
+    }
+    /// Receives what is there, at most one batch; `msg_len` of each `v` tells how long it is.
+    pub fn receive(&mut self, fd: i32, flags: i32) -> usize {
+        let n = self.v.len() as u32;
+        unsafe {
+            libc::recvmmsg(fd, self.v.as_mut_ptr(), n, flags as _, std::ptr::null_mut()).max(0)
+                as usize
+        }
+    }
+    /// Makes the first `n` ready to receive again.
+    pub fn reset(&mut self, n: usize) {
         for i in 0..n {
             self.iov[i].iov_len = DATAGRAM_LEN_MAX;
             self.v[i].msg_hdr.msg_namelen = 16;
         }
-        n
     }
 }

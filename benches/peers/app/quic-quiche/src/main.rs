@@ -50,7 +50,10 @@ fn main() {
     const N: usize = 64;
     let mut bufs = vec![[0u8; 2048]; N];
     let mut names: Vec<libc::sockaddr_in> = vec![unsafe { std::mem::zeroed() }; N];
-    let mut iov: Vec<libc::iovec> = bufs.iter_mut().map(|b| libc::iovec { iov_base: b.as_mut_ptr().cast(), iov_len: 2048 }).collect();
+    let mut iov: Vec<libc::iovec> = bufs
+        .iter_mut()
+        .map(|b| libc::iovec { iov_base: b.as_mut_ptr().cast(), iov_len: 2048 })
+        .collect();
     let mut mm: Vec<libc::mmsghdr> = vec![unsafe { std::mem::zeroed() }; N];
     let mut cl: HashMap<quiche::ConnectionId<'static>, usize> = HashMap::new();
     let mut conns: Vec<Option<Client>> = Vec::new();
@@ -63,7 +66,8 @@ fn main() {
     let mut last_timers = Instant::now();
     let mut next_timer: Option<Instant> = None;
     loop {
-        let to = next_timer.map(|t| t.saturating_duration_since(Instant::now()).max(Duration::from_micros(100)));
+        let to = next_timer
+            .map(|t| t.saturating_duration_since(Instant::now()).max(Duration::from_micros(100)));
         if poll.poll(&mut events, to).is_err() {
             continue;
         }
@@ -74,7 +78,15 @@ fn main() {
                 mm[i].msg_hdr.msg_iov = &mut iov[i];
                 mm[i].msg_hdr.msg_iovlen = 1;
             }
-            let r = unsafe { libc::recvmmsg(fd, mm.as_mut_ptr(), N as u32, libc::MSG_DONTWAIT, std::ptr::null_mut()) };
+            let r = unsafe {
+                libc::recvmmsg(
+                    fd,
+                    mm.as_mut_ptr(),
+                    N as u32,
+                    libc::MSG_DONTWAIT,
+                    std::ptr::null_mut(),
+                )
+            };
             if r <= 0 {
                 break;
             }

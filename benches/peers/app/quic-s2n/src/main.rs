@@ -28,7 +28,13 @@ async fn main() {
         .unwrap()
         .build()
         .unwrap();
-    let dg = Dg::builder().with_send_capacity(4096).unwrap().with_recv_capacity(4096).unwrap().build().unwrap();
+    let dg = Dg::builder()
+        .with_send_capacity(4096)
+        .unwrap()
+        .with_recv_capacity(4096)
+        .unwrap()
+        .build()
+        .unwrap();
     let mut server = Server::builder()
         .with_tls((peerkit::cert("cert.pem").as_path(), peerkit::cert("key.pem").as_path()))
         .unwrap()

@@ -30,9 +30,21 @@ fn connect(from: u8, port: u16) -> Result<i32, i32> {
     unsafe {
         let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
         let one: i32 = 1;
-        libc::setsockopt(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, (&one as *const i32).cast(), 4);
+        libc::setsockopt(
+            fd,
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&one as *const i32).cast(),
+            4,
+        );
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-        libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&linger as *const libc::linger).cast(), 8);
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&linger as *const libc::linger).cast(),
+            8,
+        );
         let (src, dst) = (address(from, 0), address(1, port));
         if libc::bind(fd, (&src as *const libc::sockaddr_in).cast(), 16) != 0
             || libc::connect(fd, (&dst as *const libc::sockaddr_in).cast(), 16) != 0

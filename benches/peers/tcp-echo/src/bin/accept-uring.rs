@@ -30,7 +30,12 @@ fn accept4(lfd: i32) -> i32 {
     unsafe {
         let mut a: libc::sockaddr_storage = std::mem::zeroed();
         let mut n = size_of::<libc::sockaddr_storage>() as u32;
-        libc::accept4(lfd, (&mut a as *mut libc::sockaddr_storage).cast(), &mut n, libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)
+        libc::accept4(
+            lfd,
+            (&mut a as *mut libc::sockaddr_storage).cast(),
+            &mut n,
+            libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+        )
     }
 }
 
@@ -39,7 +44,8 @@ fn main() {
     let lfd = uringkit::listen(peerkit::port());
     peerkit::backend!("io_uring");
     let fl = peerkit::arg(2, "a");
-    let (fixed, polled, oneshot) = (fl.contains('d'), fl.contains('p') || fl.contains('q'), fl.contains('q'));
+    let (fixed, polled, oneshot) =
+        (fl.contains('d'), fl.contains('p') || fl.contains('q'), fl.contains('q'));
     let (ask, sync_close) = (fl.contains('a'), fl.contains('c'));
     unsafe { libc::fcntl(lfd, libc::F_SETFL, libc::O_NONBLOCK) };
     let mut ring = uringkit::ring(4096, 32768, true).unwrap();
@@ -55,18 +61,28 @@ fn main() {
         } else if fixed {
             opcode::AcceptMulti::new(types::Fd(lfd)).allocate_file_index(true).build()
         } else {
-            opcode::AcceptMulti::new(types::Fd(lfd)).flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).build()
+            opcode::AcceptMulti::new(types::Fd(lfd))
+                .flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)
+                .build()
         }
         .user_data(ud(ACCEPT, 0, 0))
     };
     let recv = |i: i32| {
-        if fixed { opcode::RecvMulti::new(types::Fixed(i as u32), 0).build() } else { opcode::RecvMulti::new(types::Fd(i), 0).build() }
-            .user_data(ud(RECV, 0, i as u32))
+        if fixed {
+            opcode::RecvMulti::new(types::Fixed(i as u32), 0).build()
+        } else {
+            opcode::RecvMulti::new(types::Fd(i), 0).build()
+        }
+        .user_data(ud(RECV, 0, i as u32))
     };
     let close = |i: i32| {
-        if fixed { opcode::Close::new(types::Fixed(i as u32)).build() } else { opcode::Close::new(types::Fd(i)).build() }
-            .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(ud(CLOSE, 0, 0))
+        if fixed {
+            opcode::Close::new(types::Fixed(i as u32)).build()
+        } else {
+            opcode::Close::new(types::Fd(i)).build()
+        }
+        .flags(squeue::Flags::SKIP_SUCCESS)
+        .user_data(ud(CLOSE, 0, 0))
     };
     let mut unnamed: u64 = 0;
     push(&sub, &mut sq, &accept());
@@ -96,7 +112,9 @@ fn main() {
                         if ask && !address(r) {
                             unnamed += 1;
                             if unnamed.is_power_of_two() {
-                                println!("{unnamed} accepted connections had no peer address any more");
+                                println!(
+                                    "{unnamed} accepted connections had no peer address any more"
+                                );
                             }
                         }
                         push(&sub, &mut sq, &recv(r));

@@ -58,7 +58,11 @@ struct Conn {
 
 fn report(modes: &[Mode]) {
     let n = modes[0].us.len();
-    println!("{} slices of {} ms, CPU us per message\n\n| mode | median | ratio | 95 % interval |", n, SLICE_NS / 1_000_000);
+    println!(
+        "{} slices of {} ms, CPU us per message\n\n| mode | median | ratio | 95 % interval |",
+        n,
+        SLICE_NS / 1_000_000
+    );
     println!("|---|---|---|---|");
     for m in modes {
         let mut r: Vec<f64> = m.us.iter().zip(&modes[0].us).map(|(a, b)| a / b).collect();
@@ -66,7 +70,14 @@ fn report(modes: &[Mode]) {
         r.sort_by(f64::total_cmp);
         us.sort_by(f64::total_cmp);
         let k = (n as f64 / 2.0 - 0.98 * (n as f64).sqrt()).max(0.0) as usize; // sign test, normal approximation
-        println!("| {} | {:.3} | {:.3} | {:.3} .. {:.3} |", m.name, us[n / 2], r[n / 2], r[k], r[n - 1 - k]);
+        println!(
+            "| {} | {:.3} | {:.3} | {:.3} .. {:.3} |",
+            m.name,
+            us[n / 2],
+            r[n / 2],
+            r[k],
+            r[n - 1 - k]
+        );
     }
 }
 
@@ -101,8 +112,13 @@ fn main() {
         })
         .collect();
     let (sub, mut sq, mut cq) = ring.split();
-    let recv = |i: u32| opcode::RecvMulti::new(types::Fd(i as i32), 0).build().user_data(ud(RECV, 0, i));
-    push(&sub, &mut sq, &opcode::AcceptMulti::new(types::Fd(lfd)).build().user_data(ud(ACCEPT, 0, 0)));
+    let recv =
+        |i: u32| opcode::RecvMulti::new(types::Fd(i as i32), 0).build().user_data(ud(RECV, 0, i));
+    push(
+        &sub,
+        &mut sq,
+        &opcode::AcceptMulti::new(types::Fd(lfd)).build().user_data(ud(ACCEPT, 0, 0)),
+    );
     let mut starved: Vec<u32> = Vec::new();
     let mut stack: Vec<u16> = Vec::with_capacity(nbufs as usize);
     let mut published = nbufs as usize;
@@ -121,16 +137,26 @@ fn main() {
         let mut freed = false;
         macro_rules! send {
             ($i:expr, $c:expr, $bid:expr, $n:expr) => {{
-                let fl = if cur.nowait { libc::MSG_NOSIGNAL } else { libc::MSG_WAITALL | libc::MSG_NOSIGNAL };
+                let fl = if cur.nowait {
+                    libc::MSG_NOSIGNAL
+                } else {
+                    libc::MSG_WAITALL | libc::MSG_NOSIGNAL
+                };
                 let p = br.ptr($bid);
                 $c.iov = libc::iovec { iov_base: p.cast(), iov_len: $n as usize };
                 $c.msg.msg_iov = &mut $c.iov;
                 $c.msg.msg_iovlen = 1;
                 let e = match (cur.fixed, cur.vectored) {
-                    (false, false) => opcode::Send::new(types::Fd($i as i32), p, $n).flags(fl).build(),
+                    (false, false) => {
+                        opcode::Send::new(types::Fd($i as i32), p, $n).flags(fl).build()
+                    }
                     (true, false) => opcode::Send::new(types::Fixed($i), p, $n).flags(fl).build(),
-                    (false, true) => opcode::SendMsg::new(types::Fd($i as i32), &$c.msg).flags(fl as u32).build(),
-                    (true, true) => opcode::SendMsg::new(types::Fixed($i), &$c.msg).flags(fl as u32).build(),
+                    (false, true) => {
+                        opcode::SendMsg::new(types::Fd($i as i32), &$c.msg).flags(fl as u32).build()
+                    }
+                    (true, true) => {
+                        opcode::SendMsg::new(types::Fixed($i), &$c.msg).flags(fl as u32).build()
+                    }
                 };
                 push(&sub, &mut sq, &e.user_data(ud(SEND, $bid, $i)));
             }};

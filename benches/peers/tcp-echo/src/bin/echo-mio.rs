@@ -17,7 +17,8 @@ fn main() {
     peerkit::backend!("epoll");
     let mut poll = Poll::new().unwrap();
     let mut events = Events::with_capacity(1024);
-    let mut l = TcpListener::bind(format!("127.0.0.1:{}", peerkit::port()).parse().unwrap()).unwrap();
+    let mut l =
+        TcpListener::bind(format!("127.0.0.1:{}", peerkit::port()).parse().unwrap()).unwrap();
     poll.registry().register(&mut l, Token(usize::MAX >> 1), Interest::READABLE).unwrap();
     let mut conns: Vec<Option<Conn>> = Vec::new();
     let mut free: Vec<usize> = Vec::new();
@@ -37,7 +38,9 @@ fn main() {
                         conns.push(None);
                         conns.len() - 1
                     });
-                    poll.registry().register(&mut s, Token(i), Interest::READABLE | Interest::WRITABLE).unwrap();
+                    poll.registry()
+                        .register(&mut s, Token(i), Interest::READABLE | Interest::WRITABLE)
+                        .unwrap();
                     conns[i] = Some(Conn { s, pend: Vec::new(), off: 0 });
                 }
                 continue;

@@ -63,7 +63,10 @@ fn main() {
     let (sub, mut sq, mut cq) = ring.split();
     let accept = || {
         if fixed {
-            opcode::AcceptMulti::new(types::Fd(lfd)).allocate_file_index(true).build().user_data(ud(ACCEPT, 0, 0))
+            opcode::AcceptMulti::new(types::Fd(lfd))
+                .allocate_file_index(true)
+                .build()
+                .user_data(ud(ACCEPT, 0, 0))
         } else {
             opcode::AcceptMulti::new(types::Fd(lfd)).build().user_data(ud(ACCEPT, 0, 0))
         }
@@ -136,7 +139,14 @@ fn main() {
                             let n = left.min(bufsz);
                             left -= n;
                             if direct && !c.busy {
-                                let w = unsafe { libc::send(i as i32, br.ptr(b).cast(), n as usize, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+                                let w = unsafe {
+                                    libc::send(
+                                        i as i32,
+                                        br.ptr(b).cast(),
+                                        n as usize,
+                                        libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+                                    )
+                                };
                                 if w == n as isize {
                                     br.recycle(b);
                                     freed = true;
@@ -145,7 +155,11 @@ fn main() {
                                 }
                                 let w = w.max(0) as u32;
                                 c.busy = true;
-                                push(&sub, &mut sq, &send(i, b, unsafe { br.ptr(b).add(w as usize) }, n - w));
+                                push(
+                                    &sub,
+                                    &mut sq,
+                                    &send(i, b, unsafe { br.ptr(b).add(w as usize) }, n - w),
+                                );
                                 b = (b + 1) & (nbufs - 1);
                                 continue;
                             }
@@ -221,7 +235,16 @@ fn main() {
     }
 }
 
-fn close(sub: &io_uring::Submitter<'_>, sq: &mut io_uring::SubmissionQueue<'_>, fixed: bool, i: u32) {
-    let e = if fixed { opcode::Close::new(types::Fixed(i)).build() } else { opcode::Close::new(types::Fd(i as i32)).build() };
+fn close(
+    sub: &io_uring::Submitter<'_>,
+    sq: &mut io_uring::SubmissionQueue<'_>,
+    fixed: bool,
+    i: u32,
+) {
+    let e = if fixed {
+        opcode::Close::new(types::Fixed(i)).build()
+    } else {
+        opcode::Close::new(types::Fd(i as i32)).build()
+    };
     push(sub, sq, &e.flags(io_uring::squeue::Flags::SKIP_SUCCESS).user_data(ud(CLOSE, 0, i)));
 }

@@ -34,7 +34,8 @@ fn main() {
     let mut bids: Vec<u16> = Vec::new();
     let (sub, mut sq, mut cq) = ring.split();
     let fd = types::Fixed(0);
-    let recv = |h: &libc::msghdr| opcode::RecvMsgMulti::new(fd, h, 0).build().user_data(ud(1, 0, 0));
+    let recv =
+        |h: &libc::msghdr| opcode::RecvMsgMulti::new(fd, h, 0).build().user_data(ud(1, 0, 0));
     push(&sub, &mut sq, &recv(&hdr));
     loop {
         sq.sync();

@@ -36,10 +36,19 @@ fn main() {
     let _ = ring.submitter().register_ring_fd();
     let mut conns = vec![Conn::default(); 16384];
     let (sub, mut sq, mut cq) = ring.split();
-    let accept = || opcode::AcceptMulti::new(types::Fd(lfd)).allocate_file_index(true).build().user_data(ud(ACCEPT, 0, 0));
-    let recv = |i: u32| opcode::RecvMulti::new(types::Fixed(i), 0).build().user_data(ud(RECV, 0, i));
+    let accept = || {
+        opcode::AcceptMulti::new(types::Fd(lfd))
+            .allocate_file_index(true)
+            .build()
+            .user_data(ud(ACCEPT, 0, 0))
+    };
+    let recv =
+        |i: u32| opcode::RecvMulti::new(types::Fixed(i), 0).build().user_data(ud(RECV, 0, i));
     let close = |i: u32| {
-        opcode::Close::new(types::Fixed(i)).build().flags(io_uring::squeue::Flags::SKIP_SUCCESS).user_data(ud(CLOSE, 0, i))
+        opcode::Close::new(types::Fixed(i))
+            .build()
+            .flags(io_uring::squeue::Flags::SKIP_SUCCESS)
+            .user_data(ud(CLOSE, 0, i))
     };
     push(&sub, &mut sq, &accept());
     loop {

@@ -13,18 +13,24 @@ peerkit::counting!();
 async fn main() {
     peerkit::init();
     peerkit::backend!("epoll");
-    let pem = |file: &str| std::fs::read(peerkit::cert(file)).unwrap_or_else(|e| panic!("{}: {e}", peerkit::cert(file).display()));
+    let pem = |file: &str| {
+        std::fs::read(peerkit::cert(file))
+            .unwrap_or_else(|e| panic!("{}: {e}", peerkit::cert(file).display()))
+    };
     use rustls::pki_types::{pem::PemObject, CertificateDer, PrivateKeyDer};
     let cert = CertificateDer::from_pem_slice(&pem("cert.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_slice(&pem("key.pem")).unwrap();
-    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![cert], key)
-        .unwrap();
+    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_protocol_versions(&[&rustls::version::TLS13])
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(vec![cert], key)
+    .unwrap();
     tls.alpn_protocols = vec![b"h3".to_vec()];
-    let mut sc = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
+    let mut sc =
+        quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
     let mut t = quinn::TransportConfig::default();
     t.max_concurrent_bidi_streams(1024u32.into());
     t.datagram_receive_buffer_size(Some(4 << 20));
@@ -34,9 +40,12 @@ async fn main() {
     let s = std::net::UdpSocket::bind(("127.0.0.1", peerkit::port())).unwrap();
     let v: i32 = 8 << 20;
     for o in [libc::SO_RCVBUFFORCE, libc::SO_SNDBUFFORCE] {
-        unsafe { libc::setsockopt(s.as_raw_fd(), libc::SOL_SOCKET, o, (&v as *const i32).cast(), 4) };
+        unsafe {
+            libc::setsockopt(s.as_raw_fd(), libc::SOL_SOCKET, o, (&v as *const i32).cast(), 4)
+        };
     }
-    let ep = quinn::Endpoint::new(Default::default(), Some(sc), s, Arc::new(quinn::TokioRuntime)).unwrap();
+    let ep = quinn::Endpoint::new(Default::default(), Some(sc), s, Arc::new(quinn::TokioRuntime))
+        .unwrap();
     while let Some(inc) = ep.accept().await {
         tokio::spawn(async move {
             let Ok(c) = inc.await else { return };

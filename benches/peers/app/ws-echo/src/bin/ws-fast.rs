@@ -15,7 +15,9 @@ async fn echo(fut: upgrade::UpgradeFut) -> Result<(), WebSocketError> {
         }
     }
 }
-async fn up(mut req: Request<Incoming>) -> Result<Response<http_body_util::Empty<hyper::body::Bytes>>, WebSocketError> {
+async fn up(
+    mut req: Request<Incoming>,
+) -> Result<Response<http_body_util::Empty<hyper::body::Bytes>>, WebSocketError> {
     let (r, f) = upgrade::upgrade(&mut req)?;
     tokio::spawn(async move {
         let _ = tokio::task::unconstrained(echo(f)).await;
@@ -31,7 +33,10 @@ async fn main() -> std::io::Result<()> {
         let (s, _) = l.accept().await?;
         s.set_nodelay(true)?;
         tokio::spawn(async move {
-            let _ = http1::Builder::new().serve_connection(hyper_util::rt::TokioIo::new(s), service_fn(up)).with_upgrades().await;
+            let _ = http1::Builder::new()
+                .serve_connection(hyper_util::rt::TokioIo::new(s), service_fn(up))
+                .with_upgrades()
+                .await;
         });
     }
 }
