@@ -12,7 +12,7 @@ mod uring;
 
 use std::path::Path;
 
-pub(crate) use op::{Completion, Fd, Op, PollMask, Sock, Tag, Token, Wait};
+pub(crate) use op::{Completion, Fd, Op, Sock, Tag, Token, Wait};
 
 use crate::config::{
     Effective, MulticastGroup, TcpConnectConfig, TcpListenConfig, UdpEndpointConfig,
