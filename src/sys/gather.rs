@@ -11,7 +11,7 @@ use std::ptr;
 #[repr(C)]
 pub(crate) struct Gather {
     header: libc::msghdr,
-    pieces: [libc::iovec; Gather::CAPACITY],
+    pieces: [libc::iovec; Self::CAPACITY],
     count: usize,
     total_len: usize,
 }
