@@ -7,8 +7,9 @@
 //! | addr: u64 | len: u32 | bid: u16 |    -      |   entry 1 ..
 //! ```
 //!
-//! *Invariant* K5: the kernel pins this memory until the group is unregistered. [`BufRing::unregister`]
-//! takes the ring by value and unmaps only afterwards; nothing else drops one that is registered.
+//! *Invariant* K5: the kernel pins this memory until the group is unregistered.
+//! [`BufRing::unregister`] takes the ring by value and unmaps only afterwards; nothing else drops
+//! one that is registered.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 

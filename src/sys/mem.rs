@@ -2,8 +2,8 @@
 //!
 //! Role: map, advise, prefault, unmap. Not role: dividing it up; the pool does that.
 //!
-//! *Invariant*: a region is zeroed, starts at a page, neither moves nor grows, and is unmapped when it
-//! is dropped; so it is dropped after everything that points into it.
+//! *Invariant*: a region is zeroed, starts at a page, neither moves nor grows, and is unmapped when
+//! it is dropped; so it is dropped after everything that points into it.
 
 use std::fs;
 use std::ptr::{self, NonNull};
@@ -28,8 +28,8 @@ pub(crate) struct Region {
 impl Region {
     /// Maps at least `len` bytes. With `prefault` they are there before the first use.
     ///
-    /// Huge pages: from hugetlbfs if enough are free, else transparent ones, else none. A region below
-    /// half a huge page is not worth one unless `On` asks for it.
+    /// Huge pages: from hugetlbfs if enough are free, else transparent ones, else none. A region
+    /// below half a huge page is not worth one unless `On` asks for it.
     ///
     /// # Errors
     /// [`IoError::NotSupportedOnBackend`] when `On` asks for huge pages and there are none;
