@@ -4,7 +4,12 @@ pub mod code;
 mod config;
 mod error;
 mod ids;
+mod ring;
+mod rng;
+mod sys;
+mod time;
 
 pub use config::*;
 pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, UringDenied};
 pub use ids::{ConnId, EndpointId, Protocol, StreamId, TimerId, WatchId};
+pub use sys::sockopt::PeerCred;
