@@ -49,29 +49,40 @@ impl Way {
         }
     }
 
+    /// The way that was asked for by name, or the best.
+    fn named(name: Option<&str>) -> Outcome<Self> {
+        match name {
+            None => Ok(Self::best()),
+            Some("sanitized") => Ok(Self::Sanitized),
+            Some("covered") => Ok(Self::Covered),
+            Some("plain") => Ok(Self::Plain),
+            Some(other) => Err(format!("no way `{other}`: sanitized, covered, plain")),
+        }
+    }
+
     fn describe(self) -> &'static str {
         match self {
             Self::Sanitized => "libFuzzer with AddressSanitizer",
-            Self::Covered => "libFuzzer without a sanitizer: no nightly here",
-            Self::Plain => "NO LIBFUZZER: no C++ compiler here; seeds and mutations only",
+            Self::Covered => "libFuzzer without a sanitizer (that needs a nightly)",
+            Self::Plain => "NO LIBFUZZER (that needs c++): seeds and mutations only",
         }
     }
 }
 
 pub(crate) fn run(mut args: Args) -> Outcome<()> {
     let seconds = args.value("--seconds")?.unwrap_or(DEFAULT_SECONDS);
+    let way = Way::named(args.value::<String>("--way")?.as_deref())?;
     let target = args.positional();
     args.finish()?;
-    fuzz(target.as_deref(), seconds).map(drop).map_err(|failure| failure.why)
+    fuzz(way, target.as_deref(), seconds).map(drop).map_err(|failure| failure.why)
 }
 
 /// Every target for `seconds` each.
 pub(crate) fn step(seconds: u64) -> Step {
-    fuzz(None, seconds)
+    fuzz(Way::best(), None, seconds)
 }
 
-fn fuzz(only: Option<&str>, seconds: u64) -> Step {
-    let way = Way::best();
+fn fuzz(way: Way, only: Option<&str>, seconds: u64) -> Step {
     println!("{}", way.describe());
     let targets = targets()?;
     let chosen: Vec<&String> =

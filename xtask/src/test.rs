@@ -23,12 +23,17 @@ pub(crate) fn run(mut args: Args) -> Outcome<()> {
 /// The gate's steps: cheap ones first.
 pub(crate) fn steps(board: &mut Board, seeds: u64, fuzz_seconds: u64) {
     board.step("setup", setup::step);
-    board.step("fmt", || plain(&["fmt", "--all", "--", "--check"]));
+    board.step("fmt", || {
+        plain(&["fmt", "--all", "--", "--check"])?;
+        plain(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"])
+    });
     board.step("tidy", tidy::step);
     board.step("rust-version", toolchain::minimum_step);
     board.step("licences", licences::step);
     board.step("clippy", || {
         let words = ["clippy", "--workspace", "--all-targets", "--features", FEATURES];
+        plain(&[words.as_slice(), &["--", "-D", "warnings"]].concat())?;
+        let words = ["clippy", "--manifest-path", "fuzz/Cargo.toml", "--all-targets"];
         plain(&[words.as_slice(), &["--", "-D", "warnings"]].concat())
     });
     board.step("features", features::quick_step);

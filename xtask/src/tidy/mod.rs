@@ -1,7 +1,8 @@
 //! The house rules, as a program.
 //!
 //! Role: load the tree once, let each rule look at it, print what was found as `path:line: text`.
-//! Not-role: no rule changes a file, but for `--fix-ledger`, which rewrites counts only.
+//! Not-role: no rule changes a file. `--fix-ledger` rewrites the ledger's counts, and `--wrap` breaks
+//! long comment lines (with nightly's rustfmt: the stable one cannot).
 //! Each rule is a function from a loaded source to findings, tested on good and bad snippets.
 
 mod banned;
@@ -17,7 +18,7 @@ mod strata;
 use crate::args::Args;
 use crate::board::{Failure, Report, Step};
 use crate::tally::Tally;
-use crate::{Outcome, paths};
+use crate::{Outcome, paths, toolchain};
 use std::path::Path;
 
 /// One breach of a rule.
@@ -38,10 +39,16 @@ impl Finding {
 /// Entry of `cargo xtask tidy`.
 pub(crate) fn run(mut args: Args) -> Outcome<()> {
     let fix = args.flag("--fix-ledger");
+    let wrap = args.flag("--wrap");
     args.finish()?;
     let root = paths::root()?;
     if fix {
         ledger::fix(&root, &source::load(&root)?)?;
+    }
+    if wrap {
+        let options = ["fmt", "--all", "--", "--config", "wrap_comments=true,comment_width=100"];
+        toolchain::need_nightly("wrapping comments")?;
+        toolchain::cargo_of("nightly", &options).run()?.good()?;
     }
     let findings = check(&root)?;
     for Finding { path, line, what } in &findings {

@@ -13,7 +13,8 @@ const FUNCTION_LINES_MAX: usize = 70;
 const COLUMNS_MAX: usize = 100;
 
 /// Functions that may be longer: file, name, and why.
-const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
+const LONG_FUNCTIONS: &[(&str, &str, &str)] =
+    &[("src/config/mod.rs", "validate", "one row per field: two halves would be two tables")];
 
 pub(crate) fn check(source: &Source) -> Vec<Finding> {
     let path = &source.path;

@@ -179,7 +179,9 @@ pub(crate) fn files(root: &Path) -> Vec<PathBuf> {
             match path.is_dir() && !path.is_symlink() {
                 true if !skipped => dirs.push(path),
                 true => {}
-                false => found.push(path),
+                // In a linked worktree `.git` is a file.
+                false if !skipped => found.push(path),
+                false => {}
             }
         }
     }
