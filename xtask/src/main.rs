@@ -94,8 +94,8 @@ fn main() -> ExitCode {
 }
 
 fn help() {
-    println!("cargo xtask CHORE\n");
+    println!("cargo xtask CHORE [ARGUMENT...]\n");
     for Chore { name, usage, purpose, .. } in CHORES {
-        println!("  {name:<9} {usage:<44} {purpose}");
+        println!("  {:<40} {purpose}", format!("{name} {usage}"));
     }
 }

@@ -5,7 +5,7 @@ use crate::args::Args;
 use crate::board::{Board, Report};
 use crate::{asan, bench, features, fuzz, loom, qemu, sim, test};
 
-pub(crate) const USAGE: &str = "[--only A,B] [--skip A,B] [--fuzz-seconds N] [--seeds N]";
+pub(crate) const USAGE: &str = "[--fuzz-seconds N] [--seeds N] ..";
 /// Rounds of the peer tables.
 const BENCH_ROUNDS: u32 = 7;
 /// Fuzzing inside the gate's own steps: the long lane follows.

@@ -7,7 +7,7 @@ use crate::job::Job;
 use crate::runner::FEATURES;
 use crate::{features, fuzz, licences, loom, runner, setup, sim, tidy, toolchain};
 
-pub(crate) const USAGE: &str = "[--only A,B] [--skip A,B] [--seeds N] [--fuzz-seconds N]";
+pub(crate) const USAGE: &str = "[--only A,B] [--skip A,B] [--seeds N] ..";
 
 pub(crate) fn run(mut args: Args) -> Outcome<()> {
     let only = args.value("--only")?;
