@@ -6,6 +6,7 @@ mod error;
 mod ids;
 mod ring;
 mod rng;
+mod sync;
 mod sys;
 mod time;
 
