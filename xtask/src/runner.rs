@@ -178,8 +178,13 @@ mod tests {
 
     #[test]
     fn binaries_are_read_from_cargo_messages() {
-        let message = r#"{"reason":"compiler-artifact","package_id":"x","manifest_path":"/a/b/Cargo.toml","target":{"name":"t","test":true},"profile":{"opt_level":"0","test":true},"features":[],"executable":"/t/deps/t-1"}"#;
-        let binary = binary_of(message).expect("a test binary");
+        let message = [
+            r#"{"reason":"compiler-artifact","package_id":"x","manifest_path":"/a/b/Cargo.toml","#,
+            r#""target":{"name":"t","test":true},"profile":{"opt_level":"0","test":true},"#,
+            r#""features":[],"executable":"/t/deps/t-1"}"#,
+        ];
+        let message = message.concat();
+        let binary = binary_of(&message).expect("a test binary");
         assert_eq!(binary.path, "/t/deps/t-1");
         assert_eq!(binary.package_dir, PathBuf::from("/a/b"));
         let library = message.replace(r#""0","test":true"#, r#""0","test":false"#);

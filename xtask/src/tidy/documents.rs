@@ -1,8 +1,10 @@
-//! What the prose promises: features, links, decisions, a change log, and no path of any machine.
+//! What the prose promises: features, errors, links, decisions, a change log, and no path of any
+//! machine.
 
 use super::Finding;
+use super::lexer::mask;
 use super::markdown::{anchors, cell_code, links, tables};
-use super::source::{files, relative};
+use super::source::{close_of, files, relative};
 use crate::{Outcome, paths};
 use std::path::Path;
 
@@ -27,6 +29,11 @@ pub(crate) fn check(root: &Path) -> Outcome<Vec<Finding>> {
         Err(e) => findings.push(Finding::new("CHANGELOG.md", 0, e.to_string())),
     }
     findings.extend(decisions(root)?);
+    findings.extend(error_sections(
+        &paths::read(&root.join("docs/ERRORS.md"))?,
+        &paths::read(&root.join("src/error.rs"))?,
+        &paths::read(&root.join("src/code.rs"))?,
+    ));
     for path in files(root) {
         let name = relative(root, &path);
         // What is not text has no paths to read.
@@ -122,6 +129,37 @@ fn decision(path: &str, number: usize, text: &str) -> Vec<Finding> {
     findings
 }
 
+/// Each variant of `IoError` has a section in docs/ERRORS.md, and each `code` a row.
+fn error_sections(document: &str, errors: &str, codes: &str) -> Vec<Finding> {
+    let path = "docs/ERRORS.md";
+    let mut findings = Vec::new();
+    for variant in variants(errors, "IoError") {
+        if !document.lines().any(|line| line == format!("### `{variant}`")) {
+            findings.push(Finding::new(path, 0, format!("no section `{variant}`")));
+        }
+    }
+    let names = codes.lines().filter_map(|line| line.strip_prefix("pub const "));
+    for name in names.filter_map(|rest| rest.split_once(": u64 =").map(|(name, _)| name)) {
+        let row = format!("| `{name}` |");
+        if name != "FIRST_OWN" && !document.lines().any(|line| line.starts_with(&row)) {
+            findings.push(Finding::new(path, 0, format!("no row for the code `{name}`")));
+        }
+    }
+    findings
+}
+
+/// Names of the variants of an enum, from its source.
+fn variants(source: &str, name: &str) -> Vec<String> {
+    let code = mask(source);
+    let Some(at) = code.find(&format!("enum {name} {{")) else { return Vec::new() };
+    let open = at + code[at..].find('{').unwrap_or(0);
+    let end = close_of(&code, open).unwrap_or(code.len());
+    // Variants stand one level in; their fields stand deeper.
+    let lines = code[open + 1..end].lines().filter_map(|line| line.strip_prefix("    "));
+    let heads = lines.filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
+    heads.map(|line| line.chars().take_while(char::is_ascii_alphanumeric).collect()).collect()
+}
+
 fn machine_paths(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (i, line) in text.lines().enumerate() {
@@ -160,8 +198,9 @@ fn dead_links(path: &str, text: &str, dir: &Path) -> Vec<Finding> {
 mod tests {
     use super::*;
 
-    const MANIFEST: &str = "[package]\nname = \"x\"\n[features]\ndefault = [\"tcp\"]\n# A comment.\n\
-                            tcp = []\nweb = [\n  \"tcp\",\n]\n_sim = []\n\n[dependencies]\nlibc = \"1\"\n";
+    const MANIFEST: &str = "[package]\nname = \"x\"\n[features]\ndefault = [\"tcp\"]\n\
+        # A comment.\ntcp = []\nweb = [\n  \"tcp\",\n]\n_sim = []\n\n\
+        [dependencies]\nlibc = \"1\"\n";
 
     fn readme(rows: &str) -> usize {
         let text = format!("| Feature | Default | Adds |\n|---|---|---|\n{rows}");
@@ -189,6 +228,17 @@ mod tests {
         assert_eq!(decision("docs/adr/0002-b.md", 2, "# 0002: B\n"), []);
         assert_eq!(decision("docs/adr/0003-b.md", 2, "# 0003: B\n").len(), 2);
         assert_eq!(decision("docs/adr/0001-a.md", 1, "# A\n").len(), 1);
+    }
+
+    #[test]
+    fn errors_are_documented() {
+        let errors = "pub enum IoError {\n    /// A.\n    #[error(\"x\")]\n    Old {\n        \
+                      /// F.\n        field: u8,\n    },\n    Gone,\n}\n";
+        let codes = "pub const NONE: u64 = 0;\npub const FIRST_OWN: u64 = 1;\n";
+        assert_eq!(variants(errors, "IoError"), ["Old", "Gone"]);
+        let document = "### `Old`\n### `Gone`\n| `NONE` | x |\n";
+        assert_eq!(error_sections(document, errors, codes), []);
+        assert_eq!(error_sections("### `Old`\n", errors, codes).len(), 2);
     }
 
     #[test]

@@ -94,8 +94,9 @@ mod tests {
     use super::super::snippet;
     use super::*;
 
-    const LEDGER_TEXT: &str = "# Unsafe\n\n| File | Uses | Invariant | Verified by |\n|---|---|---|---|\n\
-                               | `src/pool/slab.rs` | 2 | P1 | Miri |\n";
+    const LEDGER_TEXT: &str = "# Unsafe\n\n\
+        | File | Uses | Invariant | Verified by |\n|---|---|---|---|\n\
+        | `src/pool/slab.rs` | 2 | P1 | Miri |\n";
 
     fn check(count: usize) -> Vec<Finding> {
         let text = format!("//! unsafe\n{}", "unsafe { x() }\n".repeat(count));
