@@ -1,8 +1,8 @@
 //! The house rules, as a program.
 //!
 //! Role: load the tree once, let each rule look at it, print what was found as `path:line: text`.
-//! Not-role: no rule changes a file. `--fix-ledger` rewrites the ledger's counts, and `--wrap` breaks
-//! long comment lines (with nightly's rustfmt: the stable one cannot).
+//! Not-role: no rule changes a file. `--fix-ledger` rewrites the ledger's counts, and `--wrap`
+//! breaks long comment lines (with nightly's rustfmt: the stable one cannot).
 //! Each rule is a function from a loaded source to findings, tested on good and bad snippets.
 
 mod banned;
