@@ -1,7 +1,9 @@
 //! Measurements: suites of `benches/`, and comparisons with peers of `benches/peers`.
 //!
 //! `benches/peers` is a workspace of its own, so that its dependencies stay out of this one. A
-//! suite `tcp` there is the script `run-tcp.sh [ROUNDS] [SECONDS]`; it prints one table.
+//! suite `tcp` there is the script `run-tcp.sh [ROUNDS] [SECONDS]`; it prints one table. It finds the
+//! engine's servers in ZERO_IO_EXAMPLES, and ZERO_IO_PEERS says whether to run them against the
+//! bare loops alone (`bare`) or against all peers too (`all`).
 
 use crate::args::Args;
 use crate::job::Job;
@@ -11,6 +13,8 @@ use std::path::Path;
 pub(crate) const USAGE: &str = "[SUITE] [--peers] [--rounds N] [--secs S]";
 /// Rounds that a comparison needs at least to mean something.
 const ROUNDS_DEFAULT: u32 = 5;
+/// Suites that need no more than sockets; the others have servers of whole protocols as peers.
+const SOCKET_SUITES: &[&str] = &["tcp", "udp"];
 const BUILD_LIMIT_S: u64 = 3600;
 const SUITE_LIMIT_S: u64 = 2 * 3600;
 
@@ -34,8 +38,7 @@ pub(crate) fn run(mut args: Args) -> Outcome<()> {
         job.limit_s(SUITE_LIMIT_S).run()?.good()?;
     }
     if script(&root, &suite).is_file() {
-        setup::need("bench")?;
-        build_all(&root)?;
+        build(&root, &[&suite], peers)?;
         compare(&root, &suite, peers, rounds, seconds)?;
     }
     Ok(())
@@ -44,10 +47,9 @@ pub(crate) fn run(mut args: Args) -> Outcome<()> {
 /// Every comparison, with all peers: for a release.
 pub(crate) fn all(rounds: u32) -> Outcome<usize> {
     let root = paths::root()?;
-    setup::need("bench")?;
-    build_all(&root)?;
-    let compared: Vec<_> =
-        suites(&root).into_iter().filter(|suite| script(&root, suite).is_file()).collect();
+    let mut compared = suites(&root);
+    compared.retain(|suite| script(&root, suite).is_file());
+    build(&root, &compared.iter().map(String::as_str).collect::<Vec<_>>(), true)?;
     for suite in &compared {
         compare(&root, suite, true, rounds, None)?;
     }
@@ -75,14 +77,17 @@ fn suites(root: &Path) -> Vec<String> {
     all
 }
 
-/// The engine's servers and the peers, in release mode.
-fn build_all(root: &Path) -> Outcome<()> {
+/// The engine's servers, and the peers that these suites need, in release mode.
+fn build(root: &Path, suites: &[&str], peers: bool) -> Outcome<()> {
+    setup::need("bench")?;
     let own = Job::cargo(&["build", "--release", "--package", "zero-io", "--examples"]);
     own.limit_s(BUILD_LIMIT_S).run()?.good()?;
-    let peers = root.join("benches/peers");
-    let build = Job::cargo(&["build", "--release", "--workspace"]).cwd(&peers);
-    build.limit_s(BUILD_LIMIT_S).run()?.good()?;
-    Job::new("./setup.sh", &["cert", "c"]).cwd(&peers).run()?.good()?;
+    let whole_protocols = suites.iter().any(|suite| !SOCKET_SUITES.contains(suite));
+    let mut parts = vec!["sockets"];
+    parts.extend(peers.then_some("more"));
+    parts.extend(whole_protocols.then_some("app"));
+    let job = Job::new("./setup.sh", &parts).cwd(root.join("benches/peers"));
+    job.limit_s(BUILD_LIMIT_S).run()?.good()?;
     Ok(())
 }
 
