@@ -10,9 +10,11 @@ use crate::job::Job;
 use crate::{Outcome, paths, setup};
 use std::path::Path;
 
-pub(crate) const USAGE: &str = "[SUITE] [--peers] [--rounds N] [--secs S]";
+pub(crate) const USAGE: &str = "[SUITE] [--peers] [--counts] [--rounds N]..";
 /// Rounds that a comparison needs at least to mean something.
 const ROUNDS_DEFAULT: u32 = 5;
+/// Suites with figures that are counted, not timed (`run-counts.sh`).
+const COUNTED_SUITES: &[&str] = &["tcp", "http", "ws"];
 /// Suites that need no more than sockets; the others have servers of whole protocols as peers.
 const SOCKET_SUITES: &[&str] = &["tcp", "udp"];
 const BUILD_LIMIT_S: u64 = 3600;
@@ -20,6 +22,7 @@ const SUITE_LIMIT_S: u64 = 2 * 3600;
 
 pub(crate) fn run(mut args: Args) -> Outcome<()> {
     let peers = args.flag("--peers");
+    let counts = args.flag("--counts");
     let rounds = args.value("--rounds")?.unwrap_or(ROUNDS_DEFAULT);
     let seconds: Option<f32> = args.value("--secs")?;
     let suite = args.positional();
@@ -39,7 +42,10 @@ pub(crate) fn run(mut args: Args) -> Outcome<()> {
     }
     if script(&root, &suite).is_file() {
         build(&root, &[&suite], peers)?;
-        compare(&root, &suite, peers, rounds, seconds)?;
+        match counts {
+            true => count(&root, &suite)?,
+            false => compare(&root, &suite, peers, rounds, seconds)?,
+        }
     }
     Ok(())
 }
@@ -52,6 +58,9 @@ pub(crate) fn all(rounds: u32) -> Outcome<usize> {
     build(&root, &compared.iter().map(String::as_str).collect::<Vec<_>>(), true)?;
     for suite in &compared {
         compare(&root, suite, true, rounds, None)?;
+        if COUNTED_SUITES.contains(&suite.as_str()) {
+            count(&root, suite)?;
+        }
     }
     Ok(compared.len())
 }
@@ -68,7 +77,7 @@ fn suites(root: &Path) -> Vec<String> {
             let name = path.file_name()?.to_str()?;
             Some(name.strip_prefix(prefix)?.strip_suffix(suffix)?.to_string())
         });
-        names.filter(|name| name != "all").collect::<Vec<_>>()
+        names.filter(|name| !["all", "counts"].contains(&name.as_str())).collect::<Vec<_>>()
     };
     let mut all = names("benches", "", ".rs");
     all.extend(names("benches/peers", "run-", ".sh"));
@@ -91,6 +100,22 @@ fn build(root: &Path, suites: &[&str], peers: bool) -> Outcome<()> {
     Ok(())
 }
 
+/// System calls and instructions per message, memory per idle connection.
+fn count(root: &Path, suite: &str) -> Outcome<()> {
+    if !COUNTED_SUITES.contains(&suite) {
+        return Err(format!("counts are there for {}", COUNTED_SUITES.join(", ")));
+    }
+    let job = script_job(root, "./run-counts.sh")?.arg(suite).env("ZERO_IO_PEERS", "all");
+    job.limit_s(SUITE_LIMIT_S).run()?.good()?;
+    Ok(())
+}
+
+fn script_job(root: &Path, script: &str) -> Outcome<Job> {
+    let examples = paths::target()?.join("release/examples");
+    let job = Job::new(script, &[]).cwd(root.join("benches/peers"));
+    Ok(job.env("ZERO_IO_EXAMPLES", examples.display()))
+}
+
 fn compare(
     root: &Path,
     suite: &str,
@@ -98,13 +123,10 @@ fn compare(
     rounds: u32,
     seconds: Option<f32>,
 ) -> Outcome<()> {
-    let script = format!("./run-{suite}.sh");
-    let examples = paths::target()?.join("release/examples");
-    let mut job = Job::new(&script, &[&rounds.to_string()]).cwd(root.join("benches/peers"));
+    let mut job = script_job(root, &format!("./run-{suite}.sh"))?.arg(rounds.to_string());
     if let Some(seconds) = seconds {
         job = job.arg(seconds.to_string());
     }
-    let job = job.env("ZERO_IO_EXAMPLES", examples.display());
     // Without peers: the engine and the bare loops that bound it.
     let job = job.env("ZERO_IO_PEERS", if peers { "all" } else { "bare" });
     job.limit_s(SUITE_LIMIT_S).run()?.good()?;
