@@ -1,0 +1,84 @@
+//! Why a connection ended: the numbers in `Event::Disconnected`, by protocol.
+//!
+//! For TCP and Unix connections the code is 0 for an orderly end, a number of this module when zero-io ended the
+//! connection, and otherwise the kernel's `errno` (below 4096), for example 104 (`ECONNRESET`).
+
+/// An orderly end: both sides were done.
+pub const NONE: u64 = 0;
+/// The first number that is not an errno.
+pub const FIRST_OWN: u64 = 0x1_0000;
+/// The application called `close`.
+pub const LOCAL_CLOSE: u64 = 0x1_0000;
+/// `close_graceful` ran out of time: the peer did not finish, or did not take what was queued.
+pub const CLOSE_TIMEOUT: u64 = 0x1_0001;
+/// The connection was not established within its time.
+pub const CONNECT_TIMEOUT: u64 = 0x1_0002;
+/// Nothing sent and nothing received for `ConnTimeouts::idle`.
+pub const IDLE_TIMEOUT: u64 = 0x1_0003;
+/// Nothing received for `ConnTimeouts::read`.
+pub const READ_TIMEOUT: u64 = 0x1_0004;
+/// Nothing taken by the peer for `ConnTimeouts::write`.
+pub const WRITE_TIMEOUT: u64 = 0x1_0005;
+/// The host name was not resolved.
+pub const RESOLVE_FAILED: u64 = 0x1_0006;
+/// The framing refused what the peer sent.
+pub const BAD_FRAME: u64 = 0x1_0007;
+/// A message is longer than the framing or the buffers allow.
+pub const FRAME_TOO_LONG: u64 = 0x1_0008;
+/// The peer ended in the middle of a message.
+pub const TRUNCATED: u64 = 0x1_0009;
+/// No buffer was left for a message that straddles others, and this connection was the slowest.
+pub const CARRY_EXHAUSTED: u64 = 0x1_000A;
+
+/// The name and meaning of a code, or `None` for an errno or an unknown number.
+#[must_use]
+pub const fn reason(code: u64) -> Option<&'static str> {
+    Some(match code {
+        NONE => "closed",
+        LOCAL_CLOSE => "closed by the application",
+        CLOSE_TIMEOUT => "graceful close timed out",
+        CONNECT_TIMEOUT => "connect timed out",
+        IDLE_TIMEOUT => "idle timeout",
+        READ_TIMEOUT => "read timeout",
+        WRITE_TIMEOUT => "write timeout",
+        RESOLVE_FAILED => "host name not resolved",
+        BAD_FRAME => "malformed message",
+        FRAME_TOO_LONG => "message too long",
+        TRUNCATED => "ended in the middle of a message",
+        CARRY_EXHAUSTED => "no buffer for a partial message",
+        _ => return None,
+    })
+}
+
+/// The name of an errno that ends connections.
+pub(crate) const fn errno_name(code: u64) -> &'static str {
+    match code {
+        4 => "EINTR: interrupted",
+        9 => "EBADF: bad file descriptor",
+        12 => "ENOMEM: the kernel is out of memory",
+        13 => "EACCES: permission denied",
+        22 => "EINVAL: invalid argument",
+        23 => "ENFILE: the system's file table is full",
+        24 => "EMFILE: the process's file table is full",
+        32 => "EPIPE: the peer no longer receives",
+        71 => "EPROTO: protocol error",
+        95 => "EOPNOTSUPP: operation not supported",
+        97 => "EAFNOSUPPORT: address family not supported",
+        98 => "EADDRINUSE: address in use",
+        99 => "EADDRNOTAVAIL: address not available",
+        100 => "ENETDOWN: network is down",
+        101 => "ENETUNREACH: network unreachable",
+        102 => "ENETRESET: dropped by the network",
+        103 => "ECONNABORTED: connection aborted",
+        104 => "ECONNRESET: connection reset by peer",
+        105 => "ENOBUFS: no buffer space in the kernel",
+        110 => "ETIMEDOUT: the peer does not answer",
+        111 => "ECONNREFUSED: connection refused",
+        112 => "EHOSTDOWN: host is down",
+        113 => "EHOSTUNREACH: host unreachable",
+        125 => "ECANCELED: operation cancelled",
+        1 => "EPERM: operation not permitted",
+        2 => "ENOENT: no such socket",
+        _ => "error reported by the kernel",
+    }
+}

@@ -1,0 +1,427 @@
+//! What can go wrong, whose fault it is, and what to do about it.
+//!
+//! Role: the one error type of the crate. Not role: the reasons for which a connection ended, which are
+//! numbers in [`code`](crate::code) carried by `Event::Disconnected`.
+//!
+//! *Invariant*: an error is `Copy` and holds no heap memory, so that "full" and "try again" cost nothing.
+
+use std::net::SocketAddr;
+use std::{fmt, io};
+
+use crate::ids::{ConnId, EndpointId, Protocol};
+
+/// The crate's result type.
+pub type Result<T, E = IoError> = std::result::Result<T, E>;
+
+/// A Linux version, as in `uname -r`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KernelVersion {
+    /// The `6` of 6.1.
+    pub major: u16,
+    /// The `1` of 6.1.
+    pub minor: u16,
+}
+
+impl fmt::Display for KernelVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// An `errno` value. `Display` is the system's own text.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Errno(pub i32);
+
+impl Errno {
+    /// The same as `std::io::Error`'s kind.
+    #[must_use]
+    pub fn kind(self) -> io::ErrorKind {
+        io::Error::from_raw_os_error(self.0).kind()
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        io::Error::from_raw_os_error(self.0).fmt(f)
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Errno({} = {self})", self.0)
+    }
+}
+
+/// Why the kernel refuses io_uring although it is new enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UringDenied {
+    /// `kernel.io_uring_disabled` is 1 and the process is neither privileged nor in `io_uring_group`.
+    SysctlUnprivileged,
+    /// `kernel.io_uring_disabled` is 2.
+    SysctlAll,
+    /// A seccomp filter answers `EPERM` (the default of Docker and containerd).
+    SeccompEperm,
+    /// A seccomp filter answers `ENOSYS` (the default of Podman).
+    SeccompEnosys,
+    /// None of the causes that can be told apart from inside.
+    Unknown,
+}
+
+impl fmt::Display for UringDenied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SysctlUnprivileged => {
+                "the sysctl kernel.io_uring_disabled=1 shuts out unprivileged processes; \
+                 set it to 0, or add the group to kernel.io_uring_group"
+            }
+            Self::SysctlAll => "the sysctl kernel.io_uring_disabled=2 shuts out everyone; set it to 0",
+            Self::SeccompEperm => {
+                "a seccomp filter denies it (the default of Docker and containerd); run the \
+                 container with --security-opt seccomp=<profile that allows io_uring_*>"
+            }
+            Self::SeccompEnosys => {
+                "a seccomp filter hides it (the default of Podman); run the container with \
+                 --security-opt seccomp=<profile that allows io_uring_*>"
+            }
+            Self::Unknown => {
+                "neither the sysctl kernel.io_uring_disabled nor a seccomp filter explains it; \
+                 look at the security module's log (SELinux, AppArmor)"
+            }
+        })
+    }
+}
+
+/// The pools and queues whose exhaustion has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PoolKind {
+    /// Slots of `Config::pool_slot_size`: datagrams, small sends, detached copies.
+    Slots,
+    /// Stream receive buffers of `Config::stream_buffer_size`.
+    StreamBuffers,
+    /// 64 KiB buffers for GRO endpoints and large UDP sends.
+    GroBuffers,
+    /// Jumbo buffers, for messages that straddle stream buffers.
+    Jumbo,
+    /// The reserve from which `IoHandle` takes send buffers.
+    HandleReserve,
+    /// Entries of the send queues, shared by all connections.
+    SendQueue,
+    /// Memory kept alive for guard writes.
+    Guards,
+    /// Payloads that the application holds as `OwnedSlot`.
+    Detached,
+    /// The connection table.
+    Connections,
+    /// The table of listeners and UDP endpoints.
+    Endpoints,
+    /// The timer wheel.
+    Timers,
+    /// The table of watched descriptors.
+    Watches,
+}
+
+impl PoolKind {
+    /// The `Config` field that sets its size.
+    #[must_use]
+    pub const fn config_field(self) -> &'static str {
+        match self {
+            Self::Slots => "pool_slot_count",
+            Self::StreamBuffers => "stream_buffer_count",
+            Self::GroBuffers => "gro_buffer_count",
+            Self::Jumbo => "jumbo_count",
+            Self::HandleReserve => "handle_reserve_count",
+            Self::SendQueue => "send_queue_entries",
+            Self::Guards => "guard_count",
+            Self::Detached => "detached_max",
+            Self::Connections => "max_connections",
+            Self::Endpoints => "max_endpoints",
+            Self::Timers => "max_timers",
+            Self::Watches => "max_watches",
+        }
+    }
+}
+
+/// Any failure of this crate's functions.
+///
+/// `Display` names what failed, the cause and the fix. docs/ERRORS.md has a section for each variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IoError {
+    /// The running kernel lacks what the io_uring backend is built on.
+    #[error("Linux {found} is too old: the io_uring backend needs {required} or later; upgrade the kernel")]
+    KernelTooOld {
+        /// The oldest version that works.
+        required: KernelVersion,
+        /// The running one.
+        found: KernelVersion,
+    },
+    /// The kernel is new enough and yet refuses io_uring to this process.
+    #[error("{syscall} was denied ({errno}): {denied}")]
+    UringDenied {
+        /// `io_uring_setup`, `io_uring_register` or `io_uring_enter`.
+        syscall: &'static str,
+        /// What it answered.
+        errno: Errno,
+        /// The most likely cause, with its fix.
+        denied: UringDenied,
+    },
+    /// `RLIMIT_MEMLOCK` does not leave room for the rings.
+    #[error(
+        "{syscall} ran out of lockable memory (RLIMIT_MEMLOCK is {limit_bytes} bytes, shared by all \
+         processes of the user); raise it (ulimit -l, LimitMEMLOCK=), grant CAP_IPC_LOCK, or lower \
+         UringConfig::sq_entries"
+    )]
+    MemlockLimit {
+        /// The call that failed.
+        syscall: &'static str,
+        /// The soft limit in bytes.
+        limit_bytes: u64,
+    },
+    /// `RLIMIT_NOFILE` or the system's file table is exhausted.
+    #[error(
+        "{syscall} ran out of file descriptors (RLIMIT_NOFILE is {limit}); raise it (ulimit -n, \
+         LimitNOFILE=) or close connections"
+    )]
+    NofileLimit {
+        /// The call that failed.
+        syscall: &'static str,
+        /// The soft limit.
+        limit: u64,
+    },
+    /// `stream_read` on a transport that pushes.
+    #[error("{protocol} streams cannot be pulled: data arrives as Event::StreamFrame")]
+    StreamNotPullable {
+        /// The connection's protocol.
+        protocol: Protocol,
+    },
+    /// The operating system or processor is not served.
+    #[error("not supported on {platform}: zero-io needs Linux on a 64-bit machine")]
+    NotSupportedOnPlatform {
+        /// What was found.
+        platform: &'static str,
+    },
+    /// The running backend or kernel lacks one capability.
+    #[error("{feature} is not available on the {backend} backend of this machine")]
+    NotSupportedOnBackend {
+        /// `io_uring` or `sim`.
+        backend: &'static str,
+        /// The capability.
+        feature: &'static str,
+    },
+    /// A pool or table is empty. Nothing was accepted; try again after the next `poll`.
+    #[error(
+        "{pool:?} is exhausted; retry after the next poll (Event::Writable, Event::PoolPressure tell \
+         when), or raise Config::{}", .pool.config_field()
+    )]
+    PoolExhausted {
+        /// Which.
+        pool: PoolKind,
+    },
+    /// A name could not be resolved.
+    #[error("the host name could not be resolved; check the name and /etc/resolv.conf")]
+    DnsError,
+    /// A connection was not established in time.
+    #[error("the connection was not established within {timeout_ms} ms; check the peer or raise connect_timeout")]
+    ConnectTimeout {
+        /// The limit that passed.
+        timeout_ms: u64,
+    },
+    /// A TLS handshake failed. Nothing returns it without a TLS feature.
+    #[error("the TLS handshake failed with alert {alert}; check certificates and versions on both sides")]
+    TlsHandshakeFailed {
+        /// The TLS alert, RFC 8446 §6.
+        alert: u8,
+    },
+    /// A request of the ops protocol was not signed with the shared key. Returned by the ops API only.
+    #[error("the HMAC of the ops request does not match; check the shared key on both sides")]
+    HmacMismatch,
+    /// A nonce of the ops protocol was seen before. Returned by the ops API only.
+    #[error("the nonce of the ops request was seen before; a request must be signed anew for each try")]
+    NonceReplay,
+    /// The ops profile does not allow the operation. Returned by the ops API only.
+    #[error("the active ops profile forbids this operation; use a profile that allows it")]
+    ProfileForbidden,
+    /// A configuration field is out of its range.
+    #[error("{field} = {value} is out of range: {range}")]
+    InvalidConfig {
+        /// The field, with the name of its struct.
+        field: &'static str,
+        /// What it was set to.
+        value: u64,
+        /// What it may be.
+        range: &'static str,
+    },
+    /// An argument cannot be used.
+    #[error("invalid {what}: {why}")]
+    InvalidArgument {
+        /// The argument.
+        what: &'static str,
+        /// What is wrong with it, and what would be right.
+        why: &'static str,
+    },
+    /// The connection does not exist any more, or never did.
+    #[error("{conn} is not open: its Disconnected event was delivered, or it belongs to another Io")]
+    StaleConn {
+        /// The id that was used.
+        conn: ConnId,
+    },
+    /// The endpoint does not exist any more, or never did.
+    #[error("{endpoint} is not open: it was closed, or it belongs to another Io")]
+    StaleEndpoint {
+        /// The id that was used.
+        endpoint: EndpointId,
+    },
+    /// The endpoint exists but is of another kind.
+    #[error("{endpoint} is a {protocol} endpoint, which cannot do this")]
+    WrongEndpoint {
+        /// The id that was used.
+        endpoint: EndpointId,
+        /// What it is.
+        protocol: Protocol,
+    },
+    /// The connection is still being established.
+    #[error("{conn} is not connected yet: wait for Event::Connected")]
+    NotConnected {
+        /// The id that was used.
+        conn: ConnId,
+    },
+    /// The sending side was shut down, or the connection is closing.
+    #[error("{conn} no longer takes data: its sending side was shut down or it is closing")]
+    WriteClosed {
+        /// The id that was used.
+        conn: ConnId,
+    },
+    /// A stream number that the connection does not have.
+    #[error("{conn} has no such stream: TCP and Unix connections have StreamId::ZERO alone")]
+    NoSuchStream {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A bounded queue is full. Nothing was accepted.
+    #[error("the {queue} queue is full ({capacity} entries); retry after the next poll")]
+    QueueFull {
+        /// Which.
+        queue: &'static str,
+        /// Its bound.
+        capacity: usize,
+    },
+    /// The datagram exceeds what the socket can send.
+    #[error("a datagram of {len} bytes does not fit: at most {max} bytes here")]
+    DatagramTooLarge {
+        /// The payload's length.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// No buffer class holds that much.
+    #[error("{len} bytes do not fit a buffer: the largest class holds {max}; split the message")]
+    BufferTooLarge {
+        /// What was asked for.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The shard of this handle was dropped. What was queued and not yet taken is dropped.
+    #[error("the Io of this handle is gone; nothing was sent")]
+    IoGone,
+    /// The process forked, and the ring belongs to the parent.
+    #[error("this Io belongs to the parent process: an io_uring cannot be used after fork; make a new Io")]
+    Forked,
+    /// The address is in use by another socket.
+    #[error("{addr} is in use; choose another port, or close its owner")]
+    AddrInUse {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// A system call failed for a reason without a variant of its own.
+    #[error("{op} failed: {errno}")]
+    Os {
+        /// The call.
+        op: &'static str,
+        /// Its answer.
+        errno: Errno,
+    },
+}
+
+impl IoError {
+    /// The zero-io error inside a `std::io::Error` that was made from one.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref::<Self>().copied()
+    }
+
+    /// Whether the same call may succeed after the next `poll`, with nothing else changed.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::PoolExhausted { .. } | Self::QueueFull { .. } | Self::NotConnected { .. })
+    }
+
+    pub(crate) const fn exhausted(pool: PoolKind) -> Self {
+        Self::PoolExhausted { pool }
+    }
+
+    pub(crate) const fn os(op: &'static str, errno: i32) -> Self {
+        Self::Os { op, errno: Errno(errno) }
+    }
+}
+
+impl From<IoError> for io::Error {
+    fn from(error: IoError) -> Self {
+        use io::ErrorKind as K;
+        let kind = match &error {
+            IoError::KernelTooOld { .. }
+            | IoError::NotSupportedOnPlatform { .. }
+            | IoError::NotSupportedOnBackend { .. }
+            | IoError::StreamNotPullable { .. } => K::Unsupported,
+            IoError::UringDenied { .. } | IoError::ProfileForbidden | IoError::HmacMismatch => {
+                K::PermissionDenied
+            }
+            IoError::MemlockLimit { .. } | IoError::NofileLimit { .. } => K::OutOfMemory,
+            IoError::PoolExhausted { .. } | IoError::QueueFull { .. } => K::WouldBlock,
+            IoError::ConnectTimeout { .. } => K::TimedOut,
+            IoError::InvalidConfig { .. }
+            | IoError::InvalidArgument { .. }
+            | IoError::DatagramTooLarge { .. }
+            | IoError::BufferTooLarge { .. }
+            | IoError::WrongEndpoint { .. }
+            | IoError::NoSuchStream { .. } => K::InvalidInput,
+            IoError::StaleConn { .. } | IoError::StaleEndpoint { .. } | IoError::NotConnected { .. } => {
+                K::NotConnected
+            }
+            IoError::WriteClosed { .. } | IoError::IoGone => K::BrokenPipe,
+            IoError::AddrInUse { .. } => K::AddrInUse,
+            IoError::Os { errno, .. } => errno.kind(),
+            _ => K::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_the_round_trip_through_std() {
+        let e = IoError::exhausted(PoolKind::Slots);
+        let std: io::Error = e.into();
+        assert_eq!(std.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(IoError::of(&std), Some(e));
+        assert_eq!(IoError::of(&io::Error::other("foreign")), None);
+    }
+
+    #[test]
+    fn names_the_fix() {
+        let text = IoError::exhausted(PoolKind::Jumbo).to_string();
+        assert!(text.contains("jumbo_count"), "{text}");
+        let text = IoError::os("bind", libc::EACCES).to_string();
+        assert!(text.contains("bind") && text.contains("denied"), "{text}");
+    }
+
+    #[test]
+    fn stays_small() {
+        assert!(size_of::<IoError>() <= 48, "{}", size_of::<IoError>());
+    }
+}

@@ -1,0 +1,128 @@
+//! Names of things: connections, streams, endpoints, timers, watches, protocols.
+//!
+//! *Invariant*: an id carries a generation. An id whose object is gone is never mistaken for the
+//! object that took its place.
+
+use std::fmt;
+
+/// The bits of a generation that fit the ring's `user_data`.
+pub(crate) const GENERATION_BITS: u32 = 24;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u64);
+
+        impl $name {
+            pub(crate) const fn new(index: u32, generation: u32) -> Self {
+                Self((generation as u64) << 32 | index as u64)
+            }
+
+            pub(crate) const fn index(self) -> u32 {
+                self.0 as u32
+            }
+
+            pub(crate) const fn generation(self) -> u32 {
+                (self.0 >> 32) as u32
+            }
+
+            /// A number that is this id and no other of the same `Io`: generation and index.
+            #[must_use]
+            pub const fn as_u64(self) -> u64 {
+                self.0
+            }
+
+            /// The id with that number. A number that was never an id is refused where it is used.
+            #[must_use]
+            pub const fn from_u64(number: u64) -> Self {
+                Self(number)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}.{}"), self.index(), self.generation())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+id! {
+    /// One connection, from `Connected` (or from the `connect` call) to `Disconnected`.
+    ConnId, "conn#"
+}
+id! {
+    /// One listener or UDP socket.
+    EndpointId, "endpoint#"
+}
+id! {
+    /// One armed timer.
+    TimerId, "timer#"
+}
+id! {
+    /// One watched file descriptor.
+    WatchId, "watch#"
+}
+
+/// One stream of a connection. TCP and Unix connections have [`StreamId::ZERO`] alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct StreamId(u64);
+
+impl StreamId {
+    /// The only stream of a TCP or Unix connection.
+    pub const ZERO: Self = Self(0);
+
+    /// The stream with that number.
+    #[must_use]
+    pub const fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+/// What a connection or an endpoint speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// TCP, RFC 9293.
+    Tcp,
+    /// A Unix stream socket, unix(7).
+    Uds,
+    /// UDP, RFC 768.
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Uds => "Unix",
+            Self::Udp => "UDP",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_keep_both_halves() {
+        let id = ConnId::new(7, u32::MAX);
+        assert_eq!((id.index(), id.generation()), (7, u32::MAX));
+        assert_eq!(ConnId::from_u64(id.as_u64()), id);
+        assert_eq!(ConnId::new(3, 4).to_string(), "conn#3.4");
+    }
+}

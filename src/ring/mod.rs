@@ -1,0 +1,140 @@
+//! The kernel, or its double: one interface, one enum, one variant per backend.
+//!
+//! Role: hand operations over, bring completions back, and make the cold system calls (sockets).
+//! Not role: any decision. What is asked and answered is written down in [`op`] and in
+//! docs/KERNEL.md.
+//!
+//! *Invariant*: nothing above this module reads a clock, calls the system or touches a ring.
+
+mod bufring;
+pub(crate) mod op;
+mod setup;
+mod uring;
+
+use std::path::Path;
+
+pub(crate) use op::{Completion, Fd, Op, Sock, Tag, Token, Wait};
+
+use crate::config::{
+    Effective, MulticastGroup, TcpConnectConfig, TcpListenConfig, UdpEndpointConfig,
+    UdsListenConfig,
+};
+use crate::error::Result;
+#[cfg(feature = "_sim")]
+use crate::sim::SimRing;
+use crate::sys::addr::SockAddr;
+use crate::sys::batch::{RecvBatch, SendBatch};
+use crate::sys::sockopt::{PeerCred, TcpInfo};
+use crate::sys::wake::Waker;
+use crate::time::Time;
+pub(crate) use uring::Uring;
+
+/// The backend of one shard.
+pub(crate) enum Ring {
+    /// io_uring.
+    Uring(Uring),
+    /// The simulated kernel and network.
+    #[cfg(feature = "_sim")]
+    Sim(SimRing),
+}
+
+/// Writes one method that every backend has under the same name.
+macro_rules! forward {
+    ($(
+        $(#[$doc:meta])*
+        fn $name:ident(&mut self $(, $arg:ident: $ty:ty)* $(,)?) $(-> $ret:ty)?;
+    )*) => {
+        impl Ring {
+            $(
+                $(#[$doc])*
+                #[inline]
+                pub(crate) fn $name(&mut self $(, $arg: $ty)*) $(-> $ret)? {
+                    match self {
+                        Self::Uring(ring) => ring.$name($($arg),*),
+                        #[cfg(feature = "_sim")]
+                        Self::Sim(ring) => ring.$name($($arg),*),
+                    }
+                }
+            )*
+        }
+    };
+}
+
+forward! {
+    // ---- the ring proper: the hot path
+
+    /// The clock, monotonic.
+    fn now(&mut self) -> Time;
+    /// Queues one operation; submits on its own account when the queue is full.
+    fn push(&mut self, op: Op, token: Token);
+    /// Submits what is queued, lets deferred work run, and waits as told for one completion.
+    /// `EINTR`, `ETIME`, `EBUSY` and `EAGAIN` are not errors.
+    fn enter(&mut self, wait: Wait) -> Result<()>;
+    /// Whether `enter(Wait::None)` would do anything.
+    fn has_work(&mut self) -> bool;
+    /// Moves completions out, oldest first; how many. Those that do not fit stay in the kernel.
+    fn reap(&mut self, into: &mut [Completion]) -> usize;
+
+    // ---- provided buffers
+
+    /// Registers group `group` with room for `entries` buffers (a power of two).
+    fn group_register(&mut self, group: u16, entries: u16) -> Result<()>;
+    /// Stages one buffer for the kernel. `bid` comes back in [`Completion::buffer`].
+    fn group_provide(&mut self, group: u16, bid: u16, ptr: *mut u8, len: u32);
+    /// Makes the staged buffers visible to the kernel.
+    fn group_publish(&mut self, group: u16);
+
+    // ---- facts
+
+    /// What the kernel gave.
+    fn effective(&mut self) -> Effective;
+    /// The other threads' way to end an `enter`. Completes with [`Tag::Wake`] while armed.
+    fn waker(&mut self) -> Waker;
+    /// Arms (or arms again) the wake-up: a multishot poll with token (`Tag::Wake`, 0, 0).
+    fn arm_wake(&mut self);
+
+    /// Cancels everything and waits for it, a second at most. True: no operation is left and no
+    /// memory named by one is used any more. False: that memory must be leaked.
+    fn shutdown(&mut self) -> bool;
+
+    // ---- sockets: cold calls, answered at once. The engine owns the descriptors it gets.
+
+    /// A listening TCP socket.
+    fn tcp_listen(&mut self, config: &TcpListenConfig) -> Result<Fd>;
+    /// A listening Unix socket.
+    fn uds_listen(&mut self, config: &UdsListenConfig) -> Result<Fd>;
+    /// The next connection of a listener, non-blocking, with the peer's address; `None` when there
+    /// is none.
+    fn accept(&mut self, listener: Fd) -> Result<Option<(Fd, SockAddr)>>;
+    /// A TCP socket, configured and bound, to be connected to `peer` by [`Op::Connect`].
+    fn tcp_socket(&mut self, config: &TcpConnectConfig, peer: &SockAddr) -> Result<Fd>;
+    /// A connected Unix socket; `None` when the listener's backlog is full.
+    fn uds_connect(&mut self, path: &Path) -> Result<Option<Fd>>;
+    /// A UDP socket, configured and bound.
+    fn udp_bind(&mut self, config: &UdpEndpointConfig) -> Result<Fd>;
+    /// Receives into the staged buffers; how many were used. 0: no datagram is there. An error
+    /// clears a pending error of the socket, which goes on.
+    fn udp_recv(&mut self, fd: Fd, batch: &mut RecvBatch) -> Result<usize>;
+    /// Sends the staged datagrams in order; how many the kernel took. 0: it takes none now. An
+    /// error concerns the first staged one: drop it and go on.
+    fn udp_send(&mut self, fd: Fd, batch: &mut SendBatch) -> Result<usize>;
+    /// Joins or leaves a group.
+    fn multicast(&mut self, fd: Fd, group: &MulticastGroup, join: bool) -> Result<()>;
+    /// The socket's own address.
+    fn local_addr(&mut self, fd: Fd) -> Result<SockAddr>;
+    /// The peer's address.
+    fn peer_addr(&mut self, fd: Fd) -> Result<SockAddr>;
+    /// Whether a descriptor from outside is a listening stream socket, a connected one, or a UDP
+    /// socket; it is made non-blocking.
+    fn adopt(&mut self, fd: Fd) -> Result<crate::sys::sockopt::Adopted>;
+    /// `TCP_INFO`.
+    fn tcp_info(&mut self, fd: Fd) -> Result<TcpInfo>;
+    /// `SO_PEERCRED`.
+    fn peer_cred(&mut self, fd: Fd) -> Result<PeerCred>;
+    /// The size of the receive buffer that the kernel really gave.
+    fn recv_buffer_len(&mut self, fd: Fd) -> Result<u32>;
+    /// With linger 0 the close is a reset, RFC 9293 §3.10.7.
+    fn linger_zero(&mut self, fd: Fd) -> Result<()>;
+    /// Closes a descriptor on which nothing is under way.
+    fn close_now(&mut self, fd: Fd);
+}
