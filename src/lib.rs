@@ -4,6 +4,8 @@ pub mod code;
 mod config;
 mod error;
 mod ids;
+mod rng;
+mod time;
 
 pub use config::*;
 pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, UringDenied};

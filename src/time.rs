@@ -1,0 +1,123 @@
+//! Time as the engine sees it: nanoseconds since an origin that only the ring knows.
+//!
+//! Role: the value type of every `now` and every deadline, and conversions that cannot overflow
+//! and that round up, so that a wait never ends before its deadline.
+//! Not its role: reading a clock. One clock read per tick happens in the ring (or in the
+//! simulator) and travels downward as a parameter.
+//!
+//! Invariants: arithmetic saturates; [`Time::MAX`] means never and stays never.
+
+pub(crate) mod wheel;
+
+use std::time::Duration;
+
+const NANOS_PER_SEC: u64 = 1_000_000_000;
+const MICROS_PER_SEC: u64 = 1_000_000;
+const MILLIS_PER_SEC: u64 = 1_000;
+const NANOS_PER_MICRO: u32 = 1_000;
+const NANOS_PER_MILLI: u32 = 1_000_000;
+
+/// A moment on a monotonic clock, in nanoseconds since an arbitrary origin (584 years of range).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Time(u64);
+
+impl Time {
+    /// The origin of the clock.
+    pub(crate) const ZERO: Self = Self(0);
+    /// Never: later than every moment that a clock can show.
+    pub(crate) const MAX: Self = Self(u64::MAX);
+
+    /// The moment `nanos` nanoseconds after the origin.
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the origin.
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// True for [`Time::MAX`].
+    pub(crate) const fn is_never(self) -> bool {
+        self.0 == u64::MAX
+    }
+
+    /// This moment plus `span`; what lies beyond the range of the clock is never.
+    pub(crate) const fn saturating_add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(span)))
+    }
+
+    /// How long after `earlier` this moment is; zero when it is not after it.
+    pub(crate) const fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// `span` in nanoseconds, exact up to 584 years and `u64::MAX` beyond.
+pub(crate) const fn nanos(span: Duration) -> u64 {
+    span.as_secs().saturating_mul(NANOS_PER_SEC).saturating_add(span.subsec_nanos() as u64)
+}
+
+/// `span` in microseconds, rounded up; `u64::MAX` when it does not fit.
+pub(crate) const fn micros_ceil(span: Duration) -> u64 {
+    let part = span.subsec_nanos().div_ceil(NANOS_PER_MICRO);
+    span.as_secs().saturating_mul(MICROS_PER_SEC).saturating_add(part as u64)
+}
+
+/// `span` in milliseconds, rounded up; `u64::MAX` when it does not fit.
+pub(crate) const fn millis_ceil(span: Duration) -> u64 {
+    let part = span.subsec_nanos().div_ceil(NANOS_PER_MILLI);
+    span.as_secs().saturating_mul(MILLIS_PER_SEC).saturating_add(part as u64)
+}
+
+/// `span` as the timeout argument of poll-like calls: milliseconds, rounded up, at most
+/// `i32::MAX` (24.8 days; the caller waits again after that).
+pub(crate) const fn poll_timeout_ms(span: Duration) -> i32 {
+    let ms = millis_ceil(span);
+    if ms > i32::MAX as u64 { i32::MAX } else { ms as i32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adding_saturates_at_never() {
+        let start = Time::from_nanos(5);
+        assert_eq!(start.saturating_add(Duration::from_nanos(7)).as_nanos(), 12);
+        assert_eq!(start.saturating_add(Duration::MAX), Time::MAX);
+        assert_eq!(Time::MAX.saturating_add(Duration::from_nanos(1)), Time::MAX);
+        assert!(Time::MAX.is_never());
+        assert!(!Time::ZERO.saturating_add(Duration::from_nanos(u64::MAX - 1)).is_never());
+    }
+
+    #[test]
+    fn since_is_zero_backward() {
+        let (early, late) = (Time::from_nanos(10), Time::from_nanos(25));
+        assert_eq!(late.saturating_since(early), Duration::from_nanos(15));
+        assert_eq!(early.saturating_since(late), Duration::ZERO);
+        assert_eq!(Time::MAX.saturating_since(Time::ZERO), Duration::from_nanos(u64::MAX));
+    }
+
+    #[test]
+    fn hazard_143_timeouts_round_up_and_never_overflow() {
+        // Duration, then its nanoseconds, microseconds, milliseconds and poll timeout.
+        let day = Duration::from_secs(86_400);
+        let rows = [
+            (Duration::ZERO, 0, 0, 0, 0),
+            (Duration::from_nanos(1), 1, 1, 1, 1),
+            (Duration::from_nanos(1_000), 1_000, 1, 1, 1),
+            (Duration::from_nanos(1_001), 1_001, 2, 1, 1),
+            (Duration::from_nanos(999_999_999), 999_999_999, 1_000_000, 1_000, 1_000),
+            (Duration::from_nanos(1_000_001), 1_000_001, 1_001, 2, 2),
+            (day * 25, 2_160_000_000_000_000, 2_160_000_000_000, 2_160_000_000, i32::MAX),
+            (Duration::MAX, u64::MAX, u64::MAX, u64::MAX, i32::MAX),
+        ];
+        for (span, ns, us, ms, poll) in rows {
+            assert_eq!(nanos(span), ns, "{span:?}");
+            assert_eq!(micros_ceil(span), us, "{span:?}");
+            assert_eq!(millis_ceil(span), ms, "{span:?}");
+            assert_eq!(poll_timeout_ms(span), poll, "{span:?}");
+        }
+    }
+}
