@@ -4,9 +4,15 @@ pub mod code;
 mod config;
 mod error;
 mod ids;
+mod ring;
 mod rng;
+#[cfg(feature = "_sim")]
+#[doc(hidden)]
+pub mod sim;
+mod sys;
 mod time;
 
 pub use config::*;
 pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, UringDenied};
 pub use ids::{ConnId, EndpointId, Protocol, StreamId, TimerId, WatchId};
+pub use sys::sockopt::PeerCred;

@@ -13,7 +13,8 @@ use std::path::Path;
 pub(crate) use op::{Completion, Fd, Op, PollMask, Sock, Tag, Token, Wait};
 
 use crate::config::{
-    Effective, MulticastGroup, TcpConnectConfig, TcpListenConfig, UdpEndpointConfig, UdsListenConfig,
+    Effective, MulticastGroup, TcpConnectConfig, TcpListenConfig, UdpEndpointConfig,
+    UdsListenConfig,
 };
 use crate::error::Result;
 #[cfg(feature = "_sim")]
@@ -100,7 +101,7 @@ forward! {
     fn uds_connect(&mut self, path: &Path) -> Result<Option<Fd>>;
     /// A UDP socket, configured and bound.
     fn udp_bind(&mut self, config: &UdpEndpointConfig) -> Result<Fd>;
-    /// Receives up to `batch.room()` datagrams; how many. 0: none there.
+    /// Receives into the staged buffers; how many were used. 0: no datagram is there.
     fn udp_recv(&mut self, fd: Fd, batch: &mut RecvBatch) -> Result<usize>;
     /// Sends the staged datagrams in order; how many the kernel took. 0: it takes none now.
     fn udp_send(&mut self, fd: Fd, batch: &mut SendBatch) -> Result<usize>;

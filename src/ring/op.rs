@@ -7,8 +7,8 @@
 
 use std::fmt;
 
-use crate::sys::gather::Gather;
 use crate::sys::addr::SockAddr;
+use crate::sys::gather::Gather;
 
 /// A raw descriptor number. It has no `Drop`: its owner closes it through the ring.
 pub(crate) type Fd = i32;

@@ -198,11 +198,11 @@ impl Faults {
         let mut rng = Rng::from_seed(seed ^ 0xfa17);
         let mut faults = Self::none();
         for kind in Fault::ALL {
-            let ceiling = match rng.below(100) {
+            let ceiling: u64 = match rng.below(100) {
                 0..50 => 0,
                 50..75 => 5_000,
                 75..90 => 100_000,
-                _ => PPM,
+                _ => PPM.into(),
             };
             let drawn = if ceiling == 0 { 0 } else { rng.below(ceiling) as u32 + 1 };
             faults.rates_ppm[*kind as usize] = drawn.min(kind.cap_ppm());
