@@ -300,12 +300,16 @@ impl Kernel {
         let is_zero_copy = sending.zero_copy;
         let pieces = std::mem::take(&mut sending.memory.pieces);
         let is_unix = self.files.stream(file).is_some_and(|s| s.is_unix);
+        // K6: sends that are under way together take turns byte by byte, if it must be.
+        let claims = &self.nodes[me.node].claims;
+        let contested = claims.get(&Claim::Send(file)).is_some_and(|count| *count > 1);
         let outcome = if again && from == 0 {
             Err(libc::EAGAIN)
         } else if is_unix && is_zero_copy {
             Err(libc::EOPNOTSUPP)
         } else {
-            let len_max = if short { self.between(1, left.max(1) as u64) as usize } else { left };
+            let partly = short || contested;
+            let len_max = if partly { self.between(1, left.max(1) as u64) as usize } else { left };
             self.write_from(file, &pieces, from, len_max)
         };
         let Some(Work::Send(sending)) = self.work_mut(me) else { return Attempt::Done };
@@ -318,7 +322,7 @@ impl Kernel {
                 if done_len == sending.total_len || (short && taken > 0) {
                     return self.sent(me, done_len as i32);
                 }
-                Attempt::Wait
+                if contested && taken > 0 { Attempt::Again } else { Attempt::Wait }
             }
             Err(_) if sending.done_len > 0 => {
                 let done_len = sending.done_len;
