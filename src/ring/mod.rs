@@ -5,7 +5,9 @@
 //!
 //! *Invariant*: nothing above this module reads a clock, calls the system or touches a ring.
 
+mod bufring;
 pub(crate) mod op;
+mod setup;
 mod uring;
 
 use std::path::Path;
@@ -87,6 +89,10 @@ forward! {
     /// Arms (or arms again) the wake-up: a multishot poll with token (`Tag::Wake`, 0, 0).
     fn arm_wake(&mut self);
 
+    /// Cancels everything and waits for it, a second at most. True: no operation is left and no memory
+    /// named by one is used any more. False: that memory must be leaked.
+    fn shutdown(&mut self) -> bool;
+
     // ---- sockets: cold calls, answered at once. The engine owns the descriptors it gets.
 
     /// A listening TCP socket.
@@ -101,9 +107,11 @@ forward! {
     fn uds_connect(&mut self, path: &Path) -> Result<Option<Fd>>;
     /// A UDP socket, configured and bound.
     fn udp_bind(&mut self, config: &UdpEndpointConfig) -> Result<Fd>;
-    /// Receives into the staged buffers; how many were used. 0: no datagram is there.
+    /// Receives into the staged buffers; how many were used. 0: no datagram is there. An error clears a
+    /// pending error of the socket, which goes on.
     fn udp_recv(&mut self, fd: Fd, batch: &mut RecvBatch) -> Result<usize>;
-    /// Sends the staged datagrams in order; how many the kernel took. 0: it takes none now.
+    /// Sends the staged datagrams in order; how many the kernel took. 0: it takes none now. An error
+    /// concerns the first staged one: drop it and go on.
     fn udp_send(&mut self, fd: Fd, batch: &mut SendBatch) -> Result<usize>;
     /// Joins or leaves a group.
     fn multicast(&mut self, fd: Fd, group: &MulticastGroup, join: bool) -> Result<()>;

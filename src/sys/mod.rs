@@ -5,8 +5,30 @@
 //! *Invariant*: whatever a function here opens is closed on each of its error paths.
 
 pub(crate) mod addr;
+pub(crate) mod affinity;
 pub(crate) mod batch;
 mod cmsg;
 pub(crate) mod gather;
+pub(crate) mod kernel;
+pub(crate) mod mem;
+pub(crate) mod socket;
 pub(crate) mod sockopt;
+#[cfg(test)]
+pub(crate) mod subprocess;
+pub(crate) mod tcp;
+pub(crate) mod udp;
+pub(crate) mod uds;
 pub(crate) mod wake;
+
+use crate::error::{IoError, Result};
+
+/// The calling thread's `errno`.
+pub(crate) fn errno() -> i32 {
+    // SAFETY: the location is the calling thread's own and always valid.
+    unsafe { *libc::__errno_location() }
+}
+
+/// The answer of a system call that says -1 on failure.
+pub(crate) fn check(op: &'static str, answer: i32) -> Result<i32> {
+    if answer < 0 { Err(IoError::os(op, errno())) } else { Ok(answer) }
+}
