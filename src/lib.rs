@@ -9,6 +9,7 @@ mod rng;
 #[cfg(feature = "_sim")]
 #[doc(hidden)]
 pub mod sim;
+mod sync;
 mod sys;
 mod time;
 

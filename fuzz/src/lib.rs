@@ -1,0 +1,31 @@
+//! Fuzz targets: functions from bytes to nothing, that panic when a promise is broken.
+//!
+//! Role: one table of targets, for three drivers: libFuzzer with a sanitizer, libFuzzer without,
+//! and the plain test `mutations`. Not role: the drivers' options, which `cargo xtask fuzz` knows.
+//! Invariant: a target is deterministic: the same bytes always do the same.
+
+mod config;
+pub mod input;
+pub mod mutate;
+
+/// A named function that takes whatever bytes it is given.
+pub struct Target {
+    /// Also the name of its folder of seeds.
+    pub name: &'static str,
+    /// Panics when a promise is broken.
+    pub run: fn(&[u8]),
+}
+
+/// Every target.
+pub const TARGETS: &[Target] = &[Target { name: "config", run: config::run }];
+
+/// The target that ZERO_IO_FUZZ_TARGET names.
+///
+/// # Panics
+/// When there is no such target, or none is named: a driver without a target fuzzes nothing.
+#[must_use]
+pub fn chosen() -> &'static Target {
+    let name = std::env::var("ZERO_IO_FUZZ_TARGET").unwrap_or_default();
+    let found = TARGETS.iter().find(|target| target.name == name);
+    found.unwrap_or_else(|| panic!("ZERO_IO_FUZZ_TARGET=`{name}` is no target"))
+}

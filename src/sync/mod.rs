@@ -1,0 +1,67 @@
+//! What crosses threads: the one place that chooses between `std` and the model checker's doubles,
+//! and the lock-free pieces built on it.
+//!
+//! Role: a shard belongs to one thread; everything that another thread does to it goes through a
+//! piece of this folder. [`mpsc`] carries commands in, [`gate`] wakes the shard when it sleeps,
+//! [`freelist`] lends slots out, [`refcount`] counts who still reads a lent slot, and [`returns`]
+//! brings it home.
+//! Not its role: file descriptors (the caller of the gate writes the eventfd) and the memory of
+//! the slots (these pieces move indices, never pointers).
+//!
+//! Invariants: nothing is allocated after construction; no call waits for another thread, it only
+//! repeats an atomic step that another thread's progress defeated. Every piece has a loom model in
+//! its own file (`RUSTFLAGS="--cfg loom" cargo test --release --lib loom_`).
+
+pub(crate) mod freelist;
+pub(crate) mod gate;
+pub(crate) mod mpsc;
+pub(crate) mod refcount;
+pub(crate) mod returns;
+
+#[cfg(loom)]
+pub(crate) use loom::sync::Arc;
+#[cfg(not(loom))]
+pub(crate) use std::sync::Arc;
+
+/// Atomics of `std`, or their doubles.
+#[cfg(loom)]
+pub(crate) mod atomic {
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+}
+
+/// Atomics of `std`, or their doubles.
+#[cfg(not(loom))]
+pub(crate) mod atomic {
+    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+}
+
+/// Interior mutability without a lock; accesses are closures so that a double can watch them.
+#[cfg(loom)]
+pub(crate) mod cell {
+    pub(crate) use loom::cell::UnsafeCell;
+}
+
+/// Interior mutability without a lock; accesses are closures so that a double can watch them.
+#[cfg(not(loom))]
+pub(crate) mod cell {
+    /// `std`'s cell with the interface of the double.
+    #[derive(Debug)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        /// Calls `access` with the address, for writing.
+        pub(crate) fn with_mut<R>(&self, access: impl FnOnce(*mut T) -> R) -> R {
+            access(self.0.get())
+        }
+    }
+}
+
+/// A value on cache lines of its own: writers of a neighbour do not slow its readers. 128 bytes,
+/// because x86-64 fetches lines in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Padded<T>(pub(crate) T);

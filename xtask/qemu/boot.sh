@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# Boots one of Debian's own kernels in a qemu guest, with translated code, and runs one program in
+# it. The guest is an initial file system of busybox, the program and its libraries; nothing else.
+#
+#   boot.sh [-b] [-m "MODULE ..."] [-t SECONDS] [-c CPUS] [-M MEGABYTES] -- PROGRAM [ARG...]
+#
+# -b   the kernel of bookworm-backports (6.12) instead of bookworm's (6.1)
+# -m   kernel modules to load, with what they depend on (default: tls veth sch_netem)
+#
+# The program's output comes back on standard output, its exit status is ours; 125: the guest gave
+# none (time-out, panic). Needs qemu-system-x86, busybox-static, cpio, kmod, xz-utils, and apt-get to
+# download the kernel once, into ${ZERO_IO_KERNELS:-~/.cache/zero-io/kernels}.
+set -eu -o pipefail
+
+backports='' modules='tls veth sch_netem' limit_s=180 cpus=2 memory_mb=768
+while getopts bm:t:c:M: option; do
+  case $option in
+    b) backports=1 ;;
+    m) modules=$OPTARG ;;
+    t) limit_s=$OPTARG ;;
+    c) cpus=$OPTARG ;;
+    M) memory_mb=$OPTARG ;;
+    *) exit 2 ;;
+  esac
+done
+shift $((OPTIND - 1))
+[ "${1:-}" != -- ] || shift
+[ $# -ge 1 ] || { echo "boot.sh: no program" >&2; exit 2; }
+program=$1
+shift
+
+kernels=${ZERO_IO_KERNELS:-$HOME/.cache/zero-io/kernels}
+mkdir -p "$kernels"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# A package file in $kernels, whose name tells backports apart; empty when there is none.
+cached_package() {
+  local file found=''
+  for file in "$kernels"/linux-image-*-cloud-amd64*.deb; do
+    [ -e "$file" ] || continue
+    case $file in
+      *bpo*) [ -z "$backports" ] || found=$file ;;
+      *) [ -n "$backports" ] || found=$file ;;
+    esac
+  done
+  printf '%s' "$found"
+}
+
+# The machine's package sources stay as they are: backports get an apt state of their own.
+download_package() {
+  local apt=(-o APT::Sandbox::User=root) state=$kernels/apt mirror package
+  if [ -n "$backports" ]; then
+    mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
+    mirror=$(sed -n 's/^URIs: *//p' /etc/apt/sources.list.d/debian.sources 2>/dev/null | head -1)
+    mirror=${mirror:-$(awk '$1 == "deb" { for (i = 2; i <= NF; i++) if ($i ~ /^http/) { print $i; exit } }' /etc/apt/sources.list)}
+    printf 'deb [signed-by=%s] %s bookworm-backports main\n' \
+      /usr/share/keyrings/debian-archive-keyring.gpg "$mirror" > "$state/sources.list"
+    apt+=(-o Dir::Etc::sourcelist="$state/sources.list" -o Dir::Etc::sourceparts=/dev/null
+      -o Dir::State::Lists="$state/lists" -o Dir::Cache="$state/cache")
+    apt-get "${apt[@]}" -q update >&2
+  fi
+  # The metapackage names the package of the current version.
+  package=$(apt-cache "${apt[@]}" depends linux-image-cloud-amd64 | awk '/Depends:/ { print $2; exit }')
+  [ -n "$package" ] || { echo "boot.sh: apt knows no linux-image-cloud-amd64; apt-get update?" >&2; return 1; }
+  (cd "$kernels" && apt-get "${apt[@]}" -q download "$package" >&2)
+}
+
+package=$(cached_package)
+if [ -z "$package" ]; then
+  download_package
+  package=$(cached_package)
+fi
+[ -n "$package" ] || { echo "boot.sh: no kernel package in $kernels" >&2; exit 1; }
+
+unpacked=$kernels/$(basename "$package" .deb)
+if [ ! -d "$unpacked" ]; then
+  dpkg-deb -x "$package" "$unpacked.part"
+  mv "$unpacked.part" "$unpacked"
+fi
+version=$(ls "$unpacked/lib/modules")
+[ -f "$unpacked/lib/modules/$version/modules.dep" ] || depmod -b "$unpacked" "$version"
+
+# The guest's file system.
+guest=$scratch/guest
+mkdir -p "$guest"/{bin,dev,etc,mods,proc,run,sys,tmp}
+cp "$(command -v busybox)" "$guest/bin/busybox"
+cp -L "$program" "$guest/bin/program"
+# 127.0.0.1 has its name there too.
+printf '127.0.0.1 localhost\n::1 localhost\n' > "$guest/etc/hosts"
+for library in $(ldd "$program" 2>/dev/null | grep -o '/[^ ]*' || true); do
+  mkdir -p "$guest$(dirname "$library")"
+  cp -L "$library" "$guest$library"
+done
+number=100
+for module in $modules; do
+  modprobe -d "$unpacked" -S "$version" --show-depends "$module" 2>/dev/null || true
+done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' > "$scratch/modules"
+while read -r file; do
+  name=$number-$(basename "$file")
+  case $file in
+    *.xz) xz -dc "$file" > "$guest/mods/${name%.xz}" ;;
+    *) cp "$file" "$guest/mods/$name" ;;
+  esac
+  number=$((number + 1))
+done < "$scratch/modules"
+
+printf '%q ' /bin/program "$@" > "$guest/command"
+cat > "$guest/init" <<'INIT'
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/tmp RUST_BACKTRACE=1
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp
+mount -t tmpfs run /run
+for module in /mods/*.ko; do insmod "$module" 2>/dev/null; done
+ip link set lo up
+ulimit -n 20000
+echo "guest: Linux $(uname -r)"
+cd /tmp
+sh -c "$(cat /command)"
+echo "guest-status: $?"
+poweroff -f
+INIT
+chmod +x "$guest/init"
+(cd "$guest" && find . | cpio -o -H newc --quiet | gzip -1) > "$scratch/initrd"
+
+# cx16 off: with it, this qemu's translation of cmpxchg16b corrupts flags.
+timeout "$limit_s" qemu-system-x86_64 -accel tcg,thread=multi -cpu max,-cx16 -smp "$cpus" \
+  -m "$memory_mb" -nodefaults -no-reboot -display none -serial stdio \
+  -kernel "$unpacked/boot/vmlinuz-$version" -initrd "$scratch/initrd" \
+  -append "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off tsc=unstable random.trust_cpu=on" \
+  </dev/null 2>&1 | tr -d '\r' | tee "$scratch/log" | grep -v '^guest-status: ' || true
+
+status=$(sed -n 's/^guest-status: //p' "$scratch/log" | tail -1)
+[ -n "$status" ] || { echo "boot.sh: the guest gave no status (time-out or panic)" >&2; exit 125; }
+exit "$status"

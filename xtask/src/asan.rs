@@ -1,0 +1,36 @@
+//! The engine's tests under AddressSanitizer, which only a nightly compiler offers.
+
+use crate::Outcome;
+use crate::args::Args;
+use crate::board::{Report, Step};
+use crate::runner::settle;
+use crate::{paths, toolchain};
+
+/// Building everything anew and running it several times slower.
+const LIMIT_S: u64 = 3600;
+
+pub(crate) fn run(args: Args) -> Outcome<()> {
+    args.finish()?;
+    step().map(drop).map_err(|failure| failure.why)
+}
+
+pub(crate) fn step() -> Step {
+    toolchain::need_nightly("AddressSanitizer")?;
+    let host = toolchain::host()?;
+    // A target is named so that build scripts and macros stay free of the sanitizer.
+    let words = ["test", "--package", "zero-io", "--lib", "--tests", "--examples"];
+    let more = ["--no-fail-fast", "--features", "_sim,tracing", "--target", &host];
+    let ran = toolchain::cargo_of("nightly", &words)
+        .args(more)
+        .target_dir(&paths::lane_target("asan")?)
+        .env("RUSTFLAGS", "-Zsanitizer=address -Cforce-frame-pointers=yes")
+        .env("ASAN_OPTIONS", "detect_stack_use_after_return=1:strict_init_order=1")
+        .env("ZERO_IO_SANITIZER", "address")
+        .limit_s(LIMIT_S)
+        .run()?;
+    if ran.ok && ran.tally.passed == 0 {
+        return Err("no test ran".to_string().into());
+    }
+    let step = settle(ran.tally, ran.ok, &ran.end)?;
+    Ok(Report { note: "AddressSanitizer".to_string(), ..step })
+}
