@@ -1,10 +1,10 @@
 //! How completions reach the engine.
 //!
-//! Role: post, hold back, reorder, overflow, hand out; one `enter`. Not role: what an operation does
-//! (`submit`).
+//! Role: post, hold back, reorder, overflow, hand out; one `enter`. Not role: what an operation
+//! does (`submit`).
 //!
-//! *Invariants*: K1 the completions of one operation keep their order; K13 none is lost; K15 they appear
-//! in `enter` alone.
+//! *Invariants*: K1 the completions of one operation keep their order; K13 none is lost; K15 they
+//! appear in `enter` alone.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -237,6 +237,25 @@ impl Kernel {
     }
 
     // ---- the end of a ring
+
+    /// Ends everything that is under way. False: the kernel still refers to memory of zero-copy
+    /// sends.
+    pub(super) fn shutdown_ring(&mut self, node: usize) -> bool {
+        let state = &self.nodes[node];
+        let notifying =
+            state.pending.values().any(|op| matches!(&op.what, Work::Send(s) if s.notifying));
+        let unsent = state.pending.values().filter_map(|op| match &op.what {
+            Work::Send(sending) => Some(sending.memory.clone()),
+            _ => None,
+        });
+        let posted = state.posted.iter().chain(&state.cq).chain(&state.overflow);
+        let memory: Vec<_> = posted.filter_map(|p| p.memory.clone()).chain(unsent).collect();
+        if memory.iter().any(|memory| mem::checksum(&memory.pieces) != memory.checksum) {
+            self.violation(node, "K5: memory changed before the ring was shut down".into());
+        }
+        self.close_ring(node);
+        !notifying
+    }
 
     /// Closes the ring: what is under way is cancelled, the fixed file table is emptied.
     pub(super) fn close_ring(&mut self, node: usize) {

@@ -1,7 +1,8 @@
 //! What goes wrong, and how often: a table of rates drawn from the seed.
 //!
-//! Role: one named rate per kind of fault, the shape of the network and of the rings (latencies, buffer
-//! and queue sizes), and "fail the N-th operation". Not role: doing any of it; the kernel model asks.
+//! Role: one named rate per kind of fault, the shape of the network and of the rings (latencies,
+//! buffer and queue sizes), and "fail the N-th operation". Not role: doing any of it; the kernel
+//! model asks.
 //!
 //! *Invariant*: a table is plain data; two worlds with the same seed and table behave the same.
 

@@ -1,7 +1,7 @@
 //! Open files: what descriptors, slots and operations refer to.
 //!
-//! Role: the table of files with their reference counts, and what each kind holds. Not role: behaviour,
-//! which is in `stream`, `listen` and `udp`.
+//! Role: the table of files with their reference counts, and what each kind holds. Not role:
+//! behaviour, which is in `stream`, `listen` and `udp`.
 //!
 //! *Invariant* K10: a file lives while any descriptor, slot, backlog or operation refers to it.
 

@@ -1,9 +1,11 @@
 //! The state of a simulated world: clock, chance, schedule, files, nodes, records.
 //!
-//! Role: what every part of the model shares. Not role: the behaviour of sockets (`stream`, `listen`,
+//! Role: what every part of the model shares. Not role: the behaviour of sockets (`stream`,
+//! `listen`,
 //! `udp`) and of rings (`submit`, `complete`).
 //!
-//! *Invariants*: nothing here depends on an address, a hash order or a real clock; time moves forward.
+//! *Invariants*: nothing here depends on an address, a hash order or a real clock; time moves
+//! forward.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};

@@ -1,6 +1,7 @@
 //! Listeners and the way into a connection.
 //!
-//! Role: listen, connect, the handshake, the backlog, accept. Not role: what a connection does (`stream`).
+//! Role: listen, connect, the handshake, the backlog, accept. Not role: what a connection does
+//! (`stream`).
 //!
 //! *Invariant*: a child belongs to the backlog, to a descriptor, or is gone; never to two of them.
 

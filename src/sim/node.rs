@@ -2,8 +2,8 @@
 //!
 //! Role: the state of a node as plain data with small queries. Not role: what operations do.
 //!
-//! *Invariant* K11: descriptor numbers are given out lowest first, so that a stale number names the next
-//! file as soon as there is one.
+//! *Invariant* K11: descriptor numbers are given out lowest first, so that a stale number names the
+//! next file as soon as there is one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -152,6 +152,11 @@ impl SimRing {
         self.kernel.borrow_mut().arm_wake(self.node);
     }
 
+    /// Cancels everything and waits for it; whether all memory came home (K5, K24).
+    pub(crate) fn shutdown(&mut self) -> bool {
+        self.kernel.borrow_mut().shutdown_ring(self.node)
+    }
+
     // ---- sockets
 
     pub(crate) fn tcp_listen(&mut self, config: &TcpListenConfig) -> Result<Fd> {

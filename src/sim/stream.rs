@@ -1,9 +1,10 @@
 //! Streams: bytes in order, a window, FIN and RST.
 //!
-//! Role: what TCP and Unix stream sockets do once they exist. Not role: how they come to be (`listen`).
+//! Role: what TCP and Unix stream sockets do once they exist. Not role: how they come to be
+//! (`listen`).
 //!
-//! *Invariants*: bytes arrive in the order in which they were taken; a FIN arrives behind them; after
-//! a reset nothing arrives. Read RFC 9293 §3.6 and §3.10 first, and tcp(7), unix(7).
+//! *Invariants*: bytes arrive in the order in which they were taken; a FIN arrives behind them;
+//! after a reset nothing arrives. Read RFC 9293 §3.6 and §3.10 first, and tcp(7), unix(7).
 
 use super::fault::Fault;
 use super::file::{FileId, Kind, Phase};
@@ -234,8 +235,8 @@ impl Kernel {
         }
     }
 
-    /// An orphan that has sent its FIN stays only to answer data with a reset; the missing file does
-    /// that as well.
+    /// An orphan that has sent its FIN stays only to answer data with a reset; the missing file
+    /// does that as well.
     fn forget_if_done(&mut self, id: FileId) {
         if self.files.stream(id).is_some_and(|s| s.orphan && s.fin_sent) {
             self.files.remove(id);

@@ -3,8 +3,8 @@
 //! Role: take operations in order, try them, try them again when their file woke. Not role: how
 //! completions reach the engine (`complete`).
 //!
-//! *Invariants*: K1 operations are taken in the order they were pushed; each completes for the last time
-//! exactly once (K2).
+//! *Invariants*: K1 operations are taken in the order they were pushed; each completes for the last
+//! time exactly once (K2).
 
 use super::fault::Fault;
 use super::file::{FileId, Kind, Phase};
@@ -231,8 +231,8 @@ impl Kernel {
         for _ in 0..burst {
             let readable = self.readable(file);
             let empty = self.nodes[me.node].groups[&group].visible.is_empty();
-            // The buffer is chosen before the socket is asked, so that an empty group ends the receive
-            // even when there is nothing to receive.
+            // The buffer is chosen before the socket is asked, so that an empty group ends the
+            // receive even when there is nothing to receive.
             let at_arm = first && self.rng.chance(1, 2);
             if empty && (at_arm || readable != Readable::Nothing) {
                 return self.done(me, -libc::ENOBUFS);

@@ -56,9 +56,9 @@ impl World {
         self.kernel.borrow().now_ns
     }
 
-    /// Moves the clock to the next thing that happens or that a node wants to be polled for, and lets it
-    /// happen. While a node has work it was not polled for, that is a microsecond. False: nothing is to
-    /// come.
+    /// Moves the clock to the next thing that happens or that a node wants to be polled for, and
+    /// lets it happen. While a node has work it was not polled for, that is a microsecond. False:
+    /// nothing is to come.
     #[must_use]
     pub fn advance_to_next(&self) -> bool {
         self.kernel.borrow_mut().advance_to_next()
@@ -115,7 +115,8 @@ impl World {
         }
     }
 
-    /// Ends a node as SIGKILL does: all of its descriptors close, its ring answers nothing any more.
+    /// Ends a node as SIGKILL does: all of its descriptors close, its ring answers nothing any
+    /// more.
     pub fn kill(&self, node: usize) {
         let kernel = &mut *self.kernel.borrow_mut();
         kernel.close_ring(node);
