@@ -48,6 +48,12 @@ impl World {
         SimRing::new(Rc::clone(&self.kernel), kernel.nodes.len() - 1)
     }
 
+    /// Nodes so far.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.kernel.borrow().nodes.len()
+    }
+
     // ---- time
 
     /// Nanoseconds on the virtual clock.
