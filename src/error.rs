@@ -77,7 +77,9 @@ impl fmt::Display for UringDenied {
                 "the sysctl kernel.io_uring_disabled=1 shuts out unprivileged processes; \
                  set it to 0, or add the group to kernel.io_uring_group"
             }
-            Self::SysctlAll => "the sysctl kernel.io_uring_disabled=2 shuts out everyone; set it to 0",
+            Self::SysctlAll => {
+                "the sysctl kernel.io_uring_disabled=2 shuts out everyone; set it to 0"
+            }
             Self::SeccompEperm => {
                 "a seccomp filter denies it (the default of Docker and containerd); run the \
                  container with --security-opt seccomp=<profile that allows io_uring_*>"
@@ -153,7 +155,9 @@ impl PoolKind {
 #[non_exhaustive]
 pub enum IoError {
     /// The running kernel lacks what the io_uring backend is built on.
-    #[error("Linux {found} is too old: the io_uring backend needs {required} or later; upgrade the kernel")]
+    #[error(
+        "Linux {found} is too old: the io_uring backend needs {required} or later; upgrade the kernel"
+    )]
     KernelTooOld {
         /// The oldest version that works.
         required: KernelVersion,
@@ -226,13 +230,17 @@ pub enum IoError {
     #[error("the host name could not be resolved; check the name and /etc/resolv.conf")]
     DnsError,
     /// A connection was not established in time.
-    #[error("the connection was not established within {timeout_ms} ms; check the peer or raise connect_timeout")]
+    #[error(
+        "the connection was not established within {timeout_ms} ms; check the peer or raise connect_timeout"
+    )]
     ConnectTimeout {
         /// The limit that passed.
         timeout_ms: u64,
     },
     /// A TLS handshake failed. Nothing returns it without a TLS feature.
-    #[error("the TLS handshake failed with alert {alert}; check certificates and versions on both sides")]
+    #[error(
+        "the TLS handshake failed with alert {alert}; check certificates and versions on both sides"
+    )]
     TlsHandshakeFailed {
         /// The TLS alert, RFC 8446 §6.
         alert: u8,
@@ -242,7 +250,9 @@ pub enum IoError {
     #[error("the HMAC of the ops request does not match; check the shared key on both sides")]
     HmacMismatch,
     /// A nonce of the ops protocol was seen before. Returned by the ops API only.
-    #[error("the nonce of the ops request was seen before; a request must be signed anew for each try")]
+    #[error(
+        "the nonce of the ops request was seen before; a request must be signed anew for each try"
+    )]
     NonceReplay,
     /// The ops profile does not allow the operation. Returned by the ops API only.
     #[error("the active ops profile forbids this operation; use a profile that allows it")]
@@ -266,7 +276,9 @@ pub enum IoError {
         why: &'static str,
     },
     /// The connection does not exist any more, or never did.
-    #[error("{conn} is not open: its Disconnected event was delivered, or it belongs to another Io")]
+    #[error(
+        "{conn} is not open: its Disconnected event was delivered, or it belongs to another Io"
+    )]
     StaleConn {
         /// The id that was used.
         conn: ConnId,
@@ -331,7 +343,9 @@ pub enum IoError {
     #[error("the Io of this handle is gone; nothing was sent")]
     IoGone,
     /// The process forked, and the ring belongs to the parent.
-    #[error("this Io belongs to the parent process: an io_uring cannot be used after fork; make a new Io")]
+    #[error(
+        "this Io belongs to the parent process: an io_uring cannot be used after fork; make a new Io"
+    )]
     Forked,
     /// The address is in use by another socket.
     #[error("{addr} is in use; choose another port, or close its owner")]
@@ -359,7 +373,10 @@ impl IoError {
     /// Whether the same call may succeed after the next `poll`, with nothing else changed.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::PoolExhausted { .. } | Self::QueueFull { .. } | Self::NotConnected { .. })
+        matches!(
+            self,
+            Self::PoolExhausted { .. } | Self::QueueFull { .. } | Self::NotConnected { .. }
+        )
     }
 
     pub(crate) const fn exhausted(pool: PoolKind) -> Self {
@@ -391,9 +408,9 @@ impl From<IoError> for io::Error {
             | IoError::BufferTooLarge { .. }
             | IoError::WrongEndpoint { .. }
             | IoError::NoSuchStream { .. } => K::InvalidInput,
-            IoError::StaleConn { .. } | IoError::StaleEndpoint { .. } | IoError::NotConnected { .. } => {
-                K::NotConnected
-            }
+            IoError::StaleConn { .. }
+            | IoError::StaleEndpoint { .. }
+            | IoError::NotConnected { .. } => K::NotConnected,
             IoError::WriteClosed { .. } | IoError::IoGone => K::BrokenPipe,
             IoError::AddrInUse { .. } => K::AddrInUse,
             IoError::Os { errno, .. } => errno.kind(),

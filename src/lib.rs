@@ -14,6 +14,7 @@ mod proto;
 mod ring;
 mod rng;
 #[cfg(feature = "_sim")]
+#[doc(hidden)]
 pub mod sim;
 mod stats;
 mod sync;

@@ -196,7 +196,13 @@ impl Config {
     pub fn validate(&self) -> Result<()> {
         let ranges: [(&'static str, usize, usize, usize, &'static str); 19] = [
             ("Config::pool_slot_count", self.pool_slot_count, 16, 65_536, "16 to 65,536"),
-            ("Config::pool_slot_size", self.pool_slot_size, 1200, 65_536, "1200 to 65,536, a multiple of 64"),
+            (
+                "Config::pool_slot_size",
+                self.pool_slot_size,
+                1200,
+                65_536,
+                "1200 to 65,536, a multiple of 64",
+            ),
             ("Config::stream_buffer_count", self.stream_buffer_count, 8, 32_768, "8 to 32,768"),
             (
                 "Config::stream_buffer_size",
@@ -221,11 +227,23 @@ impl Config {
             ("Config::max_timers", self.max_timers, 0, 1_000_000, "0 to 1,000,000"),
             ("Config::max_watches", self.max_watches, 0, 65_536, "0 to 65,536"),
             ("Config::max_events_per_poll", self.max_events_per_poll, 16, 65_536, "16 to 65,536"),
-            ("Config::send_high_water", self.send_high_water, 4096, 1 << 30, "4096 to 1,073,741,824"),
+            (
+                "Config::send_high_water",
+                self.send_high_water,
+                4096,
+                1 << 30,
+                "4096 to 1,073,741,824",
+            ),
             ("Config::send_queue_entries", self.send_queue_entries, 64, 1 << 20, "64 to 1,048,576"),
             ("Config::guard_count", self.guard_count, 0, 1 << 20, "0 to 1,048,576"),
             ("Config::held_buffers_max", self.held_buffers_max, 1, 32_768, "1 to 32,768"),
-            ("Config::handle_queue_entries", self.handle_queue_entries, 2, 1 << 20, "2 to 1,048,576"),
+            (
+                "Config::handle_queue_entries",
+                self.handle_queue_entries,
+                2,
+                1 << 20,
+                "2 to 1,048,576",
+            ),
         ];
         for (field, value, low, high, range) in ranges {
             check(field, value, low <= value && value <= high, range)?;
@@ -266,7 +284,12 @@ impl Config {
     }
 }
 
-pub(crate) fn check(field: &'static str, value: usize, ok: bool, range: &'static str) -> Result<()> {
+pub(crate) fn check(
+    field: &'static str,
+    value: usize,
+    ok: bool,
+    range: &'static str,
+) -> Result<()> {
     if ok { Ok(()) } else { Err(IoError::InvalidConfig { field, value: value as u64, range }) }
 }
 

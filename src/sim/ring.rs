@@ -1,0 +1,379 @@
+//! The simulated ring: what `Ring::Sim` forwards to.
+//!
+//! Role: the methods of the backend, each one borrow of the world. Not role: any behaviour.
+//!
+//! *Invariant*: no method calls back into the engine, so that the borrow is never taken twice.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::fault::Fault;
+use super::file::{Addr, FileId, Kind, Listener, Stream};
+use super::kernel::Kernel;
+use super::node::Buffer;
+use crate::config::{
+    Effective, HugePages, MulticastGroup, TcpConnectConfig, TcpListenConfig, UdpEndpointConfig,
+    UdsListenConfig,
+};
+use crate::error::{IoError, Result};
+use crate::ids::Protocol;
+use crate::ring::op::{Completion, Fd, Op, Token, Wait};
+use crate::sys::addr::{SockAddr, UnixAddr};
+use crate::sys::batch::{RecvBatch, SendBatch};
+use crate::sys::sockopt::{Adopted, PeerCred, TcpInfo};
+use crate::sys::wake::Waker;
+use crate::time::Time;
+
+/// `somaxconn`.
+const BACKLOG_MAX: u32 = 4096;
+/// What the simulated peers say of themselves.
+const CREDENTIALS: PeerCred = PeerCred { pid: 1, uid: 1000, gid: 1000 };
+
+/// One node's ring.
+pub(crate) struct SimRing {
+    kernel: Rc<RefCell<Kernel>>,
+    node: usize,
+}
+
+impl SimRing {
+    pub(super) const fn new(kernel: Rc<RefCell<Kernel>>, node: usize) -> Self {
+        Self { kernel, node }
+    }
+
+    /// The number of the node, from 0.
+    pub(crate) const fn node(&self) -> usize {
+        self.node
+    }
+
+    /// One cold call that can fail: counted, traced, and failed if a test asked for it.
+    fn call<T>(
+        &mut self,
+        name: &'static str,
+        run: impl FnOnce(&mut Kernel, usize) -> Result<T, i32>,
+        shown: impl FnOnce(&T) -> i64,
+    ) -> Result<T> {
+        let kernel = &mut *self.kernel.borrow_mut();
+        let result = match kernel.forced_failure() {
+            Some(errno) => Err(errno),
+            None => run(kernel, self.node),
+        };
+        kernel.called(self.node, name, result, shown)
+    }
+
+    /// The same for calls about a file.
+    fn call_on<T>(
+        &mut self,
+        name: &'static str,
+        fd: Fd,
+        run: impl FnOnce(&mut Kernel, FileId) -> Result<T, i32>,
+        shown: impl FnOnce(&T) -> i64,
+    ) -> Result<T> {
+        self.call(
+            name,
+            |kernel, node| {
+                let file = kernel.fd_file(node, fd, name)?;
+                run(kernel, file)
+            },
+            shown,
+        )
+    }
+
+    // ---- the ring proper
+
+    pub(crate) fn now(&mut self) -> Time {
+        Time::from_nanos(self.kernel.borrow_mut().clock_ns())
+    }
+
+    pub(crate) fn push(&mut self, op: Op, token: Token) {
+        let kernel = &mut *self.kernel.borrow_mut();
+        if kernel.nodes[self.node].sq.len() >= kernel.faults.shape.sq_entries as usize {
+            kernel.submit(self.node, usize::MAX);
+        }
+        kernel.nodes[self.node].sq.push_back((op, token));
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "every backend has this shape")]
+    pub(crate) fn enter(&mut self, wait: Wait) -> Result<()> {
+        self.kernel.borrow_mut().enter(self.node, wait);
+        Ok(())
+    }
+
+    pub(crate) fn has_work(&mut self) -> bool {
+        self.kernel.borrow().has_work(self.node)
+    }
+
+    pub(crate) fn reap(&mut self, into: &mut [Completion]) -> usize {
+        self.kernel.borrow_mut().reap(self.node, into)
+    }
+
+    // ---- provided buffers
+
+    pub(crate) fn group_register(&mut self, group: u16, entries: u16) -> Result<()> {
+        let kernel = &mut *self.kernel.borrow_mut();
+        let result = kernel.group_register(self.node, group, entries);
+        kernel.called(self.node, "register_buf_ring", result, |()| i64::from(entries))
+    }
+
+    pub(crate) fn group_provide(&mut self, group: u16, bid: u16, ptr: *mut u8, len: u32) {
+        self.kernel.borrow_mut().group_provide(self.node, group, Buffer { bid, ptr, len });
+    }
+
+    pub(crate) fn group_publish(&mut self, group: u16) {
+        self.kernel.borrow_mut().group_publish(self.node, group);
+    }
+
+    // ---- facts
+
+    pub(crate) fn effective(&mut self) -> Effective {
+        let shape = self.kernel.borrow().faults.shape;
+        Effective {
+            backend: "sim",
+            kernel: None,
+            sq_entries: shape.sq_entries,
+            cq_entries: shape.cq_entries,
+            defer_taskrun: true,
+            no_sqarray: false,
+            ring_fd_registered: false,
+            fixed_files: self.kernel.borrow().nodes[self.node].slots.len() as u32,
+            zero_copy_send: shape.zero_copy,
+            huge_pages: HugePages::None,
+        }
+    }
+
+    pub(crate) fn waker(&mut self) -> Waker {
+        Waker::Flag(Arc::clone(&self.kernel.borrow().nodes[self.node].wake_flag))
+    }
+
+    pub(crate) fn arm_wake(&mut self) {
+        self.kernel.borrow_mut().arm_wake(self.node);
+    }
+
+    /// Cancels everything and waits for it; whether all memory came home (K5, K24).
+    pub(crate) fn shutdown(&mut self) -> bool {
+        self.kernel.borrow_mut().shutdown_ring(self.node)
+    }
+
+    // ---- sockets
+
+    pub(crate) fn tcp_listen(&mut self, config: &TcpListenConfig) -> Result<Fd> {
+        let (wanted, shared) = (config.addr, config.reuseport);
+        let run = |kernel: &mut Kernel, node| {
+            kernel.socket_fault()?;
+            let listener = kernel.listener(config.backlog, config.send_buffer, config.recv_buffer);
+            kernel.listen_ip(node, wanted, listener, shared, config.dual_stack)
+        };
+        self.call("listen", run, |fd| (*fd).into()).map_err(|error| in_use(error, wanted))
+    }
+
+    pub(crate) fn uds_listen(&mut self, config: &UdsListenConfig) -> Result<Fd> {
+        UnixAddr::new(&config.path)?;
+        let name = config.path.as_os_str().as_bytes();
+        let run = |kernel: &mut Kernel, node| {
+            kernel.socket_fault()?;
+            let mut listener = kernel.listener(config.backlog, None, None);
+            listener.unix_name = Some(name.to_vec());
+            kernel.listen_unix(node, name, listener)
+        };
+        self.call("listen", run, |fd| (*fd).into())
+    }
+
+    pub(crate) fn accept(&mut self, listener: Fd) -> Result<Option<(Fd, SockAddr)>> {
+        let run = |kernel: &mut Kernel, node| kernel.accept(node, listener);
+        let shown = |got: &Option<(Fd, Addr)>| got.as_ref().map_or(-1, |(fd, _)| (*fd).into());
+        let got = self.call("accept4", run, shown)?;
+        Ok(got.map(|(fd, addr)| (fd, sock_addr(&addr))))
+    }
+
+    pub(crate) fn tcp_socket(&mut self, config: &TcpConnectConfig, peer: &SockAddr) -> Result<Fd> {
+        let any = if peer.is_v4_on_the_wire() { "0.0.0.0:0" } else { "[::]:0" };
+        let any = any.parse::<SocketAddr>().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
+        let local = config.bind.unwrap_or(any);
+        let run = |kernel: &mut Kernel, node| {
+            kernel.socket_fault()?;
+            let shape = kernel.faults.shape;
+            let local =
+                if local.port() == 0 { local } else { kernel.free_addr(local, false, false)? };
+            let send_len = config.send_buffer.unwrap_or(shape.send_buffer_len);
+            let recv_len = config.recv_buffer.unwrap_or(shape.recv_buffer_len);
+            kernel.open(node, Kind::Stream(Stream::new(false, Addr::Ip(local), send_len, recv_len)))
+        };
+        self.call("socket", run, |fd| (*fd).into()).map_err(|error| in_use(error, local))
+    }
+
+    pub(crate) fn uds_connect(&mut self, path: &Path) -> Result<Option<Fd>> {
+        UnixAddr::new(path)?;
+        let name = path.as_os_str().as_bytes();
+        let run = |kernel: &mut Kernel, node| {
+            kernel.socket_fault()?;
+            kernel.connect_unix(node, name)
+        };
+        self.call("connect", run, |fd| fd.map_or(-1, i64::from))
+    }
+
+    pub(crate) fn udp_bind(&mut self, config: &UdpEndpointConfig) -> Result<Fd> {
+        let run = |kernel: &mut Kernel, node| {
+            kernel.socket_fault()?;
+            kernel.udp_bind(node, config)
+        };
+        self.call("bind", run, |fd| (*fd).into()).map_err(|error| in_use(error, config.bind))
+    }
+
+    pub(crate) fn udp_recv(&mut self, fd: Fd, batch: &mut RecvBatch) -> Result<usize> {
+        let run = |kernel: &mut Kernel, file| kernel.udp_recv(file, batch);
+        self.call_on("recvmmsg", fd, run, |count| *count as i64)
+    }
+
+    pub(crate) fn udp_send(&mut self, fd: Fd, batch: &mut SendBatch) -> Result<usize> {
+        let run = |kernel: &mut Kernel, file| kernel.udp_send(file, batch);
+        self.call_on("sendmmsg", fd, run, |count| *count as i64)
+    }
+
+    pub(crate) fn multicast(&mut self, fd: Fd, group: &MulticastGroup, join: bool) -> Result<()> {
+        let run = |kernel: &mut Kernel, file| kernel.udp_member(file, group, join);
+        self.call_on("setsockopt", fd, run, |()| 0)
+    }
+
+    pub(crate) fn local_addr(&mut self, fd: Fd) -> Result<SockAddr> {
+        let run = |kernel: &mut Kernel, file| kernel.local_addr(file);
+        self.call_on("getsockname", fd, run, |_| 0)
+    }
+
+    pub(crate) fn peer_addr(&mut self, fd: Fd) -> Result<SockAddr> {
+        let run = |kernel: &mut Kernel, file| match kernel.files.stream(file) {
+            Some(s) => s.remote.as_ref().map(sock_addr).ok_or(libc::ENOTCONN),
+            None => Err(libc::ENOTCONN),
+        };
+        self.call_on("getpeername", fd, run, |_| 0)
+    }
+
+    pub(crate) fn adopt(&mut self, fd: Fd) -> Result<Adopted> {
+        let run = |kernel: &mut Kernel, file| match kernel.files.get(file).map(|file| &file.kind) {
+            Some(Kind::Listener(l)) => Ok(Adopted::Listener(protocol(l.unix_name.is_some()))),
+            Some(Kind::Stream(s)) => Ok(Adopted::Stream(protocol(s.is_unix))),
+            Some(Kind::Udp(_)) => Ok(Adopted::Datagram),
+            _ => Err(libc::ENOTSOCK),
+        };
+        self.call_on("getsockopt", fd, run, |_| 0)
+    }
+
+    pub(crate) fn tcp_info(&mut self, fd: Fd) -> Result<TcpInfo> {
+        let run = |kernel: &mut Kernel, file| {
+            let rtt_us = (kernel.faults.shape.latency_min_ns / 500) as u32;
+            let Some(s) = kernel.files.stream(file).filter(|s| !s.is_unix) else {
+                return Err(libc::EOPNOTSUPP);
+            };
+            Ok(TcpInfo {
+                rtt_us,
+                rtt_min_us: rtt_us,
+                cwnd_packets: 10,
+                mss: 1460,
+                bytes_sent: s.bytes_sent,
+                bytes_acked: s.bytes_sent - s.outbound.len() as u64,
+                bytes_received: s.bytes_received,
+                ..TcpInfo::default()
+            })
+        };
+        self.call_on("getsockopt", fd, run, |_| 0)
+    }
+
+    pub(crate) fn peer_cred(&mut self, fd: Fd) -> Result<PeerCred> {
+        let run = |kernel: &mut Kernel, file| match kernel.files.stream(file) {
+            Some(s) if s.is_unix => Ok(CREDENTIALS),
+            _ => Err(libc::EOPNOTSUPP),
+        };
+        self.call_on("getsockopt", fd, run, |_| 0)
+    }
+
+    pub(crate) fn recv_buffer_len(&mut self, fd: Fd) -> Result<u32> {
+        let run = |kernel: &mut Kernel, _| Ok(kernel.faults.shape.recv_buffer_len);
+        self.call_on("getsockopt", fd, run, |len| (*len).into())
+    }
+
+    pub(crate) fn linger_zero(&mut self, fd: Fd) -> Result<()> {
+        let run = |kernel: &mut Kernel, file| match kernel.files.stream_mut(file) {
+            Some(s) => {
+                s.linger_zero = true;
+                Ok(())
+            }
+            None => Err(libc::ENOTSOCK),
+        };
+        self.call_on("setsockopt", fd, run, |()| 0)
+    }
+
+    pub(crate) fn close_now(&mut self, fd: Fd) {
+        let kernel = &mut *self.kernel.borrow_mut();
+        match kernel.nodes[self.node].fd_remove(fd) {
+            Some(file) => {
+                let busy = kernel.files.get(file).is_some_and(|f| !f.waiters.is_empty());
+                if busy {
+                    kernel.violation(self.node, format!("K11: close_now of {fd}, which is in use"));
+                }
+                kernel.release(file);
+            }
+            None => kernel.violation(self.node, format!("K11: close_now of {fd}, which is closed")),
+        }
+        drop(kernel.called(self.node, "close", Ok(fd), |fd| (*fd).into()));
+    }
+}
+
+impl Drop for SimRing {
+    fn drop(&mut self) {
+        self.kernel.borrow_mut().close_ring(self.node);
+    }
+}
+
+impl Kernel {
+    fn socket_fault(&mut self) -> Result<(), i32> {
+        if self.hit(Fault::SocketError) {
+            let all = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+            return Err(self.pick(&all));
+        }
+        Ok(())
+    }
+
+    fn listener(&self, backlog: u32, send_len: Option<u32>, recv_len: Option<u32>) -> Listener {
+        let shape = self.faults.shape;
+        Listener {
+            local: Addr::Unix,
+            backlog: std::collections::VecDeque::new(),
+            half_open_count: 0,
+            backlog_max: backlog.min(BACKLOG_MAX),
+            shut: false,
+            send_len: send_len.unwrap_or(shape.send_buffer_len),
+            recv_len: recv_len.unwrap_or(shape.recv_buffer_len),
+            unix_name: None,
+        }
+    }
+
+    fn local_addr(&mut self, id: FileId) -> Result<SockAddr, i32> {
+        match self.files.get(id).map(|file| &file.kind) {
+            Some(Kind::Stream(s)) => Ok(sock_addr(&s.local)),
+            Some(Kind::Listener(l)) => Ok(sock_addr(&l.local)),
+            Some(Kind::Udp(udp)) => Ok(udp.local.into()),
+            _ => Err(libc::ENOTSOCK),
+        }
+    }
+}
+
+fn sock_addr(addr: &Addr) -> SockAddr {
+    match addr {
+        Addr::Ip(addr) => (*addr).into(),
+        Addr::Unix => SockAddr::unix(),
+    }
+}
+
+const fn protocol(is_unix: bool) -> Protocol {
+    if is_unix { Protocol::Uds } else { Protocol::Tcp }
+}
+
+/// The address belongs into the error.
+fn in_use(error: IoError, addr: SocketAddr) -> IoError {
+    match error {
+        IoError::Os { errno, .. } if errno.0 == libc::EADDRINUSE => IoError::AddrInUse { addr },
+        other => other,
+    }
+}

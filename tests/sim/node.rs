@@ -1,0 +1,732 @@
+//! One node of the workload: an `Io`, what the application knows, and what it must see.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zero_io::sim::World;
+use zero_io::{
+    ConnId, ConnTimeouts, EndpointId, Event, Events, HostOrAddr, Io, IoError, IoHandle, OwnedSlot,
+    PoolKind, Sender, StreamId, TcpConnectConfig, TcpListenConfig, UdsConnectConfig,
+    UdsListenConfig,
+};
+
+use crate::chance::Chance;
+use crate::extras::Extras;
+use crate::flow::{Answer, Conn, Ended, Flow, Part};
+use crate::pattern::{Check, HEAD_LEN, Source, framing};
+
+const STREAM: StreamId = StreamId::ZERO;
+/// Bytes that wait for a connection before the one they come from is paused.
+const BACKLOG_HIGH: usize = 16 * 1024;
+
+/// Where to connect to.
+#[derive(Debug, Clone)]
+pub enum Target {
+    Tcp { addr: SocketAddr, framed: bool, relay: bool },
+    Unix { path: String },
+}
+
+/// What all nodes share.
+pub struct Shared {
+    pub world: World,
+    pub chance: Chance,
+    pub flows: Vec<Flow>,
+    pub targets: Vec<Target>,
+    pub datagrams: crate::extras::Datagrams,
+    pub is_liveness: bool,
+    pub next_token: u64,
+}
+
+impl Shared {
+    pub fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+}
+
+/// What a listener does with whom it accepts.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    framed: bool,
+    relay: bool,
+    is_open: bool,
+}
+
+/// A payload that is kept for a while, and what it must still be.
+struct Held {
+    slot: OwnedSlot,
+    expected: Vec<u8>,
+}
+
+/// What is to be done with the payload once the event's borrow has ended.
+enum Keep {
+    Nothing,
+    /// Detach it and look at it later.
+    Hold(Vec<u8>),
+    /// Detach it and send it back from where it lies.
+    Return(ConnId, Vec<u8>),
+}
+
+pub struct Node {
+    pub index: usize,
+    pub io: Io,
+    pub state: State,
+}
+
+pub struct State {
+    index: usize,
+    handle: IoHandle,
+    pub conns: BTreeMap<ConnId, Conn>,
+    ended: BTreeSet<ConnId>,
+    places: BTreeMap<EndpointId, Place>,
+    held: Vec<Held>,
+    posted: VecDeque<u64>,
+    pub extras: Extras,
+    pub connected_count: u64,
+}
+
+impl Node {
+    pub fn new(index: usize, io: Io) -> Self {
+        let state = State {
+            index,
+            handle: io.handle(),
+            conns: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            places: BTreeMap::new(),
+            held: Vec::new(),
+            posted: VecDeque::new(),
+            extras: Extras::default(),
+            connected_count: 0,
+        };
+        Self { index, io, state }
+    }
+
+    /// Takes up to `count_max` events.
+    pub fn drain(&mut self, cx: &mut Shared, count_max: usize) {
+        let (mut events, mut sender) = self.io.split();
+        for _ in 0..count_max {
+            let Some(event) = events.next_event() else { break };
+            let keep = self.state.on_event(event, &mut sender, cx);
+            self.state.keep(keep, &mut events, &mut sender, cx);
+        }
+    }
+
+    /// What the application does of its own accord in a round.
+    pub fn act(&mut self, cx: &mut Shared) {
+        let (_, mut sender) = self.io.split();
+        let ids: Vec<ConnId> = self.state.conns.keys().copied().collect();
+        for id in ids {
+            self.state.progress(id, &mut sender, cx);
+        }
+        if !cx.is_liveness {
+            self.state.mischief(&mut sender, cx);
+        } else {
+            self.state.held.drain(..).for_each(Held::check);
+        }
+        self.state.extras.act(self.index, &mut sender, cx);
+    }
+
+    /// Opens the listeners; those that fail for want of something are left out.
+    pub fn open(&mut self, cx: &mut Shared) {
+        let (_, mut sender) = self.io.split();
+        for (framed, relay) in [(false, false), (true, false), (false, true)] {
+            self.state.listen_tcp(framed, relay, &mut sender, cx);
+        }
+        self.state.listen_unix(&mut sender, cx);
+        self.state.extras.open(&mut sender, cx);
+    }
+
+    pub fn close_endpoints(&mut self) {
+        let (_, mut sender) = self.io.split();
+        for (id, place) in &mut self.state.places {
+            if std::mem::take(&mut place.is_open) {
+                sender.endpoint_close(*id).expect("the listener is open");
+            }
+        }
+        self.state.extras.close(&mut sender);
+    }
+
+    /// Nothing is open and nothing is owed.
+    pub fn is_settled(&self) -> bool {
+        let state = &self.state;
+        state.conns.is_empty() && state.posted.is_empty() && state.extras.is_settled()
+    }
+}
+
+impl Held {
+    /// P2: a frozen payload never changes.
+    fn check(self) {
+        assert!(*self.slot == *self.expected, "a detached payload changed");
+    }
+}
+
+impl State {
+    // ---- opening
+
+    fn listen_tcp(&mut self, framed: bool, relay: bool, sender: &mut Sender<'_>, cx: &mut Shared) {
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        let config = TcpListenConfig::new(any).with(|c| {
+            c.framing = framed.then(framing);
+            c.backlog = cx.chance.pick(&[0, 2, 128]);
+            c.timeouts = timeouts(&mut cx.chance);
+        });
+        let Ok(id) = sender.tcp_listen_with(config) else { return };
+        let Ok(addr) = sender.local_addr(id) else { return };
+        let addr = addr.inet().expect("a TCP listener has an address");
+        self.places.insert(id, Place { framed, relay, is_open: true });
+        cx.targets.push(Target::Tcp { addr, framed, relay });
+    }
+
+    fn listen_unix(&mut self, sender: &mut Sender<'_>, cx: &mut Shared) {
+        let path = format!("@node-{}", self.index);
+        let Ok(id) = sender.uds_listen_with(UdsListenConfig::new(&path)) else { return };
+        self.places.insert(id, Place { framed: false, relay: false, is_open: true });
+        cx.targets.push(Target::Unix { path });
+    }
+
+    /// Starts a conversation with someone.
+    fn connect(&mut self, sender: &mut Sender<'_>, cx: &mut Shared) {
+        if cx.targets.is_empty() {
+            return;
+        }
+        let target = cx.targets[cx.chance.below(cx.targets.len())].clone();
+        let (framed, relayed) = match target {
+            Target::Tcp { framed, relay, .. } => (framed, relay),
+            Target::Unix { .. } => (false, false),
+        };
+        let Ok(id) = self.dial(&target, framed, sender, cx) else { return };
+        let flow = cx.flows.len();
+        let longest = if framed { 40 } else { cx.chance.pick(&[1, 100, 5_000, 60_000]) };
+        let answer = cx.chance.pick(&[Answer::Echo, Answer::Stream]);
+        let head = if framed { 1 } else { HEAD_LEN as u64 };
+        let goal = [head + cx.chance.next() % longest, cx.chance.next() % longest];
+        let mut conn = Conn::new(Part::Client { flow }, framed);
+        conn.by_handle = !framed && goal[0] < 2_000 && cx.chance.once_in(4);
+        conn.source = Some(Source::new(flow as u64, 0, framed, goal[0]));
+        let dir = if answer == Answer::Echo { 0 } else { 1 };
+        conn.check = Some(Check::new(flow as u64, dir, framed));
+        cx.flows.push(Flow {
+            key: flow as u64,
+            answer,
+            framed,
+            goal,
+            sent: [0; 2],
+            got: [0; 2],
+            ended: [None; 2],
+            relayed,
+        });
+        self.insert(id, conn);
+    }
+
+    fn dial(
+        &mut self,
+        target: &Target,
+        framed: bool,
+        sender: &mut Sender<'_>,
+        cx: &mut Shared,
+    ) -> zero_io::Result<ConnId> {
+        let limit = Duration::from_millis(cx.chance.pick(&[5, 500, 10_000]));
+        match target {
+            Target::Tcp { addr, .. } => {
+                let dead = cx.chance.once_in(20);
+                let addr = if dead { SocketAddr::new(addr.ip(), 9) } else { *addr };
+                let config = TcpConnectConfig::new(HostOrAddr::Addr(addr)).with(|c| {
+                    c.connect_timeout = limit;
+                    c.framing = framed.then(framing);
+                    c.timeouts = timeouts(&mut cx.chance);
+                });
+                sender.tcp_connect_with(config)
+            }
+            Target::Unix { path } => {
+                let config = UdsConnectConfig::new(path).with(|c| c.connect_timeout = limit);
+                sender.uds_connect_with(config)
+            }
+        }
+    }
+
+    fn insert(&mut self, id: ConnId, conn: Conn) {
+        assert!(!self.ended.contains(&id), "{id} was used before");
+        assert!(self.conns.insert(id, conn).is_none(), "{id} is in use");
+    }
+
+    // ---- events
+
+    /// The connection of an event: it must be there, connected, and not closed by us.
+    fn living(&mut self, id: ConnId, what: &str) -> &mut Conn {
+        assert!(!self.ended.contains(&id), "{what} of {id} after its Disconnected");
+        let conn = self.conns.get_mut(&id);
+        let conn = conn.unwrap_or_else(|| panic!("{what} of {id}, which nobody knows"));
+        assert!(conn.connected, "{what} of {id} before its Connected");
+        conn
+    }
+
+    fn on_event(&mut self, event: Event<'_>, sender: &mut Sender<'_>, cx: &mut Shared) -> Keep {
+        match event {
+            Event::Connected { conn, endpoint, .. } => {
+                self.on_connected(conn, endpoint, sender, cx);
+            }
+            Event::StreamFrame { conn, stream, data, .. } => {
+                assert_eq!(stream, STREAM);
+                return self.on_data(conn, data, sender, cx);
+            }
+            Event::ReadClosed { conn, .. } => {
+                let living = self.living(conn, "ReadClosed");
+                assert!(!living.aborted && !living.read_closed, "two ends of {conn}");
+                living.read_closed = true;
+            }
+            Event::Writable { conn, credit, .. } => {
+                let living = self.living(conn, "Writable");
+                assert!(living.takes_writes(), "Writable of {conn}, which takes no writes");
+                assert!(credit > 0, "Writable without credit");
+                living.blocked = false;
+                self.flush(conn, sender, cx);
+            }
+            Event::SendDone { conn, token, .. } => {
+                let living = self.living(conn, "SendDone");
+                assert!(living.guards.remove(&token), "SendDone {token} of {conn} twice");
+            }
+            Event::Disconnected { conn, error_code, clean, .. } => {
+                self.on_disconnected(conn, error_code, clean, cx);
+            }
+            Event::User { token, data } => {
+                assert!(data.is_empty());
+                assert_eq!(self.posted.pop_front(), Some(token), "posts come in order, once");
+            }
+            other => self.extras.on_event(&other, cx),
+        }
+        Keep::Nothing
+    }
+
+    fn on_connected(
+        &mut self,
+        id: ConnId,
+        endpoint: Option<EndpointId>,
+        sender: &mut Sender<'_>,
+        cx: &mut Shared,
+    ) {
+        assert!(!self.ended.contains(&id), "Connected of {id} after its Disconnected");
+        self.connected_count += 1;
+        let Some(endpoint) = endpoint else {
+            let conn = self.conns.get_mut(&id).expect("a Connected that nobody asked for");
+            assert!(!conn.connected && !conn.aborted, "{id}: a wrong Connected");
+            conn.connected = true;
+            return self.flush(id, sender, cx);
+        };
+        let place = self.places[&endpoint];
+        let part = if place.relay { Part::Relay { other: None } } else { Part::Unknown { head: Vec::new() } };
+        let mut conn = Conn::new(part, place.framed);
+        conn.connected = true;
+        self.insert(id, conn);
+        if place.relay {
+            self.start_relay(id, sender, cx);
+        }
+    }
+
+    fn start_relay(&mut self, down: ConnId, sender: &mut Sender<'_>, cx: &mut Shared) {
+        let plain = |t: &&Target| matches!(t, Target::Tcp { framed: false, relay: false, .. });
+        let target = cx.targets.iter().rfind(plain).cloned();
+        let Some(Ok(up)) = target.map(|target| self.dial(&target, false, sender, cx)) else {
+            return;
+        };
+        self.insert(up, Conn::new(Part::Relay { other: Some(down) }, false));
+        if let Some(conn) = self.conns.get_mut(&down) {
+            conn.part = Part::Relay { other: Some(up) };
+        }
+    }
+
+    fn on_data(
+        &mut self,
+        id: ConnId,
+        data: &[u8],
+        sender: &mut Sender<'_>,
+        cx: &mut Shared,
+    ) -> Keep {
+        let conn = self.living(id, "StreamFrame");
+        assert!(!conn.aborted && !conn.read_closed, "data of {id} after its end");
+        assert!(!data.is_empty());
+        match &mut conn.part {
+            Part::Client { flow } => {
+                let flow = &mut cx.flows[*flow];
+                conn.check.as_mut().expect("a client checks").take(data);
+                flow.got[1] += data.len() as u64;
+                assert!(flow.got[1] <= flow.sent[1] || flow.relayed, "more than was sent");
+            }
+            Part::Unknown { head } => {
+                head.extend_from_slice(data);
+                self.on_head(id, sender, cx);
+                return Keep::Nothing;
+            }
+            Part::Server { flow } => {
+                let flow = *flow;
+                conn.check.as_mut().expect("a server checks").take(data);
+                cx.flows[flow].got[0] += data.len() as u64;
+                if cx.flows[flow].answer == Answer::Echo {
+                    return self.echo(id, data, sender, cx);
+                }
+            }
+            Part::Relay { other } => {
+                if let Some(other) = *other {
+                    self.pass_on(other, data, sender, cx);
+                    self.hold_back(id, other, sender);
+                }
+                return Keep::Nothing;
+            }
+        }
+        if cx.chance.once_in(8) { Keep::Hold(data.to_vec()) } else { Keep::Nothing }
+    }
+
+    /// The number of the flow may be complete.
+    fn on_head(&mut self, id: ConnId, sender: &mut Sender<'_>, cx: &mut Shared) {
+        let conn = self.conns.get_mut(&id).expect("it is there");
+        let Part::Unknown { head } = &mut conn.part else { return };
+        let skip = if conn.framed { 2 } else { 0 };
+        let Some(number) = head[skip..].first_chunk::<HEAD_LEN>() else { return };
+        let head = std::mem::take(head);
+        let number = u64::from_le_bytes(*head[skip..].first_chunk().unwrap_or(number));
+        let flow = cx.flows.get_mut(number as usize).expect("a flow that exists");
+        assert_eq!(flow.got[0], 0, "flow {number} arrives twice");
+        let mut check = Check::new(number, 0, conn.framed);
+        check.take(&head);
+        flow.got[0] = head.len() as u64;
+        conn.check = Some(check);
+        conn.part = Part::Server { flow: number as usize };
+        let goal = if flow.answer == Answer::Stream { flow.goal[1] } else { 0 };
+        conn.source = Some(Source::new(number, 1, conn.framed, goal));
+        if flow.answer == Answer::Echo {
+            self.pass_on(id, &head, sender, cx);
+        }
+    }
+
+    fn echo(&mut self, id: ConnId, data: &[u8], sender: &mut Sender<'_>, cx: &mut Shared) -> Keep {
+        let conn = self.conns.get_mut(&id).expect("it is there");
+        let free = conn.takes_writes() && !conn.blocked && conn.backlog.is_empty();
+        if free && cx.chance.once_in(4) {
+            return Keep::Return(id, data.to_vec());
+        }
+        self.pass_on(id, data, sender, cx);
+        self.hold_back(id, id, sender);
+        Keep::Nothing
+    }
+
+    /// Sends on what another connection, or this one, received: without a copy if it can be.
+    fn pass_on(&mut self, to: ConnId, data: &[u8], sender: &mut Sender<'_>, cx: &mut Shared) {
+        let Some(conn) = self.conns.get_mut(&to) else { return };
+        if conn.fin || conn.aborted {
+            return;
+        }
+        let mut taken = 0;
+        if conn.connected && !conn.blocked && conn.backlog.is_empty() {
+            match sender.forward(to, STREAM, data) {
+                Ok(count) => taken = count,
+                Err(error) => return gone(conn, error),
+            }
+            conn.blocked = taken < data.len();
+        }
+        conn.backlog.extend(&data[taken..]);
+        sent(conn, taken, cx);
+    }
+
+    /// Pauses `from` while too much waits for `to`.
+    fn hold_back(&mut self, from: ConnId, to: ConnId, sender: &mut Sender<'_>) {
+        let waiting = self.conns.get(&to).map_or(0, |conn| conn.backlog.len());
+        let Some(conn) = self.conns.get_mut(&from) else { return };
+        if waiting > BACKLOG_HIGH && !conn.paused && sender.pause_recv(from).is_ok() {
+            conn.paused = true;
+        }
+    }
+
+    fn on_disconnected(&mut self, id: ConnId, code: u64, clean: bool, cx: &mut Shared) {
+        assert!(!self.ended.contains(&id), "a second Disconnected of {id}");
+        let conn = self.conns.remove(&id).expect("a Disconnected that nobody knows");
+        self.ended.insert(id);
+        assert!(conn.guards.is_empty(), "{id} ended before its guard writes: {:?}", conn.guards);
+        let is_client = matches!(conn.part, Part::Client { .. } | Part::Relay { .. });
+        assert!(conn.connected || is_client, "an accepted connection without Connected");
+        let ended = Ended { code, clean, aborted: conn.aborted };
+        match conn.part {
+            Part::Client { flow } => cx.flows[flow].ended[0] = Some(ended),
+            Part::Server { flow } => cx.flows[flow].ended[1] = Some(ended),
+            Part::Unknown { .. } | Part::Relay { .. } => {}
+        }
+    }
+
+    fn keep(
+        &mut self,
+        keep: Keep,
+        events: &mut Events<'_>,
+        sender: &mut Sender<'_>,
+        cx: &mut Shared,
+    ) {
+        match keep {
+            Keep::Nothing => {}
+            Keep::Hold(expected) => {
+                if let Some(slot) = events.detach_event_data() {
+                    self.held.push(Held { slot, expected });
+                }
+            }
+            Keep::Return(id, data) => {
+                let slot = events.detach_event_data();
+                let buffer = slot.and_then(|slot| slot.try_into_send_buffer().ok());
+                let Some(conn) = self.conns.get_mut(&id) else { return };
+                let outcome = match buffer {
+                    Some(buffer) => sender.stream_write_buffer(id, STREAM, buffer),
+                    None => Err(IoError::PoolExhausted { pool: PoolKind::Detached }),
+                };
+                match outcome {
+                    Ok(()) => sent(conn, data.len(), cx),
+                    Err(error) if is_full(&error) => {
+                        conn.blocked = true;
+                        conn.backlog.extend(data);
+                    }
+                    Err(IoError::PoolExhausted { .. }) => conn.backlog.extend(data),
+                    Err(error) => gone(conn, error),
+                }
+            }
+        }
+    }
+
+    // ---- what the application does
+
+    /// Sends what waits, then what is produced.
+    fn flush(&mut self, id: ConnId, sender: &mut Sender<'_>, cx: &mut Shared) {
+        for _ in 0..8 {
+            let Some(conn) = self.conns.get_mut(&id) else { return };
+            if !conn.takes_writes() || conn.blocked {
+                return;
+            }
+            if conn.backlog.is_empty() {
+                let len = 1 + cx.chance.next() % 4_000;
+                let Some(source) = &mut conn.source else { return };
+                conn.backlog.extend(source.produce(len));
+            }
+            if conn.backlog.is_empty() {
+                return;
+            }
+            let count = 1 + cx.chance.below(conn.backlog.len().min(6_000));
+            let piece: Vec<u8> = conn.backlog.range(..count).copied().collect();
+            let taken = self.write(id, &piece, sender, cx);
+            let Some(conn) = self.conns.get_mut(&id) else { return };
+            let taken = taken.min(conn.backlog.len());
+            conn.backlog.drain(..taken);
+            if taken < piece.len() {
+                return;
+            }
+        }
+    }
+
+    /// Writes one piece in one of many ways; how much was accepted.
+    fn write(&mut self, id: ConnId, piece: &[u8], sender: &mut Sender<'_>, cx: &mut Shared) -> usize {
+        let way = cx.chance.below(6);
+        let token = cx.token();
+        let Some(conn) = self.conns.get_mut(&id) else { return 0 };
+        let outcome = if conn.by_handle {
+            self.handle.stream_write(id, STREAM, piece).map(|()| piece.len())
+        } else {
+            match way {
+                0 => {
+                    let (front, back) = piece.split_at(piece.len() / 2);
+                    let parts = [front, &[], back].map(std::io::IoSlice::new);
+                    sender.stream_writev(id, STREAM, &parts)
+                }
+                1 => sender.send_buffer(piece.len()).and_then(|mut buffer| {
+                    buffer.as_mut_slice()[..piece.len()].copy_from_slice(piece);
+                    buffer.set_len(piece.len());
+                    sender.stream_write_buffer(id, STREAM, buffer).map(|()| piece.len())
+                }),
+                2 => {
+                    let memory: Arc<[u8]> = Arc::from(piece);
+                    let written = sender.stream_write_guard(id, STREAM, memory, token);
+                    written.map(|()| {
+                        conn.guards.insert(token);
+                        piece.len()
+                    })
+                }
+                _ => sender.stream_write(id, STREAM, piece),
+            }
+        };
+        match outcome {
+            Ok(count) => {
+                conn.blocked = count < piece.len();
+                sent(conn, count, cx);
+                count
+            }
+            Err(error) if conn.by_handle && error.is_retryable() => 0,
+            Err(error) if is_full(&error) => {
+                conn.blocked = true;
+                0
+            }
+            Err(IoError::PoolExhausted { .. } | IoError::BufferTooLarge { .. }) => 0,
+            Err(error) => {
+                gone(conn, error);
+                0
+            }
+        }
+    }
+
+    /// What this connection wants next.
+    fn progress(&mut self, id: ConnId, sender: &mut Sender<'_>, cx: &mut Shared) {
+        self.flush(id, sender, cx);
+        self.maybe_resume(id, sender, cx);
+        let Some(conn) = self.conns.get(&id) else { return };
+        if !conn.connected || conn.aborted || conn.closing || !conn.is_drained() {
+            return;
+        }
+        let (want_fin, want_close) = match &conn.part {
+            Part::Client { flow } => match flow % 3 {
+                0 => (true, conn.read_closed),
+                1 => (false, true),
+                _ => (cx.is_liveness || cx.chance.once_in(20), conn.read_closed),
+            },
+            Part::Unknown { .. } => (false, conn.read_closed),
+            Part::Server { flow } => {
+                let early = cx.flows[*flow].answer == Answer::Stream && flow % 2 == 0;
+                (early, conn.read_closed)
+            }
+            Part::Relay { other } => match other.and_then(|other| self.conns.get(&other)) {
+                Some(other) => (other.read_closed, other.read_closed && conn.read_closed),
+                None => (false, true),
+            },
+        };
+        if want_close {
+            self.close_gracefully(id, sender, cx);
+        } else if want_fin && !conn.fin {
+            self.shut_down(id, sender);
+        }
+    }
+
+    fn close_gracefully(&mut self, id: ConnId, sender: &mut Sender<'_>, cx: &mut Shared) {
+        let within = Duration::from_millis(cx.chance.pick(&[0, 1, 200, 60_000]));
+        let within = if cx.is_liveness { Duration::ZERO } else { within };
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let asked = if conn.by_handle {
+            self.handle.close_graceful(id, within)
+        } else {
+            sender.close_graceful(id, within)
+        };
+        let queue_full = asked.is_err_and(|error| error.is_retryable());
+        conn.closing = !queue_full;
+        conn.fin |= conn.closing;
+    }
+
+    fn shut_down(&mut self, id: ConnId, sender: &mut Sender<'_>) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let asked = if conn.by_handle {
+            self.handle.shutdown_write(id, STREAM)
+        } else {
+            sender.shutdown_write(id, STREAM)
+        };
+        conn.fin = !asked.is_err_and(|error| error.is_retryable());
+    }
+
+    fn maybe_resume(&mut self, id: ConnId, sender: &mut Sender<'_>, cx: &mut Shared) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let to = match conn.part {
+            Part::Relay { other } => other,
+            _ => Some(id),
+        };
+        let waiting = to.and_then(|to| self.conns.get(&to)).map_or(0, |conn| conn.backlog.len());
+        let due = cx.is_liveness || cx.chance.once_in(10);
+        if conn.paused && due && waiting < BACKLOG_HIGH / 4 {
+            // Ended but not told yet: then there is nothing to resume.
+            let _ = sender.resume_recv(id);
+            if let Some(conn) = self.conns.get_mut(&id) {
+                conn.paused = false;
+            }
+        }
+    }
+
+    /// What only a safety phase may do.
+    fn mischief(&mut self, sender: &mut Sender<'_>, cx: &mut Shared) {
+        if cx.chance.once_in(4) && self.conns.len() < 40 {
+            self.connect(sender, cx);
+        }
+        if cx.chance.once_in(10) {
+            let token = cx.token();
+            if self.handle.post(token).is_ok() {
+                self.posted.push_back(token);
+            }
+        }
+        if cx.chance.once_in(6) && !self.held.is_empty() {
+            let at = cx.chance.below(self.held.len());
+            self.held.swap_remove(at).check();
+        }
+        if cx.chance.once_in(150) {
+            self.close_a_listener(sender, cx);
+        }
+        let Some(id) = self.conns.keys().nth(cx.chance.below(self.conns.len())).copied() else {
+            return;
+        };
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if cx.chance.once_in(30) && !conn.aborted {
+            if cx.chance.once_in(3) {
+                let _ = sender.reset_on_close(id);
+            }
+            let by_handle = cx.chance.once_in(4);
+            let asked = if by_handle { self.handle.close(id) } else { sender.close(id) };
+            match asked {
+                // A handle's close happens later: events go on until then.
+                Ok(()) if by_handle => conn.closing = true,
+                Ok(()) => conn.aborted = true,
+                Err(IoError::StaleConn { .. } | IoError::QueueFull { .. }) => {}
+                Err(error) => panic!("close: {error}"),
+            }
+            conn.fin |= conn.aborted || conn.closing;
+        } else if cx.chance.once_in(20) && !conn.paused && sender.pause_recv(id).is_ok() {
+            conn.paused = true;
+        }
+    }
+
+    fn close_a_listener(&mut self, sender: &mut Sender<'_>, cx: &mut Shared) {
+        let open = self.places.iter_mut().find(|(_, place)| place.is_open);
+        let Some((id, place)) = open else { return };
+        let id = *id;
+        place.is_open = false;
+        let (framed, relay) = (place.framed, place.relay);
+        sender.endpoint_close(id).expect("the listener is open");
+        assert!(matches!(sender.endpoint_close(id), Err(IoError::StaleEndpoint { .. })));
+        self.listen_tcp(framed, relay, sender, cx);
+    }
+}
+
+/// Bytes that were accepted, on the account of the flow.
+fn sent(conn: &Conn, count: usize, cx: &mut Shared) {
+    match conn.part {
+        Part::Client { flow } => cx.flows[flow].sent[0] += count as u64,
+        Part::Server { flow } => cx.flows[flow].sent[1] += count as u64,
+        Part::Unknown { .. } | Part::Relay { .. } => {}
+    }
+}
+
+/// A write that was refused because the connection ended, which is not told yet.
+fn gone(conn: &mut Conn, error: IoError) {
+    match error {
+        IoError::StaleConn { .. } | IoError::WriteClosed { .. } | IoError::NotConnected { .. } => {
+            conn.fin = true;
+            conn.backlog.clear();
+        }
+        other => panic!("a write failed with {other}"),
+    }
+}
+
+/// Refused, and `Writable` follows.
+fn is_full(error: &IoError) -> bool {
+    matches!(
+        error,
+        IoError::QueueFull { .. } | IoError::PoolExhausted { pool: PoolKind::SendQueue }
+    )
+}
+
+fn timeouts(chance: &mut Chance) -> ConnTimeouts {
+    let mut limits = ConnTimeouts::default();
+    if chance.once_in(10) {
+        let limit = Duration::from_millis(chance.pick(&[2, 50, 5_000]));
+        match chance.below(3) {
+            0 => limits.idle = Some(limit),
+            1 => limits.read = Some(limit),
+            _ => limits.write = Some(limit),
+        }
+    }
+    limits
+}
