@@ -22,10 +22,9 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         while let Some(event) = events.next_event() {
             match event {
                 Event::StreamFrame { conn, stream, data, .. } => {
-                    if echo(&mut sender, conn, stream, data).is_err() {
-                        // What cannot be answered ends; it may have ended already.
-                        let _ = sender.close(conn);
-                    }
+                    // What cannot be answered ends; it may have ended already.
+                    let sent = echo(&mut sender, conn, stream, data);
+                    let _ = sent.or_else(|_| sender.close(conn));
                 }
                 // The client is done: so is the server, once everything is sent.
                 Event::ReadClosed { conn, .. } => {

@@ -22,9 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
                 Event::StreamFrame { conn, stream, data, .. } => {
                     // Without a copy. What cannot be answered ends; it may have ended already.
-                    if sender.forward(conn, stream, data).is_err() {
-                        let _ = sender.close(conn);
-                    }
+                    let sent = sender.forward(conn, stream, data);
+                    let _ = sent.or_else(|_| sender.close(conn));
                 }
                 Event::ReadClosed { conn, .. } => {
                     let _ = sender.close_graceful(conn, Duration::ZERO);

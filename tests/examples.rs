@@ -78,10 +78,9 @@ fn pattern(len: usize) -> Vec<u8> {
 
 /// Writes, says that it is done, and reads to the end. The writer is a thread of its own, so that
 /// more can be sent than fits on the way.
-fn exchange<S: Read + Write + Send>(stream: &S, data: &[u8], shut: impl Fn(&S) + Sync) -> Vec<u8>
+fn exchange<S: Sync>(stream: &S, data: &[u8], shut: impl Fn(&S) + Sync) -> Vec<u8>
 where
     for<'a> &'a S: Read + Write,
-    S: Sync,
 {
     let mut answer = Vec::new();
     std::thread::scope(|scope| {

@@ -40,9 +40,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
             status.note(&event);
             match event {
                 Event::StreamFrame { conn, kind, data, .. } => {
-                    if answer(&mut sender, conn, kind, data).is_err() {
-                        let _ = sender.close(conn);
-                    }
+                    let answered = answer(&mut sender, conn, kind, data);
+                    let _ = answered.or_else(|_| sender.close(conn));
                 }
                 Event::ReadClosed { conn, .. } => {
                     let _ = sender.close_graceful(conn, Duration::ZERO);

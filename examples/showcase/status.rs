@@ -58,7 +58,7 @@ impl Status {
         let allocations = ALLOCATOR.0.load(Relaxed);
         let seconds =
             self.since.replace(Instant::now()).map_or(0.5, |at| at.elapsed().as_secs_f64());
-        let per = |n: u64, of: u64| n as f64 / of.max(1) as f64;
+        let per = |n: u64, of: u64| if of == 0 { 0.0 } else { n as f64 / of as f64 };
         self.messages += self.recent;
         // A terminal shows one line that changes.
         let (start, end) = if stdout().is_terminal() { ("\r", "   ") } else { ("", "\n") };
