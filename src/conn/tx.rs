@@ -289,6 +289,11 @@ impl Blocks {
         self.free.push(index);
     }
 
+    /// What zero-copy sends of a connection keep until their notifications.
+    pub(crate) fn pinned_of(&self, conn: crate::ids::ConnId) -> impl Iterator<Item = &Source> {
+        self.blocks.iter().filter(move |b| b.busy && b.conn == conn).flat_map(|b| &b.pinned)
+    }
+
     /// Blocks of sends whose last completion did not come yet.
     pub(crate) fn busy(&self) -> usize {
         self.blocks.len() - self.free.len()

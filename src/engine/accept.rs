@@ -6,16 +6,16 @@
 //! measurement.
 
 use super::Engine;
-use crate::conn::{Flags, Phase};
 use crate::config::{ConnTimeouts, Framing};
+use crate::conn::{Flags, Phase};
 use crate::error::{IoError, Result};
 use crate::event::record::{Kind, Record};
 use crate::ids::{EndpointId, Protocol};
 use crate::pool::PressureState;
 use crate::proto::App;
 use crate::ring::{Completion, Fd, Op, Sock, Tag};
-use crate::sys::addr::SockAddr;
 use crate::sys::POLLIN;
+use crate::sys::addr::SockAddr;
 use crate::time::Time;
 use crate::transport::{Endpoint, Kind as EndpointKind, Listener};
 
@@ -90,6 +90,7 @@ impl Engine {
             self.lists.retry_at = Time::MAX;
             self.lists.endpoint_work = true;
             self.retry_connects();
+            self.resend();
         }
         if self.lists.endpoint_starved {
             self.lists.endpoint_work = true;
@@ -262,4 +263,3 @@ fn listener_of(endpoint: Option<&mut Endpoint>, until: Time) {
         listener.resting_until = Some(until);
     }
 }
-

@@ -109,7 +109,8 @@ impl Engine {
 
     /// Whether it was still to be handed out.
     pub(crate) fn timer_cancel(&mut self, timer: TimerId) -> bool {
-        TimerKey::from_bits(timer.as_u64()).is_some_and(|key| self.user_timers.cancel(key).is_some())
+        TimerKey::from_bits(timer.as_u64())
+            .is_some_and(|key| self.user_timers.cancel(key).is_some())
     }
 
     pub(super) fn pop_timer(&mut self) -> Option<(TimerId, u64)> {

@@ -60,7 +60,8 @@ impl Engine {
         socket.connected = config.connect.is_some();
         socket.family = SockAddr::from(config.bind).family();
         (socket.timestamps, socket.tos) = (config.timestamps, config.tos);
-        let index = self.endpoints.insert(fd, Protocol::Udp, EndpointKind::Udp(Box::new(socket)))?;
+        let index =
+            self.endpoints.insert(fd, Protocol::Udp, EndpointKind::Udp(Box::new(socket)))?;
         if let Some(endpoint) = self.endpoints.at(index) {
             endpoint.ready = true;
         }
@@ -269,7 +270,9 @@ impl Engine {
                 let (len, segment) = udp.piece(datagram);
                 let ptr = self.pool.ptr(datagram.buf).wrapping_add(datagram.offset as usize);
                 let whole = len == datagram.len;
-                if !self.send_batch.push(datagram.to, ptr, len as usize, segment, datagram.tos) || !whole {
+                if !self.send_batch.push(datagram.to, ptr, len as usize, segment, datagram.tos)
+                    || !whole
+                {
                     break;
                 }
             }
