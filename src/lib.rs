@@ -25,6 +25,11 @@ mod stats;
 mod sync;
 mod sys;
 mod time;
+#[cfg(feature = "tracing")]
+mod trace;
+#[cfg(not(feature = "tracing"))]
+#[path = "trace_off.rs"]
+mod trace;
 mod transport;
 
 pub use config::*;

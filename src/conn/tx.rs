@@ -234,6 +234,7 @@ pub(crate) struct Block {
 /// The transmit blocks of one shard. Without a free one, segments are sent singly.
 pub(crate) struct Blocks {
     /// Boxed, since the kernel knows their addresses.
+    #[expect(clippy::vec_box, reason = "a block must not move when the list grows (K5)")]
     blocks: Vec<Box<Block>>,
     free: Vec<u32>,
     max: usize,

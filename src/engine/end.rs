@@ -156,6 +156,7 @@ impl Engine {
                     error_code: conn.code,
                     clean: conn.has(Flags::CLEAN),
                 };
+                crate::trace::conn_ended(id, conn.code, conn.has(Flags::CLEAN));
                 if conn.has(Flags::MUTED) {
                     self.lists.muted -= 1;
                 }

@@ -310,6 +310,7 @@ impl Engine {
         let pools = self.pool_stats().pools;
         if let Some(info) = self.cascade.update(&pools) {
             self.pressure_due = true;
+            crate::trace::pressure(&info);
             self.pool.set_strict(info.state >= PressureState::Warning);
             // Falling pressure lets listeners and sockets go on.
             self.lists.endpoint_work = true;

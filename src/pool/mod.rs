@@ -376,7 +376,7 @@ impl Pool {
     /// A buffer to write into, for the application.
     pub(crate) fn send_buffer(&mut self, min: usize) -> Result<SendBuffer> {
         let class = self.class_for(min)?;
-        let buf = self.take(class, Use::TxBulk).ok_or(IoError::exhausted(class.kind()))?;
+        let buf = self.take(class, Use::TxBulk).ok_or_else(|| IoError::exhausted(class.kind()))?;
         Ok(SendBuffer::new(Arc::clone(&self.shared), buf, min as u32))
     }
 
