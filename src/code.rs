@@ -49,3 +49,36 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// The name of an errno that ends connections.
+pub(crate) const fn errno_name(code: u64) -> &'static str {
+    match code {
+        4 => "EINTR: interrupted",
+        9 => "EBADF: bad file descriptor",
+        12 => "ENOMEM: the kernel is out of memory",
+        13 => "EACCES: permission denied",
+        22 => "EINVAL: invalid argument",
+        23 => "ENFILE: the system's file table is full",
+        24 => "EMFILE: the process's file table is full",
+        32 => "EPIPE: the peer no longer receives",
+        71 => "EPROTO: protocol error",
+        95 => "EOPNOTSUPP: operation not supported",
+        97 => "EAFNOSUPPORT: address family not supported",
+        98 => "EADDRINUSE: address in use",
+        99 => "EADDRNOTAVAIL: address not available",
+        100 => "ENETDOWN: network is down",
+        101 => "ENETUNREACH: network unreachable",
+        102 => "ENETRESET: dropped by the network",
+        103 => "ECONNABORTED: connection aborted",
+        104 => "ECONNRESET: connection reset by peer",
+        105 => "ENOBUFS: no buffer space in the kernel",
+        110 => "ETIMEDOUT: the peer does not answer",
+        111 => "ECONNREFUSED: connection refused",
+        112 => "EHOSTDOWN: host is down",
+        113 => "EHOSTUNREACH: host unreachable",
+        125 => "ECANCELED: operation cancelled",
+        1 => "EPERM: operation not permitted",
+        2 => "ENOENT: no such socket",
+        _ => "error reported by the kernel",
+    }
+}

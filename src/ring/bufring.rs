@@ -7,8 +7,9 @@
 //! | addr: u64 | len: u32 | bid: u16 |    -      |   entry 1 ..
 //! ```
 //!
-//! *Invariant* K5: the kernel pins this memory until the group is unregistered. [`BufRing::unregister`]
-//! takes the ring by value and unmaps only afterwards; nothing else drops one that is registered.
+//! *Invariant* K5: the kernel pins this memory until the group is unregistered.
+//! [`BufRing::unregister`] takes the ring by value and unmaps only afterwards; nothing else drops
+//! one that is registered.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -42,7 +43,7 @@ impl BufRing {
         }
         let len = usize::from(entries) * size_of::<BufRingEntry>();
         let memory = Region::new(len, Toggle::Off, true)?;
-        let addr = memory.ptr().addr() as u64;
+        let addr = memory.base().as_ptr().addr() as u64;
         // SAFETY: the memory has room for the entries, is zeroed (tail 0), and outlives the
         // registration: `unregister` takes both down in that order.
         unsafe { ring.register_buf_ring_with_flags(addr, entries, group, 0) }.map_err(|error| {
@@ -57,7 +58,7 @@ impl BufRing {
         let at = usize::from(self.tail & self.mask);
         // SAFETY: `at` is below the number of entries. The kernel reads an entry only after its
         // publication, and this one is not published; the tail in entry 0 is not touched.
-        let entry = unsafe { &mut *self.memory.ptr().cast::<BufRingEntry>().add(at) };
+        let entry = unsafe { &mut *self.memory.base().as_ptr().cast::<BufRingEntry>().add(at) };
         entry.set_addr(ptr.addr() as u64);
         entry.set_len(len);
         entry.set_bid(bid);
@@ -67,7 +68,7 @@ impl BufRing {
     /// Makes the staged buffers visible.
     #[inline]
     pub(super) fn publish(&mut self) {
-        let base = self.memory.ptr().cast::<BufRingEntry>();
+        let base = self.memory.base().as_ptr().cast::<BufRingEntry>();
         // SAFETY: the tail is an aligned u16 inside the mapping, which the kernel and this thread
         // share; all accesses to it are atomic.
         let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(base).cast_mut()) };

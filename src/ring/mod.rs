@@ -1,7 +1,8 @@
 //! The kernel, or its double: one interface, one enum, one variant per backend.
 //!
-//! Role: hand operations over, bring completions back, and make the cold system calls (sockets). Not
-//! role: any decision. What is asked and answered is written down in [`op`] and in docs/KERNEL.md.
+//! Role: hand operations over, bring completions back, and make the cold system calls (sockets).
+//! Not role: any decision. What is asked and answered is written down in [`op`] and in
+//! docs/KERNEL.md.
 //!
 //! *Invariant*: nothing above this module reads a clock, calls the system or touches a ring.
 
@@ -12,7 +13,7 @@ mod uring;
 
 use std::path::Path;
 
-pub(crate) use op::{Completion, Fd, Op, PollMask, Sock, Tag, Token, Wait};
+pub(crate) use op::{Completion, Fd, Op, Sock, Tag, Token, Wait};
 
 use crate::config::{
     Effective, MulticastGroup, TcpConnectConfig, TcpListenConfig, UdpEndpointConfig,
@@ -39,7 +40,10 @@ pub(crate) enum Ring {
 
 /// Writes one method that every backend has under the same name.
 macro_rules! forward {
-    ($($(#[$doc:meta])* fn $name:ident(&mut self $(, $arg:ident: $ty:ty)* $(,)?) $(-> $ret:ty)?;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        fn $name:ident(&mut self $(, $arg:ident: $ty:ty)* $(,)?) $(-> $ret:ty)?;
+    )*) => {
         impl Ring {
             $(
                 $(#[$doc])*
@@ -89,8 +93,8 @@ forward! {
     /// Arms (or arms again) the wake-up: a multishot poll with token (`Tag::Wake`, 0, 0).
     fn arm_wake(&mut self);
 
-    /// Cancels everything and waits for it, a second at most. True: no operation is left and no memory
-    /// named by one is used any more. False: that memory must be leaked.
+    /// Cancels everything and waits for it, a second at most. True: no operation is left and no
+    /// memory named by one is used any more. False: that memory must be leaked.
     fn shutdown(&mut self) -> bool;
 
     // ---- sockets: cold calls, answered at once. The engine owns the descriptors it gets.
@@ -99,7 +103,8 @@ forward! {
     fn tcp_listen(&mut self, config: &TcpListenConfig) -> Result<Fd>;
     /// A listening Unix socket.
     fn uds_listen(&mut self, config: &UdsListenConfig) -> Result<Fd>;
-    /// The next connection of a listener, non-blocking, with the peer's address; `None` when there is none.
+    /// The next connection of a listener, non-blocking, with the peer's address; `None` when there
+    /// is none.
     fn accept(&mut self, listener: Fd) -> Result<Option<(Fd, SockAddr)>>;
     /// A TCP socket, configured and bound, to be connected to `peer` by [`Op::Connect`].
     fn tcp_socket(&mut self, config: &TcpConnectConfig, peer: &SockAddr) -> Result<Fd>;
@@ -107,11 +112,11 @@ forward! {
     fn uds_connect(&mut self, path: &Path) -> Result<Option<Fd>>;
     /// A UDP socket, configured and bound.
     fn udp_bind(&mut self, config: &UdpEndpointConfig) -> Result<Fd>;
-    /// Receives into the staged buffers; how many were used. 0: no datagram is there. An error clears a
-    /// pending error of the socket, which goes on.
+    /// Receives into the staged buffers; how many were used. 0: no datagram is there. An error
+    /// clears a pending error of the socket, which goes on.
     fn udp_recv(&mut self, fd: Fd, batch: &mut RecvBatch) -> Result<usize>;
-    /// Sends the staged datagrams in order; how many the kernel took. 0: it takes none now. An error
-    /// concerns the first staged one: drop it and go on.
+    /// Sends the staged datagrams in order; how many the kernel took. 0: it takes none now. An
+    /// error concerns the first staged one: drop it and go on.
     fn udp_send(&mut self, fd: Fd, batch: &mut SendBatch) -> Result<usize>;
     /// Joins or leaves a group.
     fn multicast(&mut self, fd: Fd, group: &MulticastGroup, join: bool) -> Result<()>;
@@ -119,8 +124,8 @@ forward! {
     fn local_addr(&mut self, fd: Fd) -> Result<SockAddr>;
     /// The peer's address.
     fn peer_addr(&mut self, fd: Fd) -> Result<SockAddr>;
-    /// Whether a descriptor from outside is a listening stream socket, a connected one, or a UDP socket; it is made
-    /// non-blocking.
+    /// Whether a descriptor from outside is a listening stream socket, a connected one, or a UDP
+    /// socket; it is made non-blocking.
     fn adopt(&mut self, fd: Fd) -> Result<crate::sys::sockopt::Adopted>;
     /// `TCP_INFO`.
     fn tcp_info(&mut self, fd: Fd) -> Result<TcpInfo>;

@@ -1,9 +1,10 @@
 //! The vocabulary between the engine and a backend: operations, tokens, completions.
 //!
-//! Role: say exactly what is asked of the kernel and what it answers, so that the simulated kernel can
-//! stand in for the real one. The contract K1.. that both keep is in docs/KERNEL.md.
+//! Role: say exactly what is asked of the kernel and what it answers, so that the simulated kernel
+//! can stand in for the real one. The contract K1.. that both keep is in docs/KERNEL.md.
 //!
-//! *Invariant* K5: memory named by an [`Op`] stays valid and untouched until the op's last completion.
+//! *Invariant* K5: memory named by an [`Op`] stays valid and untouched until the op's last
+//! completion.
 
 use std::fmt;
 
@@ -13,7 +14,8 @@ use crate::sys::gather::Gather;
 /// A raw descriptor number. It has no `Drop`: its owner closes it through the ring.
 pub(crate) type Fd = i32;
 
-/// A socket as operations name it: the descriptor, and its place in the fixed file table if it has one.
+/// A socket as operations name it: the descriptor, and its place in the fixed file table if it has
+/// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sock {
     pub(crate) fd: Fd,
@@ -138,8 +140,8 @@ pub(crate) enum Op {
     Install { fd: *const Fd, slot: u32 },
     /// Wait for readiness, once or until cancelled.
     Poll { sock: Sock, mask: PollMask, multi: bool },
-    /// Cancel the operation with this token. Its own completion is best ignored: the target completes
-    /// with `ECANCELED` or with what it had.
+    /// Cancel the operation with this token. Its own completion is best ignored: the target
+    /// completes with `ECANCELED` or with what it had.
     Cancel { target: Token },
     /// shutdown(2) with `SHUT_WR` or `SHUT_RDWR`.
     Shutdown { sock: Sock, how: i32 },

@@ -3,8 +3,8 @@
 //! Role: the ladder of set-up flags, the self-test, the registrations that happen once. Not role:
 //! operations.
 //!
-//! *Invariant*: a ring that comes out of here has passed one operation through `io_uring_enter` and one
-//! call through `io_uring_register`: a sandbox that denies either is found here and named.
+//! *Invariant*: a ring that comes out of here has passed one operation through `io_uring_enter` and
+//! one call through `io_uring_register`: a sandbox that denies either is found here and named.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -172,7 +172,8 @@ fn require(ring: &IoUring) -> Result<()> {
 fn pass_a_nop(ring: &IoUring) -> Result<()> {
     const MARK: u64 = 0x5e1f_7e57;
     let nop = opcode::Nop::new().build().user_data(MARK);
-    // SAFETY: the ring was just made, so that no other view of the queue exists; a nop names no memory.
+    // SAFETY: the ring was just made, so that no other view of the queue exists; a nop names no
+    // memory.
     let pushed = unsafe { ring.submission_shared().push(&nop) };
     debug_assert!(pushed.is_ok(), "a new ring has room");
     for _ in 0..INTERRUPTIONS_MAX {

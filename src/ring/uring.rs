@@ -8,8 +8,8 @@
 //!   overflowed.
 //! - K2: a push neither fails nor blocks.
 //! - K3: without work, looking for it makes no system call.
-//! - K5: memory named by an operation stays valid until its last completion. [`Uring::shutdown`] says
-//!   whether all of them have come.
+//! - K5: memory named by an operation stays valid until its last completion. [`Uring::shutdown`]
+//!   says whether all of them have come.
 //! - K6: in a process that was forked from the one that made the ring, nothing is written to the
 //!   memory that the two share, and the ring is not entered.
 //! - Taking down goes: operations, buffer groups, ring, the groups' memory. `Drop` spells it out.
@@ -66,8 +66,8 @@ pub(crate) struct Uring {
     fork: ForkMark,
     enter_fd: i32,
     enter_flags: u32,
-    /// Pushed while the queue was full and the kernel took nothing; not empty only while the queue is
-    /// full. Holds at most what the engine has tables for.
+    /// Pushed while the queue was full and the kernel took nothing; not empty only while the queue
+    /// is full. Holds at most what the engine has tables for.
     backlog: VecDeque<Entry>,
     groups: [Option<BufRing>; GROUPS_MAX],
     /// A `Box`, held as a pointer because `sq` points into it.
@@ -93,8 +93,8 @@ impl Uring {
         let shared: &'static IoUring = unsafe { ring.as_ref() };
         // SAFETY: this is the only view of the submission queue.
         let sq = ManuallyDrop::new(unsafe { shared.submission_shared() });
-        // SAFETY: the only view of the completion queue at this time, and the status lives no longer
-        // than the ring.
+        // SAFETY: the only view of the completion queue at this time, and the status lives no
+        // longer than the ring.
         let cq_status = unsafe { shared.completion_shared().status() };
         Ok(Self {
             sq,
@@ -290,8 +290,8 @@ impl Uring {
         self.push(poll, Token::new(Tag::Wake, 0, 0));
     }
 
-    /// Cancels everything and waits for it, a second at most. True: the kernel has no operation left
-    /// and names no memory. False: the memory of operations must not be freed or used again.
+    /// Cancels everything and waits for it, a second at most. True: the kernel has no operation
+    /// left and names no memory. False: the memory of operations must not be freed or used again.
     pub(crate) fn shutdown(&mut self) -> bool {
         match self.is_down {
             Some(answer) => answer,
@@ -345,8 +345,8 @@ impl Drop for Uring {
                 group.unregister(&unsafe { self.ring.as_ref() }.submitter());
             }
         }
-        // SAFETY: made from a box in `new`; `sq` and `cq_status` are not used any more. Unmapping and
-        // closing concern this process alone, also in a child.
+        // SAFETY: made from a box in `new`; `sq` and `cq_status` are not used any more. Unmapping
+        // and closing concern this process alone, also in a child.
         drop(unsafe { Box::from_raw(self.ring.as_ptr()) });
     }
 }

@@ -401,9 +401,11 @@ fn connects_closes_and_is_refused() {
     assert_eq!((one(&mut ring).result, ring.peer_addr(fd)), (0, Ok(peer)));
     ring.push(Op::CloseFd { fd }, Token::new(Tag::Close, 0, 0));
     assert_eq!(one(&mut ring).result, 0);
-    drop(listener);
-    let fd = ring.tcp_socket(&config, &peer).unwrap();
-    ring.push(Op::Connect { sock: Sock::plain(fd), addr: &raw const peer }, connect);
+    // A port that is in use, and on which nobody listens.
+    let (client, _server) = tcp_pair();
+    let nobody = SockAddr::from(client.local_addr().unwrap());
+    let fd = ring.tcp_socket(&config, &nobody).unwrap();
+    ring.push(Op::Connect { sock: Sock::plain(fd), addr: &raw const nobody }, connect);
     assert_eq!(one(&mut ring).result, -libc::ECONNREFUSED);
     ring.close_now(fd);
 }

@@ -45,6 +45,7 @@ impl SimRing {
     }
 
     /// The number of the node, from 0.
+    #[cfg(test)]
     pub(crate) const fn node(&self) -> usize {
         self.node
     }

@@ -1,10 +1,10 @@
 //! Socket addresses in the kernel's own layout.
 //!
-//! Role: conversions between `std::net::SocketAddr` and `sockaddr_*`, without an allocation. Not role:
-//! name resolution.
+//! Role: conversions between `std::net::SocketAddr` and `sockaddr_*`, without an allocation. Not
+//! role: name resolution.
 //!
-//! *Invariant*: the first `len` bytes of the storage are a whole `sockaddr` of their family, or `len`
-//! is 0 and there is no address.
+//! *Invariant*: the first `len` bytes of the storage are a whole `sockaddr` of their family, or
+//! `len` is 0 and there is no address.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -45,8 +45,8 @@ impl SockAddr {
         addr
     }
 
-    /// What the kernel wrote at `as_mut_ptr`, being `len` bytes long. What is neither IPv4 nor IPv6 is
-    /// kept as its family alone.
+    /// What the kernel wrote at `as_mut_ptr`, being `len` bytes long. What is neither IPv4 nor IPv6
+    /// is kept as its family alone.
     pub(crate) fn set_len(&mut self, len: u32) {
         self.len = match (self.family_bytes(), len) {
             (_, 0..FAMILY_LEN) => 0,

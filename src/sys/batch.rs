@@ -3,8 +3,9 @@
 //! Role: stage buffers and datagrams, and read the results, without an allocation. Not role: owning
 //! the buffers, choosing segment sizes.
 //!
-//! *Invariant*: the pointers between the arrays are set right before each call, so that a batch may be
-//! moved between calls; the memory behind the staged pointers is the caller's until they are cleared.
+//! *Invariant*: the pointers between the arrays are set right before each call, so that a batch may
+//! be moved between calls; the memory behind the staged pointers is the caller's until they are
+//! cleared.
 
 use std::net::IpAddr;
 use std::ptr;

@@ -3,7 +3,8 @@
 //! Role: a `msghdr` with its vectors, for `SENDMSG`. Not role: owning what it points to.
 //!
 //! *Invariant* K5: it neither moves nor changes from [`Gather::seal`] until the operation's last
-//! completion, and neither do the bytes it points to. Its owner keeps it in a table that never grows.
+//! completion, and neither do the bytes it points to. Its owner keeps it in a table that never
+//! grows.
 
 use std::ptr;
 
@@ -11,7 +12,7 @@ use std::ptr;
 #[repr(C)]
 pub(crate) struct Gather {
     header: libc::msghdr,
-    pieces: [libc::iovec; Gather::CAPACITY],
+    pieces: [libc::iovec; Self::CAPACITY],
     count: usize,
     total_len: usize,
 }
@@ -73,8 +74,8 @@ impl Gather {
             .map(|piece| (piece.iov_base.cast_const().cast(), piece.iov_len))
     }
 
-    /// Points the header at the pieces. The result is what `Op::SendMsg` takes; it is good until this
-    /// is moved or changed.
+    /// Points the header at the pieces. The result is what `Op::SendMsg` takes; it is good until
+    /// this is moved or changed.
     pub(crate) const fn seal(&mut self) -> *const Self {
         self.header.msg_iov = self.pieces.as_mut_ptr();
         self.header.msg_iovlen = self.count;

@@ -1,6 +1,7 @@
 //! Facts about the running kernel, and why it refuses io_uring.
 //!
-//! Role: version, limits, and the diagnosis of a failed `io_uring_*` call. Not role: setting a ring up.
+//! Role: version, limits, and the diagnosis of a failed `io_uring_*` call. Not role: setting a ring
+//! up.
 //!
 //! *Invariant*: the version alone decides nothing but the wording of an error.
 

@@ -2,8 +2,8 @@
 //!
 //! Role: map, advise, prefault, unmap. Not role: dividing it up; the pool does that.
 //!
-//! *Invariant*: a region is zeroed, starts at a page, neither moves nor grows, and is unmapped when it
-//! is dropped; so it is dropped after everything that points into it.
+//! *Invariant*: a region is zeroed, starts at a page, neither moves nor grows, and is unmapped when
+//! it is dropped; so it is dropped after everything that points into it.
 
 use std::fs;
 use std::ptr::{self, NonNull};
@@ -28,8 +28,8 @@ pub(crate) struct Region {
 impl Region {
     /// Maps at least `len` bytes. With `prefault` they are there before the first use.
     ///
-    /// Huge pages: from hugetlbfs if enough are free, else transparent ones, else none. A region below
-    /// half a huge page is not worth one unless `On` asks for it.
+    /// Huge pages: from hugetlbfs if enough are free, else transparent ones, else none. A region
+    /// below half a huge page is not worth one unless `On` asks for it.
     ///
     /// # Errors
     /// [`IoError::NotSupportedOnBackend`] when `On` asks for huge pages and there are none;
@@ -120,8 +120,8 @@ impl Region {
     }
 
     /// The first byte.
-    pub(crate) const fn ptr(&self) -> *mut u8 {
-        self.base.as_ptr()
+    pub(crate) const fn base(&self) -> NonNull<u8> {
+        self.base
     }
 
     /// The bytes mapped: what was asked for, rounded up to pages.
@@ -172,9 +172,9 @@ mod tests {
 
     fn check(len: usize, huge: Toggle, prefault: bool) -> Region {
         let region = Region::new(len, huge, prefault).unwrap();
-        assert!(region.len() >= len && region.ptr().addr().is_multiple_of(PAGE_LEN));
+        assert!(region.len() >= len && region.base().as_ptr().addr().is_multiple_of(PAGE_LEN));
         // SAFETY: the mapping is this test's alone and lives for as long as the slice.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(region.ptr(), region.len()) };
+        let bytes = unsafe { std::slice::from_raw_parts_mut(region.base().as_ptr(), region.len()) };
         assert!(bytes.iter().all(|byte| *byte == 0));
         bytes.fill(0xa5);
         region
@@ -187,7 +187,7 @@ mod tests {
             assert_eq!(check(5 << 20, Toggle::Off, prefault).huge(), HugePages::None);
             let auto = check(5 << 20, Toggle::Auto, prefault);
             if auto.huge() != HugePages::None {
-                assert!(auto.ptr().addr().is_multiple_of(HUGE_LEN));
+                assert!(auto.base().as_ptr().addr().is_multiple_of(HUGE_LEN));
                 assert_eq!(auto.len(), 6 << 20);
             }
         }
@@ -208,8 +208,9 @@ mod tests {
         let region = check(8 << 20, Toggle::Off, true);
         let mut resident = vec![0_u8; region.len() / PAGE_LEN];
         // SAFETY: the vector has one byte for each page of the mapping.
-        let answer =
-            unsafe { libc::mincore(region.ptr().cast(), region.len(), resident.as_mut_ptr()) };
+        let answer = unsafe {
+            libc::mincore(region.base().as_ptr().cast(), region.len(), resident.as_mut_ptr())
+        };
         assert_eq!(answer, 0);
         assert!(resident.iter().all(|page| page & 1 == 1));
     }

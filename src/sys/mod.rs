@@ -11,6 +11,7 @@ mod cmsg;
 pub(crate) mod gather;
 pub(crate) mod kernel;
 pub(crate) mod mem;
+pub(crate) mod resolve;
 pub(crate) mod socket;
 pub(crate) mod sockopt;
 #[cfg(test)]
@@ -31,4 +32,26 @@ pub(crate) fn errno() -> i32 {
 /// The answer of a system call that says -1 on failure.
 pub(crate) fn check(op: &'static str, answer: i32) -> Result<i32> {
     if answer < 0 { Err(IoError::os(op, errno())) } else { Ok(answer) }
+}
+
+/// The error numbers that the engine tells apart.
+pub(crate) mod errno {
+    pub(crate) use libc::{
+        EADDRNOTAVAIL, EAGAIN, EBADF, ECANCELED, EINTR, EINVAL, EIO, EMFILE, EMSGSIZE, ENOBUFS,
+        ENOMEM, EOPNOTSUPP, EPIPE,
+    };
+}
+
+pub(crate) use libc::{SHUT_RDWR, SHUT_WR};
+
+/// `poll(2)` masks as operations take them.
+pub(crate) const POLLIN: u32 = libc::POLLIN as u32;
+/// As above.
+pub(crate) const POLLOUT: u32 = libc::POLLOUT as u32;
+
+/// Writes to the standard error, for what is said while a thread panics.
+pub(crate) fn write_stderr(text: &str) {
+    use std::io::Write as _;
+    // Nothing can be done when the standard error is closed.
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }

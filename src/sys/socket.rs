@@ -1,10 +1,10 @@
 //! Socket calls that all kinds share: make, bind, accept, ask, close.
 //!
-//! Role: one plain system call each, non-blocking and close-on-exec, with an error that says what to
-//! do. Not role: owning the descriptors that are given out; the engine closes them.
+//! Role: one plain system call each, non-blocking and close-on-exec, with an error that says what
+//! to do. Not role: owning the descriptors that are given out; the engine closes them.
 //!
-//! *Invariant*: a descriptor made here is in a [`NewSocket`] until all of its options have been set, so
-//! that no error path leaks it.
+//! *Invariant*: a descriptor made here is in a [`NewSocket`] until all of its options have been
+//! set, so that no error path leaks it.
 
 use std::net::SocketAddr;
 
@@ -164,7 +164,8 @@ pub(super) fn int_option(fd: i32, name: &'static str, level: i32, option: i32) -
     Ok(i32::from_ne_bytes(bytes))
 }
 
-/// The next connection of a listener, non-blocking, with the peer's address; `None` when there is none.
+/// The next connection of a listener, non-blocking, with the peer's address; `None` when there is
+/// none.
 ///
 /// # Errors
 /// [`IoError::NofileLimit`] when there is no descriptor for it: it waits in the backlog.
@@ -226,8 +227,8 @@ pub(crate) fn peer_addr(fd: i32) -> Result<SockAddr> {
 /// What a descriptor from outside is; it is made non-blocking and close-on-exec.
 ///
 /// # Errors
-/// [`IoError::InvalidArgument`] when it is not a TCP, UDP or Unix stream socket, or a stream socket that
-/// neither listens nor is connected.
+/// [`IoError::InvalidArgument`] when it is not a TCP, UDP or Unix stream socket, or a stream socket
+/// that neither listens nor is connected.
 pub(crate) fn adopt(fd: i32) -> Result<Adopted> {
     const NO_SOCKET: IoError = IoError::InvalidArgument {
         what: "descriptor",

@@ -6,8 +6,8 @@ use std::process::Command;
 
 const MARK: &str = "ZERO_IO_SUBPROCESS";
 
-/// Runs `body` in a new process that runs the test `name` alone. The name is that of the calling test,
-/// its module path included.
+/// Runs `body` in a new process that runs the test `name` alone. The name is that of the calling
+/// test, its module path included.
 pub(crate) fn run(name: &str, body: impl FnOnce()) {
     if std::env::var_os(MARK).is_some_and(|test| test == name) {
         return body();

@@ -3,8 +3,8 @@
 //! Role: turn a configuration into socket options, receive and send batches, join groups. Not role:
 //! cutting trains of datagrams into datagrams.
 //!
-//! *Invariant*: an IPv6 socket that also takes IPv4 has the options of both families set, since each
-//! works on its own family's packets alone.
+//! *Invariant*: an IPv6 socket that also takes IPv4 has the options of both families set, since
+//! each works on its own family's packets alone.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -140,8 +140,8 @@ pub(crate) fn recv(fd: i32, batch: &mut RecvBatch) -> Result<usize> {
     let headers = batch.prepare();
     let flags = libc::MSG_DONTWAIT as _;
     let count = retry_interrupted(|| {
-        // SAFETY: `prepare` made `room` headers whose buffers the batch's owner keeps alive; there is no
-        // time limit.
+        // SAFETY: `prepare` made `room` headers whose buffers the batch's owner keeps alive; there
+        // is no time limit.
         unsafe { libc::recvmmsg(fd, headers, room as u32, flags, std::ptr::null_mut()) }
     });
     match count {
@@ -157,8 +157,8 @@ pub(crate) fn recv(fd: i32, batch: &mut RecvBatch) -> Result<usize> {
 /// Sends the staged datagrams in order; how many the kernel took. 0: it takes none now.
 ///
 /// # Errors
-/// [`IoError::Os`]: the *first* staged datagram cannot be sent, or a pending error of the socket was
-/// reported in its place. None was taken. The caller drops the first and goes on.
+/// [`IoError::Os`]: the *first* staged datagram cannot be sent, or a pending error of the socket
+/// was reported in its place. None was taken. The caller drops the first and goes on.
 pub(crate) fn send(fd: i32, batch: &mut SendBatch) -> Result<usize> {
     let staged = batch.len();
     if staged == 0 {

@@ -133,9 +133,10 @@ fn a_dual_stack_socket_hears_and_marks_both_families() {
 
 #[test]
 fn a_connected_socket_reports_the_refusal_once() {
-    let gone = bound("127.0.0.1:0", |_| {});
-    let peer = addr_of(&gone);
-    drop(gone);
+    // A port that is in use, and does not take this sender's datagrams.
+    let other = bound("127.0.0.1:0", |_| {});
+    let busy = bound("127.0.0.1:0", |c| c.connect = Some(addr_of(&other)));
+    let peer = addr_of(&busy);
     let tx = bound("127.0.0.1:0", |c| c.connect = Some(peer));
     let mut batch = SendBatch::new();
     batch.push(None, b"x".as_ptr(), 1, 0, Some(1));

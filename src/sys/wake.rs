@@ -1,7 +1,7 @@
 //! Ending another thread's sleep.
 //!
-//! Role: one coalescing signal from any thread to a ring. Not role: deciding when one is needed; the
-//! queue in front of it does that.
+//! Role: one coalescing signal from any thread to a ring. Not role: deciding when one is needed;
+//! the queue in front of it does that.
 //!
 //! *Invariant*: a wake that precedes a sleep ends that sleep.
 

@@ -1,0 +1,88 @@
+//! quinn QUIC server on tokio current_thread.
+//!
+//! Speaks the protocol of `quic-client`, ALPN h3: a bidirectional stream starting with 'B' is answered by an endless
+//! download, any other stream is echoed up to its FIN, datagrams are echoed.
+//!
+//! Usage: `quinn-server PORT`  (certificate: `$PEER_CERT_DIR`, default `run/cert`)
+use quinn::crypto::rustls::QuicServerConfig;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+peerkit::counting!();
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    peerkit::init();
+    peerkit::backend!("epoll");
+    let pem = |file: &str| {
+        std::fs::read(peerkit::cert(file))
+            .unwrap_or_else(|e| panic!("{}: {e}", peerkit::cert(file).display()))
+    };
+    use rustls::pki_types::{pem::PemObject, CertificateDer, PrivateKeyDer};
+    let cert = CertificateDer::from_pem_slice(&pem("cert.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(&pem("key.pem")).unwrap();
+    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_protocol_versions(&[&rustls::version::TLS13])
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(vec![cert], key)
+    .unwrap();
+    tls.alpn_protocols = vec![b"h3".to_vec()];
+    let mut sc =
+        quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
+    let mut t = quinn::TransportConfig::default();
+    t.max_concurrent_bidi_streams(1024u32.into());
+    t.datagram_receive_buffer_size(Some(4 << 20));
+    t.datagram_send_buffer_size(4 << 20);
+    t.send_window(8 << 20);
+    sc.transport_config(Arc::new(t));
+    let s = std::net::UdpSocket::bind(("127.0.0.1", peerkit::port())).unwrap();
+    let v: i32 = 8 << 20;
+    for o in [libc::SO_RCVBUFFORCE, libc::SO_SNDBUFFORCE] {
+        unsafe {
+            libc::setsockopt(s.as_raw_fd(), libc::SOL_SOCKET, o, (&v as *const i32).cast(), 4)
+        };
+    }
+    let ep = quinn::Endpoint::new(Default::default(), Some(sc), s, Arc::new(quinn::TokioRuntime))
+        .unwrap();
+    while let Some(inc) = ep.accept().await {
+        tokio::spawn(async move {
+            let Ok(c) = inc.await else { return };
+            let d = c.clone();
+            tokio::spawn(async move {
+                while let Ok(b) = d.read_datagram().await {
+                    let _ = d.send_datagram(b);
+                }
+            });
+            while let Ok((s, r)) = c.accept_bi().await {
+                tokio::spawn(stream(s, r));
+            }
+        });
+    }
+}
+
+async fn stream(mut s: quinn::SendStream, mut r: quinn::RecvStream) {
+    let mut b = [0u8; 4096];
+    let mut first = true;
+    loop {
+        match r.read(&mut b).await {
+            Ok(Some(n)) => {
+                if first && b[0] == b'B' {
+                    let chunk = bytes::Bytes::from(vec![0x5a; 64 << 10]);
+                    while s.write_chunk(chunk.clone()).await.is_ok() {}
+                    return;
+                }
+                first = false;
+                if s.write_all(&b[..n]).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => {
+                let _ = s.finish();
+                return;
+            }
+            Err(_) => return,
+        }
+    }
+}

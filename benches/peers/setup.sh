@@ -1,0 +1,42 @@
+#!/bin/sh
+# Builds the peers and makes what they need.
+# usage: setup.sh [apt] [sockets] [more] [app] [cert] [c] [grpc] [js]      (default: sockets)
+#   apt      the distribution's packages, for all peers
+#   sockets  TCP and UDP peers, generators, and c       more  compio and glommio as well
+#   app      HTTP, QUIC, WebSocket and gRPC peers, and cert, grpc, js
+#   cert     a self-signed certificate (one that exists is kept)
+#   c        the C peer      grpc  a request body for h2load      js  the node peer
+cd "$(dirname "$0")" && . ./env.sh || exit 1
+set -e
+for step in ${*:-sockets}; do
+  case $step in
+  apt)
+    apt-get update
+    apt-get install -y --no-install-recommends gcc util-linux strace valgrind openssl wrk nginx nghttp2-client \
+      mosquitto redis-server redis-tools protobuf-compiler cmake clang nodejs npm ;;
+  sockets)
+    cargo build --release --locked
+    ./setup.sh c ;;
+  more)
+    cargo build --release --locked --workspace ;;
+  app)
+    (cd app && cargo build --release --locked)
+    ./setup.sh cert grpc js ;;
+  cert) # self-signed P-256
+    mkdir -p "$PEER_CERT_DIR"
+    [ -f "$PEER_CERT_DIR/key.pem" ] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \
+      -keyout "$PEER_CERT_DIR/key.pem" -out "$PEER_CERT_DIR/cert.pem" \
+      -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 ;;
+  c)
+    mkdir -p "$B"
+    ${CC:-cc} -O2 -o "$B/echo-epoll" c/echo-epoll.c ;;
+  grpc)
+    app/grpc-tonic/mkbody.sh ;;
+  js)
+    mkdir -p "$RUN/js"
+    cp app/ws-echo/js/* "$RUN/js/"
+    (cd "$RUN/js" && npm install --silent) ;;
+  *)
+    echo "setup.sh: unknown step $step" >&2; exit 2 ;;
+  esac
+done

@@ -1,0 +1,258 @@
+//! Guard writes: memory of the application that is sent from where it lies.
+//!
+//! Role: keep the memory alive until the kernel is done with it, then say so with the application's token. Not role:
+//! sending.
+
+use std::sync::Arc;
+
+use crate::event::SendOutcome;
+use crate::ids::ConnId;
+
+/// Memory that stays where it is and as it is for as long as it is shared.
+///
+/// # Safety
+/// `bytes` must return the same address, length and content every time, until the value is dropped.
+pub unsafe trait StableBytes: Send + Sync + 'static {
+    /// The memory.
+    fn bytes(&self) -> &[u8];
+}
+
+// SAFETY: a shared vector cannot be changed.
+unsafe impl StableBytes for Vec<u8> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+// SAFETY: a shared string cannot be changed.
+unsafe impl StableBytes for String {
+    fn bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+// SAFETY: a boxed slice cannot be changed while it is shared.
+unsafe impl StableBytes for Box<[u8]> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+/// Memory for a guard write, kept alive until [`Event::SendDone`](crate::Event::SendDone).
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum WriteGuard {
+    /// Bytes of the program itself.
+    Static(&'static [u8]),
+    /// A shared slice.
+    Shared(Arc<[u8]>),
+    /// Anything that keeps its bytes in place: vectors, mapped files.
+    Owner(Arc<dyn StableBytes>),
+}
+
+impl WriteGuard {
+    /// The bytes that will be sent.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Static(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+            Self::Owner(owner) => owner.bytes(),
+        }
+    }
+}
+
+impl std::fmt::Debug for WriteGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteGuard").field("len", &self.bytes().len()).finish_non_exhaustive()
+    }
+}
+
+impl From<&'static [u8]> for WriteGuard {
+    fn from(bytes: &'static [u8]) -> Self {
+        Self::Static(bytes)
+    }
+}
+
+impl From<&'static str> for WriteGuard {
+    fn from(text: &'static str) -> Self {
+        Self::Static(text.as_bytes())
+    }
+}
+
+impl From<Arc<[u8]>> for WriteGuard {
+    fn from(bytes: Arc<[u8]>) -> Self {
+        Self::Shared(bytes)
+    }
+}
+
+impl<T: StableBytes> From<Arc<T>> for WriteGuard {
+    fn from(owner: Arc<T>) -> Self {
+        Self::Owner(owner)
+    }
+}
+
+/// A finished guard write, to be told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done {
+    pub(crate) conn: ConnId,
+    /// `None`: nobody wants to know.
+    pub(crate) token: Option<u64>,
+    pub(crate) bytes: u64,
+    pub(crate) outcome: SendOutcome,
+}
+
+const NONE: u32 = u32::MAX;
+
+struct Entry {
+    memory: Option<WriteGuard>,
+    done: Done,
+    /// The queue's segment, and zero-copy sends whose notification is due.
+    holds: u32,
+    next: u32,
+}
+
+/// The guard writes of one shard (the reference's `WriteBufferPool`), and the list of those that are done.
+pub(crate) struct Guards {
+    entries: Vec<Entry>,
+    free: u32,
+    capacity: usize,
+    used: usize,
+    done_head: u32,
+    done_tail: u32,
+}
+
+impl Guards {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            entries: Vec::with_capacity(capacity),
+            free: NONE,
+            capacity,
+            used: 0,
+            done_head: NONE,
+            done_tail: NONE,
+        }
+    }
+
+    pub(crate) const fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Keeps the memory, with one hold. `None` when the bound is reached.
+    pub(crate) fn insert(
+        &mut self,
+        conn: ConnId,
+        token: Option<u64>,
+        memory: WriteGuard,
+    ) -> Option<u32> {
+        let entry = Entry {
+            memory: Some(memory),
+            done: Done { conn, token, bytes: 0, outcome: SendOutcome::Sent },
+            holds: 1,
+            next: NONE,
+        };
+        let index = if self.free != NONE {
+            let index = self.free;
+            self.free = self.entries[index as usize].next;
+            self.entries[index as usize] = entry;
+            index
+        } else if self.entries.len() < self.capacity {
+            self.entries.push(entry);
+            self.entries.len() as u32 - 1
+        } else {
+            return None;
+        };
+        self.used += 1;
+        Some(index)
+    }
+
+    pub(crate) fn hold(&mut self, guard: u32) {
+        self.entries[guard as usize].holds += 1;
+    }
+
+    /// The kernel took so many bytes of it.
+    pub(crate) fn sent(&mut self, guard: u32, bytes: u32) {
+        self.entries[guard as usize].done.bytes += u64::from(bytes);
+    }
+
+    /// What is left of it will not be sent.
+    pub(crate) fn abort(&mut self, guard: u32) {
+        self.entries[guard as usize].done.outcome = SendOutcome::Aborted;
+    }
+
+    /// Drops one hold; with the last one the memory is released and the write is done.
+    pub(crate) fn release(&mut self, guard: u32) {
+        let entry = &mut self.entries[guard as usize];
+        entry.holds -= 1;
+        if entry.holds > 0 {
+            return;
+        }
+        entry.memory = None;
+        entry.next = NONE;
+        if entry.done.token.is_none() {
+            return self.put_back(guard);
+        }
+        if self.done_tail == NONE {
+            self.done_head = guard;
+        } else {
+            self.entries[self.done_tail as usize].next = guard;
+        }
+        self.done_tail = guard;
+    }
+
+    /// Whether the bound is reached; never so where there are no guard writes at all.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.used == self.capacity && self.capacity > 0
+    }
+
+    pub(crate) const fn has_done(&self) -> bool {
+        self.done_head != NONE
+    }
+
+    /// The next finished write, in the order in which they finished.
+    pub(crate) fn pop_done(&mut self) -> Option<Done> {
+        if self.done_head == NONE {
+            return None;
+        }
+        let index = self.done_head;
+        let entry = &self.entries[index as usize];
+        let done = entry.done;
+        self.done_head = entry.next;
+        if self.done_head == NONE {
+            self.done_tail = NONE;
+        }
+        self.put_back(index);
+        Some(done)
+    }
+
+    fn put_back(&mut self, index: u32) {
+        self.entries[index as usize].next = self.free;
+        self.free = index;
+        self.used -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn done_only_after_the_last_hold_and_in_order() {
+        let mut guards = Guards::new(2);
+        let conn = ConnId::new(0, 1);
+        let shared: Arc<[u8]> = Arc::from(&b"abc"[..]);
+        let a = guards.insert(conn, Some(1), Arc::clone(&shared).into()).unwrap();
+        let b = guards.insert(conn, Some(2), "static".into()).unwrap();
+        assert!(guards.insert(conn, Some(3), "full".into()).is_none());
+        guards.hold(a);
+        guards.release(a);
+        assert!(!guards.has_done() && Arc::strong_count(&shared) == 2);
+        guards.sent(b, 6);
+        guards.release(b);
+        guards.release(a);
+        assert_eq!(Arc::strong_count(&shared), 1);
+        let order: Vec<_> = std::iter::from_fn(|| guards.pop_done()).map(|d| d.token).collect();
+        assert_eq!(order, [Some(2), Some(1)]);
+        assert_eq!(guards.used(), 0);
+    }
+}

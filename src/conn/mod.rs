@@ -1,0 +1,195 @@
+//! One stream connection: its socket, what speaks on it, what waits to be sent, and how it ends.
+//!
+//! Role: the state of a connection and the table of all. Not role: what to do when something completes (the
+//! engine's).
+//!
+//! *Invariants*
+//! - At most one send and at most one multishot receive are under way per connection.
+//! - A connection's place is free for another only after its last completion came and its
+//!   `Disconnected` was handed out; its generation is then a new one.
+
+pub(crate) mod guard;
+pub(crate) mod table;
+pub(crate) mod tx;
+
+use crate::config::ConnTimeouts;
+use crate::ids::{ConnId, Protocol};
+use crate::pool::carry::Carry;
+use crate::pool::{BufId, Owner};
+use crate::proto::App;
+use crate::ring::{Sock, Tag, Token};
+use crate::sys::addr::SockAddr;
+use crate::time::Time;
+use crate::time::wheel::TimerKey;
+use tx::TxQueue;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Phase {
+    /// The place is free.
+    Free,
+    /// The host name is being resolved, or a full backlog is waited for.
+    Waiting,
+    /// The kernel is connecting.
+    Connecting,
+    /// Established.
+    Open,
+    /// Over: operations are being ended.
+    Ending,
+    /// Nothing is under way: the descriptor is being closed.
+    Closing,
+    /// Closed; `Disconnected` waits to be handed out.
+    Ended,
+}
+
+bitflags::bitflags! {
+    /// What is under way or wanted on a connection.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub(crate) struct Flags: u32 {
+        /// A connect is under way.
+        const CONNECT_BUSY = 1 << 0;
+        /// The multishot receive is armed.
+        const RECV_ARMED = 1 << 1;
+        /// Its cancellation was asked for.
+        const RECV_CANCELLED = 1 << 2;
+        /// A send is under way.
+        const SEND_BUSY = 1 << 3;
+        /// A shutdown is under way.
+        const SHUTDOWN_BUSY = 1 << 4;
+        /// The application paused receiving.
+        const PAUSED = 1 << 5;
+        /// No buffer was left: on the list of those to be armed again.
+        const STARVED = 1 << 6;
+        /// It holds too many receive buffers.
+        const HOLDING = 1 << 7;
+        /// A stretch of received bytes waits for room in the event queue.
+        const STALLED = 1 << 8;
+        /// On the list of those with something to send.
+        const DIRTY = 1 << 9;
+        /// The peer's end of stream came.
+        const EOF = 1 << 10;
+        /// The fixed file table did not take it: a receive that failed for that is armed again.
+        const INSTALL_FAILED = 1 << 11;
+        /// The application takes no more writes back: shut down when the queue is empty.
+        const SHUT_WANTED = 1 << 12;
+        /// The sending side was shut down.
+        const SHUT_DONE = 1 << 13;
+        /// A write was cut short: `Writable` is owed.
+        const WANT_WRITABLE = 1 << 14;
+        /// `Writable` waits to be handed out.
+        const WRITABLE_QUEUED = 1 << 15;
+        /// The write waits for buffers rather than for the peer.
+        const WAITS_FOR_BUFFERS = 1 << 16;
+        /// `close_graceful` was called.
+        const GRACEFUL = 1 << 17;
+        /// `Connected` was said.
+        const ANNOUNCED = 1 << 18;
+        /// The end was in order.
+        const CLEAN = 1 << 19;
+        /// It is being put into the fixed file table.
+        const INSTALL_BUSY = 1 << 20;
+        /// Zero-copy sends are of no use here.
+        const NO_ZERO_COPY = 1 << 21;
+        /// A failed send made the rest of the queue undeliverable.
+        const SEND_FAILED = 1 << 22;
+        /// The send under way is a zero-copy one: its token names the transmit block.
+        const SEND_IS_ZC = 1 << 23;
+        /// The application closed it: what is still queued is not handed out.
+        const MUTED = 1 << 24;
+        /// `Connected` waits to be handed out; nothing is read before.
+        const ANNOUNCE_DUE = 1 << 25;
+    }
+}
+
+/// Bytes that arrived and could not be turned into events yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) buf: BufId,
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
+}
+
+impl Span {
+    pub(crate) const NONE: Self = Self { buf: BufId::NONE, offset: 0, len: 0 };
+}
+
+/// One connection.
+pub(crate) struct Conn {
+    pub(crate) generation: u32,
+    pub(crate) phase: Phase,
+    pub(crate) protocol: Protocol,
+    pub(crate) flags: Flags,
+    pub(crate) sock: Sock,
+    pub(crate) tx: TxQueue,
+    /// Transmit block of the send under way, or `tx::NO_BLOCK`.
+    pub(crate) block: u32,
+    /// Receive buffers held on its account.
+    pub(crate) held: u32,
+    pub(crate) app: App,
+    pub(crate) carry: Carry,
+    pub(crate) stalled: Span,
+    /// The listener's number, or `u64::MAX`.
+    pub(crate) endpoint: u64,
+    pub(crate) user_data: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) bytes_sent: u64,
+    /// When something last arrived, and when the kernel last took something.
+    pub(crate) last_rx: Time,
+    pub(crate) last_tx: Time,
+    pub(crate) timer: Option<TimerKey>,
+    pub(crate) timeouts: ConnTimeouts,
+    /// When connecting or closing has to be over.
+    pub(crate) deadline: Time,
+    /// Why it ended.
+    pub(crate) code: u64,
+    /// The peer; named by a connect operation while it is under way (K5).
+    pub(crate) peer: SockAddr,
+}
+
+impl Conn {
+    pub(crate) const fn id(&self, index: u32) -> ConnId {
+        ConnId::new(index, self.generation)
+    }
+
+    pub(crate) const fn token(&self, tag: Tag, index: u32) -> Token {
+        Token::new(tag, self.generation, index)
+    }
+
+    pub(crate) const fn owner(&self, index: u32) -> Owner {
+        Owner { index, generation: self.generation }
+    }
+
+    pub(crate) fn has(&self, flags: Flags) -> bool {
+        self.flags.intersects(flags)
+    }
+
+    pub(crate) fn set(&mut self, flags: Flags) {
+        self.flags.insert(flags);
+    }
+
+    pub(crate) fn unset(&mut self, flags: Flags) {
+        self.flags.remove(flags);
+    }
+
+    /// Whether an operation is under way that the kernel will still answer.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.has(
+            Flags::CONNECT_BUSY
+                | Flags::RECV_ARMED
+                | Flags::SEND_BUSY
+                | Flags::SHUTDOWN_BUSY
+                | Flags::INSTALL_BUSY,
+        )
+    }
+
+    /// Whether the application may still write.
+    pub(crate) fn takes_writes(&self) -> bool {
+        self.phase == Phase::Open
+            && !self
+                .has(Flags::SHUT_WANTED | Flags::SHUT_DONE | Flags::GRACEFUL | Flags::SEND_FAILED)
+    }
+}
+
+/// Resident bytes of an idle connection: its place in the table. The figure in docs/BENCHMARKS.md counts
+/// allocator and list overhead too.
+const _: () = assert!(size_of::<Conn>() <= 384);

@@ -1,0 +1,162 @@
+//! [`Table`]: connections by number, with generations.
+
+use super::tx::{NO_BLOCK, TxQueue};
+use super::{Conn, Flags, Phase, Span};
+use crate::error::{IoError, PoolKind, Result};
+use crate::ids::{ConnId, GENERATION_BITS, Protocol};
+use crate::pool::carry::Carry;
+use crate::proto::App;
+use crate::ring::{Sock, Token};
+use crate::sys::addr::SockAddr;
+use crate::time::Time;
+
+/// The connections of one shard. Places are touched when first used, so a large bound costs address space only.
+pub(crate) struct Table {
+    places: Vec<Conn>,
+    free: Vec<u32>,
+    max: usize,
+    used: usize,
+    peak: usize,
+}
+
+impl Table {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            places: Vec::with_capacity(max),
+            free: Vec::with_capacity(max),
+            max,
+            used: 0,
+            peak: 0,
+        }
+    }
+
+    pub(crate) const fn used(&self) -> usize {
+        self.used
+    }
+
+    pub(crate) const fn peak(&self) -> usize {
+        self.peak
+    }
+
+    pub(crate) const fn max(&self) -> usize {
+        self.max
+    }
+
+    pub(crate) const fn is_full(&self) -> bool {
+        self.used == self.max
+    }
+
+    /// Takes a place.
+    pub(crate) fn insert(&mut self, phase: Phase, protocol: Protocol, now: Time) -> Result<u32> {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None if self.places.len() < self.max => {
+                self.places.push(blank());
+                self.places.len() as u32 - 1
+            }
+            None => return Err(IoError::exhausted(PoolKind::Connections)),
+        };
+        let conn = &mut self.places[index as usize];
+        let generation = conn.generation;
+        *conn = Conn { generation, phase, protocol, last_rx: now, last_tx: now, ..blank() };
+        self.used += 1;
+        self.peak = self.peak.max(self.used);
+        Ok(index)
+    }
+
+    /// Frees a place. The next connection there has another generation.
+    pub(crate) fn remove(&mut self, index: u32) {
+        let conn = &mut self.places[index as usize];
+        debug_assert!(conn.tx.is_empty() && conn.carry.is_empty() && !conn.is_busy());
+        conn.phase = Phase::Free;
+        conn.flags = Flags::empty();
+        conn.generation = next_generation(conn.generation);
+        self.used -= 1;
+        self.free.push(index);
+    }
+
+    #[inline]
+    pub(crate) fn at(&mut self, index: u32) -> &mut Conn {
+        &mut self.places[index as usize]
+    }
+
+    /// The connection with that id, unless it is gone.
+    #[inline]
+    pub(crate) fn find(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.places
+            .get_mut(id.index() as usize)
+            .filter(|c| c.generation == id.generation() && c.phase != Phase::Free)
+    }
+
+    /// The connection with that id, as the application knows it: not after its end.
+    #[inline]
+    pub(crate) fn get(&mut self, conn: ConnId) -> Result<&mut Conn> {
+        self.find(conn).filter(|c| c.phase < Phase::Ending).ok_or(IoError::StaleConn { conn })
+    }
+
+    /// The connection that a completion belongs to, unless it is for an earlier one in the same place.
+    #[inline]
+    pub(crate) fn of_token(&mut self, token: Token) -> Option<&mut Conn> {
+        self.places
+            .get_mut(token.index() as usize)
+            .filter(|c| c.generation == token.generation() && c.phase != Phase::Free)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Conn)> {
+        (0..).zip(&self.places).filter(|(_, c)| c.phase != Phase::Free)
+    }
+}
+
+/// Generations fit `user_data`, so that a token compares whole; 0 is skipped, so that `ConnId(0)` names nothing.
+const fn next_generation(generation: u32) -> u32 {
+    let next = (generation + 1) & ((1 << GENERATION_BITS) - 1);
+    if next == 0 { 1 } else { next }
+}
+
+const fn blank() -> Conn {
+    Conn {
+        generation: 1,
+        phase: Phase::Free,
+        protocol: Protocol::Tcp,
+        flags: Flags::empty(),
+        sock: Sock::plain(-1),
+        tx: TxQueue::EMPTY,
+        block: NO_BLOCK,
+        held: 0,
+        app: App::Raw,
+        carry: Carry::EMPTY,
+        stalled: Span::NONE,
+        endpoint: u64::MAX,
+        user_data: 0,
+        bytes_received: 0,
+        bytes_sent: 0,
+        last_rx: Time::ZERO,
+        last_tx: Time::ZERO,
+        timer: None,
+        timeouts: crate::config::ConnTimeouts { idle: None, read: None, write: None },
+        deadline: Time::MAX,
+        code: 0,
+        peer: SockAddr::EMPTY,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::Tag;
+
+    #[test]
+    fn a_new_tenant_is_not_the_old_one() {
+        let mut table = Table::new(1);
+        let index = table.insert(Phase::Open, Protocol::Tcp, Time::ZERO).unwrap();
+        let (old_id, old_token) = {
+            let conn = table.at(index);
+            (conn.id(index), conn.token(Tag::Recv, index))
+        };
+        assert!(table.insert(Phase::Open, Protocol::Tcp, Time::ZERO).is_err(), "the bound holds");
+        table.remove(index);
+        assert_eq!(table.insert(Phase::Open, Protocol::Tcp, Time::ZERO), Ok(index));
+        assert!(table.find(old_id).is_none() && table.of_token(old_token).is_none());
+        assert!(table.get(ConnId::from_u64(0)).is_err());
+    }
+}

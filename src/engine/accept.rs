@@ -1,0 +1,262 @@
+//! Listeners: readiness from the ring, connections from accept(2).
+//!
+//! accept(2) in the loop rather than a multishot accept on the ring: it brings the peer's address with it, it takes exactly as
+//! many connections as there is room for (the others stay in the kernel's backlog), and errors that last
+//! cannot spin (37 of the hazards). docs/adr/0002 has the measurement.
+
+use super::Engine;
+use crate::config::{ConnTimeouts, Framing};
+use crate::conn::{Flags, Phase};
+use crate::error::{IoError, Result};
+use crate::event::record::{Kind, Record};
+use crate::ids::{EndpointId, Protocol};
+use crate::pool::PressureState;
+use crate::proto::App;
+use crate::ring::{Completion, Fd, Op, Sock, Tag};
+use crate::sys::POLLIN;
+use crate::sys::addr::SockAddr;
+use crate::time::Time;
+use crate::transport::{Endpoint, Kind as EndpointKind, Listener};
+
+/// Connections accepted from one listener in a tick at most.
+const ACCEPTS_PER_TICK_MAX: usize = 64;
+/// How long accepting rests when descriptors or kernel memory are exhausted.
+const REST: std::time::Duration = std::time::Duration::from_millis(50);
+
+impl Engine {
+    /// Takes a listening socket in.
+    pub(crate) fn add_listener(
+        &mut self,
+        fd: Fd,
+        protocol: Protocol,
+        timeouts: ConnTimeouts,
+        framing: Option<Framing>,
+    ) -> Result<EndpointId> {
+        let kind = EndpointKind::Listener(Listener { timeouts, framing, resting_until: None });
+        let index = self.endpoints.insert(fd, protocol, kind)?;
+        self.arm_endpoint(index);
+        // A descriptor from outside may have connections waiting already.
+        if let Some(endpoint) = self.endpoints.at(index) {
+            endpoint.ready = true;
+            self.lists.endpoint_work = true;
+        }
+        self.endpoints.id(index).ok_or(IoError::exhausted(crate::error::PoolKind::Endpoints))
+    }
+
+    /// Arms the readiness poll of an endpoint, unless it is armed or closing.
+    pub(super) fn arm_endpoint(&mut self, index: u32) {
+        let Some(endpoint) = self.endpoints.at(index) else { return };
+        if endpoint.armed || endpoint.closing {
+            return;
+        }
+        endpoint.armed = true;
+        let (tag, multi) = match endpoint.kind {
+            EndpointKind::Listener(_) => (Tag::Accept, true),
+            EndpointKind::Udp(_) => (Tag::UdpReadable, false),
+        };
+        let token = endpoint.token(tag, index);
+        let sock = Sock::plain(endpoint.fd);
+        self.ring.push(Op::Poll { sock, mask: POLLIN, multi }, token);
+    }
+
+    pub(super) fn on_acceptable(&mut self, completion: Completion) {
+        self.on_endpoint_ready(completion);
+    }
+
+    /// An endpoint's poll completed: it is ready, or its poll ended and is armed again.
+    pub(super) fn on_endpoint_ready(&mut self, completion: Completion) {
+        let Some(endpoint) = self.endpoints.of_token(completion.token) else { return };
+        endpoint.ready |= completion.result > 0;
+        self.lists.endpoint_work = true;
+        if !completion.more() {
+            endpoint.armed = false;
+            let index = completion.token.index();
+            if endpoint.closing {
+                self.finish_endpoint(index);
+            } else {
+                // What arrived between two polls is found by looking; a UDP socket arms after that.
+                endpoint.ready = true;
+                if matches!(endpoint.kind, EndpointKind::Listener(_)) {
+                    self.arm_endpoint(index);
+                }
+            }
+        }
+    }
+
+    /// Accepts and receives where there is something, as far as there is room.
+    pub(super) fn run_endpoints(&mut self) {
+        if self.now >= self.lists.retry_at {
+            self.lists.retry_at = Time::MAX;
+            self.lists.endpoint_work = true;
+            self.retry_connects();
+        }
+        if self.lists.endpoint_starved {
+            self.lists.endpoint_work = true;
+        }
+        if !self.lists.endpoint_work {
+            return;
+        }
+        self.lists.endpoint_work = false;
+        self.lists.endpoint_starved = false;
+        for index in self.endpoints.indices() {
+            let Some(Endpoint { ready: true, closing: false, kind, .. }) = self.endpoints.at(index)
+            else {
+                continue;
+            };
+            match kind {
+                EndpointKind::Listener(_) => self.accept_from(index),
+                EndpointKind::Udp(_) => self.receive_from(index),
+            }
+        }
+    }
+
+    fn accept_from(&mut self, index: u32) {
+        for _ in 0..ACCEPTS_PER_TICK_MAX {
+            if self.inbox.room() == 0 {
+                self.lists.endpoint_work = true;
+                return;
+            }
+            if self.conns.is_full() || self.cascade.state() >= PressureState::Critical {
+                // Comes back when a connection ends, or when the pressure falls.
+                return;
+            }
+            let now = self.now;
+            let Some(endpoint) = self.endpoints.at(index) else { return };
+            let (fd, protocol) = (endpoint.fd, endpoint.protocol);
+            let generation = endpoint.generation;
+            let EndpointKind::Listener(listener) = &mut endpoint.kind else { return };
+            if listener.resting_until.is_some_and(|until| now < until) {
+                return;
+            }
+            listener.resting_until = None;
+            let (timeouts, framing) = (listener.timeouts, listener.framing);
+            match self.ring.accept(fd) {
+                Ok(Some((fd, peer))) => {
+                    self.stats.accepted += 1;
+                    let endpoint = EndpointId::new(index, generation).as_u64();
+                    self.accepted(fd, protocol, endpoint, peer, timeouts, framing);
+                }
+                Ok(None) => {
+                    if let Some(endpoint) = self.endpoints.at(index) {
+                        endpoint.ready = false;
+                    }
+                    return;
+                }
+                Err(_) => {
+                    self.stats.accept_errors += 1;
+                    let until = now.saturating_add(REST);
+                    listener_of(self.endpoints.at(index), until);
+                    self.lists.retry_at = self.lists.retry_at.min(until);
+                    return;
+                }
+            }
+        }
+        self.lists.endpoint_work = true;
+    }
+
+    fn accepted(
+        &mut self,
+        fd: Fd,
+        protocol: Protocol,
+        endpoint: u64,
+        peer: SockAddr,
+        timeouts: ConnTimeouts,
+        framing: Option<Framing>,
+    ) {
+        let Ok(index) = self.conns.insert(Phase::Open, protocol, self.now) else {
+            self.ring.close_now(fd);
+            return;
+        };
+        let conn = self.conns.at(index);
+        conn.endpoint = endpoint;
+        conn.peer = peer;
+        conn.timeouts = timeouts;
+        conn.app = App::new(framing);
+        self.opened(index, fd);
+        self.announce(index);
+    }
+
+    /// The socket is connected: it goes into the fixed file table, and is read.
+    pub(super) fn opened(&mut self, index: u32, fd: Fd) {
+        let fixed = index < self.effective.fixed_files;
+        let now = self.now;
+        let conn = self.conns.at(index);
+        conn.phase = Phase::Open;
+        conn.deadline = Time::MAX;
+        (conn.last_rx, conn.last_tx) = (now, now);
+        conn.sock = Sock::plain(fd);
+        if fixed {
+            conn.sock.slot = index;
+            conn.set(Flags::INSTALL_BUSY);
+            // K5: the table never moves, so the descriptor's address is stable.
+            let fd = &raw const conn.sock.fd;
+            let token = conn.token(Tag::Install, index);
+            self.ring.push(Op::Install { fd, slot: index }, token);
+        }
+        self.arm_conn_timer(index);
+        self.settle_recv(index);
+    }
+
+    /// Queues `Connected`; the caller knows that there is room.
+    pub(super) fn announce(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        conn.set(Flags::ANNOUNCED);
+        let record = Record::bare(Kind::Connected, conn.id(index).as_u64(), conn.endpoint);
+        self.inbox.push(record);
+    }
+
+    pub(super) fn on_install(&mut self, completion: Completion) {
+        let Some(conn) = self.conns.of_token(completion.token) else { return };
+        let index = completion.token.index();
+        conn.unset(Flags::INSTALL_BUSY);
+        if completion.result < 0 {
+            conn.sock.slot = Sock::NO_SLOT;
+            conn.set(Flags::INSTALL_FAILED);
+        }
+        if conn.phase == Phase::Ending {
+            self.advance_end(index);
+        }
+    }
+
+    // ---- closing an endpoint
+
+    /// Stops accepting or receiving. Connections that were accepted go on; those in the backlog are reset.
+    pub(crate) fn endpoint_close(&mut self, id: EndpointId) -> Result<()> {
+        let endpoint = self.endpoints.get(id)?;
+        endpoint.closing = true;
+        endpoint.ready = false;
+        let index = id.index();
+        let tag = match &endpoint.kind {
+            EndpointKind::Listener(_) => Tag::Accept,
+            EndpointKind::Udp(_) => Tag::UdpReadable,
+        };
+        let out_armed = matches!(&endpoint.kind, EndpointKind::Udp(udp) if udp.out_armed);
+        let armed = endpoint.armed;
+        let tokens = [
+            armed.then(|| endpoint.token(tag, index)),
+            out_armed.then(|| endpoint.token(Tag::UdpWritable, index)),
+        ];
+        for target in tokens.into_iter().flatten() {
+            self.ring.push(Op::Cancel { target }, crate::ring::Token::IGNORE);
+        }
+        self.drop_datagrams(index);
+        self.finish_endpoint(index);
+        Ok(())
+    }
+
+    /// Closes the descriptor once no poll refers to it.
+    pub(super) fn finish_endpoint(&mut self, index: u32) {
+        let Some(endpoint) = self.endpoints.at(index) else { return };
+        if endpoint.closing && !endpoint.is_busy() {
+            let fd = endpoint.fd;
+            self.ring.close_now(fd);
+            self.endpoints.remove(index);
+        }
+    }
+}
+
+fn listener_of(endpoint: Option<&mut Endpoint>, until: Time) {
+    if let Some(Endpoint { kind: EndpointKind::Listener(listener), .. }) = endpoint {
+        listener.resting_until = Some(until);
+    }
+}

@@ -1,0 +1,148 @@
+//! Figures, self-checks, and the record of the last completions.
+
+use std::collections::VecDeque;
+
+use super::Engine;
+use crate::error::Result;
+use crate::event::PeerAddr;
+use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::pool::{Class, Gauge, PoolStats};
+use crate::ring::Completion;
+use crate::stats::ConnStats;
+
+impl Engine {
+    pub(crate) fn pool_stats(&self) -> PoolStats {
+        let gauge = |used: usize, peak: usize, capacity: usize| Gauge {
+            used: used as u32,
+            peak: peak as u32,
+            capacity: capacity as u32,
+        };
+        let inbox = gauge(self.inbox.len(), self.inbox.len(), self.inbox.capacity());
+        let segments = &self.segments;
+        let conns = &self.conns;
+        let waiting = self.reaped_len - self.reaped_at;
+        PoolStats {
+            pools: [
+                self.pool.gauge(Class::Slots),
+                self.pool.gauge(Class::Stream),
+                inbox,
+                gauge(segments.used(), segments.peak(), segments.capacity()),
+                gauge(waiting, waiting, self.effective.cq_entries as usize),
+                self.pool.gauge(Class::Jumbo),
+                gauge(conns.used(), conns.peak(), conns.max()),
+            ],
+            gro_buffers: self.pool.gauge(Class::Gro),
+            detached: self.pool.detached(),
+            handle_reserve: self.pool.reserve_out() as u32,
+            starved_total: self.stats.starved,
+            datagrams_dropped_total: self.stats.datagrams_dropped,
+        }
+    }
+
+    pub(crate) fn conn_stats(&mut self, conn: ConnId) -> Result<ConnStats> {
+        let found = self.conns.get(conn)?;
+        let own = ConnStats {
+            bytes_received: found.bytes_received,
+            bytes_sent: found.bytes_sent,
+            bytes_queued: u64::from(found.tx.bytes),
+            buffers_held: found.held,
+            ..ConnStats::default()
+        };
+        let fd = found.sock.fd;
+        if found.protocol != Protocol::Tcp || fd < 0 {
+            return Ok(own);
+        }
+        let info = self.ring.tcp_info(fd)?;
+        Ok(ConnStats {
+            rtt_us: info.rtt_us,
+            rtt_var_us: info.rtt_var_us,
+            rtt_min_us: info.rtt_min_us,
+            cwnd: u64::from(info.cwnd_packets) * u64::from(info.mss),
+            mss: info.mss,
+            packets_lost: info.lost,
+            retransmits: info.retransmits_total,
+            packets_sent: info.segs_out,
+            packets_received: info.segs_in,
+            delivery_rate: info.delivery_rate,
+            ..own
+        })
+    }
+
+    pub(crate) fn peer_addr(&mut self, conn: ConnId) -> Result<PeerAddr> {
+        Ok(super::events::peer_addr(&self.conns.get(conn)?.peer))
+    }
+
+    pub(crate) fn conn_local_addr(&mut self, conn: ConnId) -> Result<PeerAddr> {
+        let fd = self.conns.get(conn)?.sock.fd;
+        Ok(super::events::peer_addr(&self.ring.local_addr(fd)?))
+    }
+
+    pub(crate) fn endpoint_addr(&mut self, endpoint: EndpointId) -> Result<PeerAddr> {
+        let fd = self.endpoints.get(endpoint)?.fd;
+        Ok(super::events::peer_addr(&self.ring.local_addr(fd)?))
+    }
+
+    /// Checks what must hold between ticks. A difference is a bug.
+    ///
+    /// # Panics
+    /// When a buffer or a place is unaccounted for.
+    pub(crate) fn audit(&self) {
+        self.pool.audit();
+        let held: usize =
+            self.conns.iter().filter(|(_, c)| c.has(crate::conn::Flags::MUTED)).count();
+        assert!(held == self.lists.muted, "{} muted, {held} found", self.lists.muted);
+        assert!(self.inbox.len() <= self.inbox.capacity());
+    }
+
+    /// Whether everything came home: nothing is open, queued, lent out or under way but the buffers in the kernel's
+    /// ring.
+    pub(crate) fn is_idle(&self) -> bool {
+        let slots = self.pool.gauge(Class::Slots).used as usize - self.pool.reserve_out();
+        let others = [Class::Stream, Class::Gro, Class::Jumbo];
+        self.conns.used() == 0
+            && slots == 0
+            && others.iter().all(|c| self.pool.gauge(*c).used == 0)
+            && self.segments.used() == 0
+            && self.guards.used() == 0
+            && self.blocks.busy() == 0
+            && self.pool.detached() == 0
+            && self.lists.is_flushed()
+            && self.inbox.is_empty()
+    }
+}
+
+/// The last completions, printed when the thread panics.
+pub(super) struct Trace {
+    last: VecDeque<Completion>,
+    max: usize,
+}
+
+impl Trace {
+    pub(super) fn new(max: usize) -> Self {
+        Self { last: VecDeque::with_capacity(max), max }
+    }
+
+    #[inline]
+    pub(super) fn note(&mut self, completion: Completion) {
+        if self.max == 0 {
+            return;
+        }
+        if self.last.len() == self.max {
+            self.last.pop_front();
+        }
+        self.last.push_back(completion);
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        if self.max == 0 || !std::thread::panicking() {
+            return;
+        }
+        let mut text = format!("the last {} completions, oldest first:\n", self.last.len());
+        for completion in &self.last {
+            text.push_str(&format!("{completion:?}\n"));
+        }
+        crate::sys::write_stderr(&text);
+    }
+}

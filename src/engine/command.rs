@@ -1,0 +1,99 @@
+//! What handles ask from other threads, in the order in which each handle asked.
+
+use std::net::SocketAddr;
+
+use super::Engine;
+use crate::conn::guard::WriteGuard;
+use crate::event::record::{Kind, Record};
+use crate::ids::{ConnId, EndpointId, StreamId};
+use crate::pool::{BufId, RawSend, SendBuffer};
+
+/// Commands run in one tick at most.
+const COMMANDS_PER_TICK_MAX: usize = 1024;
+
+/// One request of another thread.
+pub(crate) enum Command {
+    Write { conn: ConnId, stream: StreamId, buffer: SendBuffer },
+    WriteGuard { conn: ConnId, stream: StreamId, memory: WriteGuard, token: Option<u64> },
+    UdpSend { endpoint: EndpointId, to: SocketAddr, buffer: SendBuffer },
+    ShutdownWrite { conn: ConnId, stream: StreamId },
+    Close { conn: ConnId },
+    CloseGraceful { conn: ConnId, timeout: std::time::Duration },
+    Post { token: u64, buffer: Option<SendBuffer> },
+    Resolved { conn: ConnId, addrs: Option<Vec<SocketAddr>> },
+}
+
+impl Engine {
+    /// Runs what handles asked for, as far as there is room; the rest stays queued, in order.
+    pub(super) fn run_commands(&mut self) {
+        for _ in 0..COMMANDS_PER_TICK_MAX {
+            if self.segments.room() == 0 || self.inbox.room() == 0 || self.guards.is_full() {
+                return;
+            }
+            let Some(command) = self.commands.pop() else { return };
+            self.run_command(command);
+        }
+    }
+
+    fn run_command(&mut self, command: Command) {
+        self.stats.commands += 1;
+        let result = match command {
+            Command::Write { conn, stream, buffer } => self.write_from_handle(conn, stream, buffer),
+            Command::WriteGuard { conn, stream, memory, token } => {
+                self.append_guard(conn, stream, memory, token).is_ok()
+            }
+            Command::UdpSend { endpoint, to, buffer } => {
+                self.udp_send(endpoint, Some(to), buffer, 0, None).is_ok()
+            }
+            Command::ShutdownWrite { conn, stream } => self.shutdown_write(conn, stream).is_ok(),
+            Command::Close { conn } => self.close(conn).is_ok(),
+            Command::CloseGraceful { conn, timeout } => {
+                let deadline = self.graceful_deadline(timeout);
+                self.close_graceful(conn, deadline).is_ok()
+            }
+            Command::Post { token, buffer } => {
+                self.posted(token, buffer);
+                true
+            }
+            Command::Resolved { conn, addrs } => {
+                self.on_resolved(conn, addrs);
+                true
+            }
+        };
+        if !result {
+            // The connection ended in the meantime, which its Disconnected says.
+            self.stats.commands_refused += 1;
+        }
+    }
+
+    pub(crate) fn graceful_deadline(&mut self, timeout: std::time::Duration) -> crate::time::Time {
+        let timeout = if timeout.is_zero() { self.config.close_timeout } else { timeout };
+        self.ring.now().saturating_add(timeout)
+    }
+
+    fn write_from_handle(&mut self, conn: ConnId, stream: StreamId, buffer: SendBuffer) -> bool {
+        if !matches!(self.takes_raw(conn, stream), Ok(true)) {
+            return false;
+        }
+        match self.pool.adopt(buffer) {
+            Ok(raw) => {
+                self.write_raw(conn, raw);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn posted(&mut self, token: u64, buffer: Option<SendBuffer>) {
+        let raw = buffer.and_then(|b| self.pool.adopt(b).ok());
+        let raw = raw.unwrap_or(RawSend { buf: BufId::NONE, start: 0, len: 0 });
+        self.inbox.push(Record {
+            kind: Kind::User,
+            buf: raw.buf,
+            offset: raw.start,
+            len: raw.len,
+            id: 0,
+            extra: token,
+        });
+    }
+}

@@ -1,0 +1,176 @@
+//! How a connection ends: cancel what is under way, wait for it, close, tell.
+//!
+//! ```text
+//! Open ── begin_end ──▶ Ending ── last completion ──▶ Closing ── closed ──▶ Ended ── Disconnected ──▶ free
+//! ```
+//!
+//! *Invariants*: the descriptor is closed only when nothing is under way on it (61 of the hazards: an armed receive keeps the socket
+//! open, and no FIN is sent). Queued memory is released only when no send is under way (2, 5). Each step is safe to
+//! repeat.
+
+use super::Engine;
+use crate::code;
+use crate::conn::{Flags, Phase, Span};
+use crate::error::Result;
+use crate::ids::ConnId;
+use crate::pool::BufId;
+use crate::ring::{Completion, Op, Tag, Token};
+use crate::sys::SHUT_RDWR;
+use crate::time::Time;
+
+impl Engine {
+    /// The application's `close`: at once, without waiting for what is queued.
+    pub(crate) fn close(&mut self, conn: ConnId) -> Result<()> {
+        let entry = self.conns.get(conn)?;
+        entry.set(Flags::MUTED);
+        self.lists.muted += 1;
+        self.begin_end(conn.index(), code::LOCAL_CLOSE, false);
+        Ok(())
+    }
+
+    /// Sends what is queued, says FIN, and waits for the peer's until `deadline`.
+    pub(crate) fn close_graceful(&mut self, conn: ConnId, deadline: Time) -> Result<()> {
+        let entry = self.conns.get(conn)?;
+        if entry.phase != Phase::Open {
+            return self.close(conn);
+        }
+        entry.set(Flags::GRACEFUL | Flags::SHUT_WANTED);
+        entry.unset(Flags::PAUSED | Flags::WANT_WRITABLE);
+        entry.deadline = entry.deadline.min(deadline);
+        let index = conn.index();
+        self.arm_conn_timer(index);
+        self.settle_recv(index);
+        self.mark_dirty(index);
+        Ok(())
+    }
+
+    /// Starts the end of a connection. The first reason is the one that is told.
+    pub(super) fn begin_end(&mut self, index: u32, code: u64, clean: bool) {
+        let conn = self.conns.at(index);
+        if conn.phase >= Phase::Ending {
+            return;
+        }
+        let waiting = conn.phase == Phase::Waiting;
+        conn.phase = Phase::Ending;
+        conn.code = if conn.has(Flags::SEND_FAILED) && conn.code != 0 && code != code::LOCAL_CLOSE {
+            conn.code
+        } else {
+            code
+        };
+        if clean && !conn.has(Flags::SEND_FAILED) && conn.tx.is_empty() {
+            conn.set(Flags::CLEAN);
+        }
+        conn.unset(Flags::WANT_WRITABLE | Flags::STALLED);
+        let stalled = std::mem::replace(&mut conn.stalled, Span::NONE);
+        let timer = conn.timer.take();
+        conn.carry.clear(&mut self.pool);
+        if stalled.buf != BufId::NONE {
+            self.pool.release(stalled.buf);
+        }
+        if let Some(timer) = timer {
+            self.conn_timers.cancel(timer);
+        }
+        if waiting {
+            self.plans.remove(self.conns.at(index).id(index));
+        }
+        self.cancel_all(index);
+        self.advance_end(index);
+    }
+
+    /// Makes every operation that is under way complete.
+    fn cancel_all(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        let sock = conn.sock;
+        if conn.has(Flags::CONNECT_BUSY) {
+            let target = conn.token(Tag::Connect, index);
+            self.ring.push(Op::Cancel { target }, Token::IGNORE);
+        }
+        let conn = self.conns.at(index);
+        if conn.has(Flags::SEND_BUSY) && !conn.has(Flags::SHUTDOWN_BUSY) {
+            // A send that waits for the peer's window ends with EPIPE; what the kernel has taken is
+            // still delivered.
+            conn.set(Flags::SHUTDOWN_BUSY);
+            let token = conn.token(Tag::Shutdown, index);
+            self.ring.push(Op::Shutdown { sock, how: SHUT_RDWR }, token);
+        }
+        self.settle_recv(index);
+    }
+
+    /// Goes on with the end once nothing is under way.
+    pub(super) fn advance_end(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        if conn.phase != Phase::Ending || conn.is_busy() {
+            return;
+        }
+        if conn.sock.fd < 0 {
+            return self.finish_end(index);
+        }
+        conn.phase = Phase::Closing;
+        let (sock, token) = (conn.sock, conn.token(Tag::Close, index));
+        self.drop_queue(index);
+        if sock.is_fixed() {
+            self.ring.push(Op::CloseSlot { slot: sock.slot }, Token::IGNORE);
+        }
+        self.ring.push(Op::CloseFd { fd: sock.fd }, token);
+    }
+
+    pub(super) fn on_closed(&mut self, completion: Completion) {
+        let Some(conn) = self.conns.of_token(completion.token) else { return };
+        if conn.phase != Phase::Closing {
+            return;
+        }
+        conn.sock.fd = -1;
+        self.finish_end(completion.token.index());
+    }
+
+    fn finish_end(&mut self, index: u32) {
+        self.drop_queue(index);
+        let conn = self.conns.at(index);
+        conn.phase = Phase::Ended;
+        let id = conn.id(index);
+        self.lists.notices.push_back(id);
+    }
+
+    /// The next `Writable` or `Disconnected`.
+    pub(super) fn pop_notice(&mut self) -> Option<Notice> {
+        while let Some(id) = self.lists.notices.pop_front() {
+            let index = id.index();
+            let high = self.config.send_high_water;
+            let Some(conn) = self.conns.find(id) else { continue };
+            if conn.phase == Phase::Ended {
+                let notice = Notice::Disconnected {
+                    conn: id,
+                    error_code: conn.code,
+                    clean: conn.has(Flags::CLEAN),
+                };
+                if conn.has(Flags::MUTED) {
+                    self.lists.muted -= 1;
+                }
+                self.conns.remove(index);
+                self.lists.endpoint_work = true;
+                return Some(notice);
+            }
+            if conn.has(Flags::ANNOUNCE_DUE) && conn.phase == Phase::Open {
+                conn.unset(Flags::ANNOUNCE_DUE);
+                conn.set(Flags::ANNOUNCED);
+                self.settle_recv(index);
+                return Some(Notice::Connected { conn: id });
+            }
+            if conn.has(Flags::WRITABLE_QUEUED) {
+                conn.unset(Flags::WRITABLE_QUEUED);
+                if conn.takes_writes() {
+                    let credit = high.saturating_sub(conn.tx.bytes as usize);
+                    return Some(Notice::Writable { conn: id, credit });
+                }
+            }
+        }
+        None
+    }
+}
+
+/// An event that is not queued but noted at its connection, so that there is always room for it.
+pub(super) enum Notice {
+    Connected { conn: ConnId },
+    Writable { conn: ConnId, credit: usize },
+    Disconnected { conn: ConnId, error_code: u64, clean: bool },
+}

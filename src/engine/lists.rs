@@ -1,0 +1,58 @@
+//! The lists of what is to be looked at: never the whole connection table.
+//!
+//! *Invariant*: an entry is a [`ConnId`], so that a later connection in the same place is not taken for the
+//! one that was meant; and a connection's flag says whether it is on a list, so that it is there once.
+
+use std::collections::VecDeque;
+
+use crate::ids::ConnId;
+use crate::time::Time;
+
+pub(super) struct Lists {
+    /// Connections with something to send.
+    pub(super) dirty: Vec<ConnId>,
+    /// Connections whose receive ended for want of buffers.
+    pub(super) starved: VecDeque<ConnId>,
+    /// Connections whose write waits for buffers.
+    pub(super) buffer_waiters: VecDeque<ConnId>,
+    /// Connections with a `Writable` or a `Disconnected` to be handed out.
+    pub(super) notices: VecDeque<ConnId>,
+    /// The connection whose bytes wait for room in the event queue: no completion is taken while there is one.
+    pub(super) stalled: Option<ConnId>,
+    /// UDP sockets with something to send.
+    pub(super) udp_dirty: Vec<u32>,
+    /// Some endpoint can be accepted or received from at once.
+    pub(super) endpoint_work: bool,
+    /// Some endpoint waits for a buffer.
+    pub(super) endpoint_starved: bool,
+    /// When to look again at endpoints that rest and at connects that wait.
+    pub(super) retry_at: Time,
+    /// Connections that ended by `close` with events still queued.
+    pub(super) muted: usize,
+}
+
+impl Lists {
+    pub(super) fn new(connections: usize, endpoints: usize) -> Self {
+        Self {
+            dirty: Vec::with_capacity(connections),
+            starved: VecDeque::with_capacity(connections),
+            buffer_waiters: VecDeque::with_capacity(connections),
+            notices: VecDeque::with_capacity(connections * 2),
+            stalled: None,
+            udp_dirty: Vec::with_capacity(endpoints),
+            endpoint_work: false,
+            endpoint_starved: false,
+            retry_at: Time::MAX,
+            muted: 0,
+        }
+    }
+
+    pub(super) fn has_notice(&self) -> bool {
+        !self.notices.is_empty()
+    }
+
+    /// Whether a buffer that comes home from another thread would let something go on.
+    pub(super) fn is_starved(&self) -> bool {
+        self.endpoint_starved || !self.starved.is_empty() || !self.buffer_waiters.is_empty()
+    }
+}

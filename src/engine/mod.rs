@@ -1,0 +1,348 @@
+//! One tick: the place where everything is wired together.
+//!
+//! ```text
+//! poll:  flush what is to be sent → lend buffers → enter the kernel (spin, sleep)
+//!        → returned buffers → commands of handles → stalled bytes → completions
+//!        → accepts and datagrams → connection timers → pressure → audit
+//! ```
+//!
+//! Role: order, and who is asked when. Not role: the parts, each in its own file of this folder.
+//!
+//! *Invariants*
+//! - Nothing is dropped for want of room in the event queue: its producers are not run until there is.
+//! - `poll` does not sleep while an event waits or while there is something that only this thread can do.
+//! - One look at the clock per tick (and one more after a spin).
+
+mod accept;
+mod audit;
+mod command;
+mod connect;
+mod end;
+mod events;
+mod lists;
+mod ops;
+mod recv;
+mod send;
+mod spin;
+mod timers;
+mod udp;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, Effective};
+use crate::conn::guard::Guards;
+use crate::conn::table::Table;
+use crate::conn::tx::{Blocks, Segments};
+use crate::error::Result;
+use crate::event::inbox::Inbox;
+use crate::pool::{Cascade, Pool, PressureState};
+use crate::ring::{Completion, Ring, Tag, Wait};
+use crate::stats::IoStats;
+use crate::sync::gate::Gate;
+use crate::sync::mpsc::{Consumer, Producer, channel};
+use crate::sys::batch::{RecvBatch, SendBatch};
+use crate::time::Time;
+use crate::time::wheel::Wheel;
+use crate::transport::Endpoints;
+pub(crate) use command::Command;
+use connect::Plans;
+use lists::Lists;
+use spin::Spinner;
+use udp::Notes;
+
+/// The provided-buffer group of stream receives.
+const STREAM_GROUP: u16 = 0;
+/// Events that one completion may make besides those that can stall: room that must be free before it is taken.
+const ROOM_PER_COMPLETION: usize = 2;
+/// Completions moved out of the ring at a time.
+const REAP_MAX: usize = 256;
+/// Completions handled in one tick at most, so that events are handed out in time.
+const COMPLETIONS_PER_TICK_MAX: usize = 8192;
+
+/// Everything that one `Io` is.
+pub(crate) struct Engine {
+    pub(crate) config: Config,
+    pub(crate) ring: Ring,
+    pub(crate) pool: Pool,
+    pub(crate) inbox: Inbox,
+    pub(crate) conns: Table,
+    segments: Segments,
+    blocks: Blocks,
+    guards: Guards,
+    pub(crate) endpoints: Endpoints,
+    notes: Notes,
+    plans: Plans,
+    watches: timers::Watches,
+    /// Deadlines of connections; the data is the `ConnId`.
+    conn_timers: Wheel,
+    /// The application's timers; the data is its token.
+    user_timers: Wheel,
+    lists: Lists,
+    commands: Consumer<Command>,
+    producer: Producer<Command>,
+    gate: Arc<Gate>,
+    cascade: Cascade,
+    spinner: Spinner,
+    recv_batch: Box<RecvBatch>,
+    send_batch: Box<SendBatch>,
+    /// Completions that were taken from the ring and not handled yet.
+    reaped: Box<[Completion]>,
+    reaped_at: usize,
+    reaped_len: usize,
+    trace: audit::Trace,
+    /// Stream buffers to keep with the kernel.
+    lend_target: u32,
+    pressure_due: bool,
+    pub(crate) now: Time,
+    pub(crate) stats: IoStats,
+    pub(crate) effective: Effective,
+}
+
+impl Engine {
+    pub(crate) fn new(config: Config, mut ring: Ring) -> Result<Self> {
+        let effective = ring.effective();
+        let pool = Pool::new(&config, ring.waker())?;
+        let (producer, commands) = channel(config.handle_queue_entries);
+        let entries = config.stream_buffer_count.next_power_of_two() as u16;
+        ring.group_register(STREAM_GROUP, entries)?;
+        ring.arm_wake();
+        let now = ring.now();
+        let effective = Effective { huge_pages: pool.huge(), ..effective };
+        let conns = config.max_connections;
+        let lend_target = recv::LEND_MIN.min(config.stream_buffer_count as u32);
+        Ok(Self {
+            inbox: Inbox::new(config.max_events_per_poll + ROOM_PER_COMPLETION),
+            conns: Table::new(conns),
+            segments: Segments::new(config.send_queue_entries),
+            blocks: Blocks::new(conns),
+            guards: Guards::new(config.guard_count),
+            endpoints: Endpoints::new(config.max_endpoints),
+            notes: Notes::new(&pool),
+            plans: Plans::default(),
+            watches: timers::Watches::new(config.max_watches),
+            conn_timers: Wheel::with_capacity(conns),
+            user_timers: Wheel::with_capacity(config.max_timers),
+            lists: Lists::new(conns, config.max_endpoints),
+            commands,
+            producer,
+            gate: Arc::new(Gate::new()),
+            cascade: Cascade::new(config.pool_pressure_pct),
+            spinner: Spinner::new(config.spin),
+            recv_batch: Box::new(RecvBatch::new()),
+            send_batch: Box::new(SendBatch::new()),
+            reaped: vec![Completion::EMPTY; REAP_MAX].into_boxed_slice(),
+            reaped_at: 0,
+            reaped_len: 0,
+            trace: audit::Trace::new(config.debug.trace_completions),
+            lend_target,
+            pressure_due: false,
+            now,
+            stats: IoStats::default(),
+            effective,
+            pool,
+            ring,
+            config,
+        })
+    }
+
+    /// One tick.
+    pub(crate) fn tick(&mut self, timeout: Duration) -> Result<()> {
+        self.stats.polls += 1;
+        self.flush();
+        self.lend();
+        self.wait(timeout)?;
+        self.now = self.ring.now();
+        self.reclaim();
+        self.run_commands();
+        self.resume_stalled();
+        self.run_completions();
+        self.run_endpoints();
+        self.run_conn_timers();
+        self.serve_buffer_waiters();
+        self.update_pressure();
+        if self.config.debug.audit_every_tick {
+            self.audit();
+        }
+        Ok(())
+    }
+
+    /// Whether `next_event` has something to hand out.
+    pub(crate) fn has_event(&self) -> bool {
+        !self.inbox.is_empty()
+            || self.guards.has_done()
+            || self.user_timers.has_due()
+            || self.lists.has_notice()
+            || self.pressure_due
+    }
+
+    /// Whether there is something to do that no completion will announce.
+    fn has_local_work(&self) -> bool {
+        self.has_event()
+            || self.reaped_at < self.reaped_len
+            || self.lists.stalled.is_some()
+            || self.lists.endpoint_work
+            || !self.commands.is_empty()
+    }
+
+    /// Enters the kernel if that can do anything, and sleeps if nothing else is to be done.
+    fn wait(&mut self, timeout: Duration) -> Result<()> {
+        let deadline = if timeout.is_zero() || self.has_local_work() {
+            None
+        } else {
+            Some(self.wake_deadline(timeout))
+        };
+        let Some(deadline) = deadline else {
+            if !self.ring.has_work() {
+                return Ok(());
+            }
+            self.stats.enters += 1;
+            return self.ring.enter(Wait::None);
+        };
+        self.sleep(deadline)
+    }
+
+    /// When to wake at the latest.
+    fn wake_deadline(&mut self, timeout: Duration) -> Time {
+        let start = self.ring.now();
+        let mut deadline = start.saturating_add(timeout).min(self.lists.retry_at);
+        for wheel in [&self.conn_timers, &self.user_timers] {
+            if let Some(due) = wheel.next_deadline() {
+                deadline = deadline.min(due);
+            }
+        }
+        self.now = start;
+        deadline
+    }
+
+    /// Spins, then blocks until a completion, a wake-up or the deadline.
+    fn sleep(&mut self, deadline: Time) -> Result<()> {
+        if self.spinner.is_on() && self.spin(deadline) {
+            self.stats.enters += 1;
+            return self.ring.enter(Wait::None);
+        }
+        let starved = self.lists.is_starved();
+        self.gate.prepare_sleep();
+        if starved {
+            self.pool.shared().want_returns.prepare_sleep();
+        }
+        let wait = if !self.commands.is_empty() || (starved && self.pool.shared().has_returned()) {
+            Wait::None
+        } else {
+            match deadline.saturating_since(self.now).as_nanos() {
+                0 => Wait::None,
+                _ if deadline.is_never() => Wait::Forever,
+                ns => Wait::For(u64::try_from(ns).unwrap_or(u64::MAX)),
+            }
+        };
+        self.stats.enters += 1;
+        let result = self.ring.enter(wait);
+        self.gate.awake();
+        if starved {
+            self.pool.shared().want_returns.awake();
+        }
+        self.spinner.slept(self.now, wait, &mut self.ring);
+        result
+    }
+
+    /// Takes in the buffers that other threads dropped.
+    fn reclaim(&mut self) {
+        if !self.pool.shared().has_returned() {
+            return;
+        }
+        self.pool.reclaim();
+        self.settle_credits();
+        self.pool.refill_reserve();
+    }
+
+    /// Handles completions while there is room for what they make.
+    fn run_completions(&mut self) {
+        let mut budget = COMPLETIONS_PER_TICK_MAX;
+        loop {
+            while self.reaped_at < self.reaped_len {
+                if self.inbox.room() < ROOM_PER_COMPLETION || self.lists.stalled.is_some() {
+                    return;
+                }
+                let completion = self.reaped[self.reaped_at];
+                self.reaped_at += 1;
+                self.dispatch(completion);
+            }
+            if budget == 0 {
+                return;
+            }
+            self.reaped_at = 0;
+            self.reaped_len = self.ring.reap(&mut self.reaped);
+            budget = budget.saturating_sub(self.reaped_len.max(1));
+            if self.reaped_len == 0 {
+                return;
+            }
+            self.stats.completions += self.reaped_len as u64;
+        }
+    }
+
+    /// One completion to the part that waits for it.
+    #[inline]
+    fn dispatch(&mut self, completion: Completion) {
+        self.trace.note(completion);
+        match completion.token.tag() {
+            Tag::Recv => self.on_recv(completion),
+            Tag::Send => self.on_send(completion),
+            Tag::SendZc => self.on_send_zc(completion),
+            Tag::Accept => self.on_acceptable(completion),
+            Tag::UdpReadable => self.on_udp_readable(completion),
+            Tag::UdpWritable => self.on_udp_writable(completion),
+            Tag::Connect => self.on_connect(completion),
+            Tag::Install => self.on_install(completion),
+            Tag::Shutdown => self.on_shutdown(completion),
+            Tag::Close => self.on_closed(completion),
+            Tag::Watch => self.on_watch(completion),
+            Tag::Wake if !completion.more() => self.ring.arm_wake(),
+            Tag::Wake | Tag::Ignore => {}
+        }
+    }
+
+    /// Recomputes the cascade; a transition becomes an event.
+    fn update_pressure(&mut self) {
+        let pools = self.pool_stats().pools;
+        if let Some(info) = self.cascade.update(&pools) {
+            self.pressure_due = true;
+            self.pool.set_strict(info.state >= PressureState::Warning);
+            // Falling pressure lets listeners and sockets go on.
+            self.lists.endpoint_work = true;
+        }
+    }
+
+    pub(crate) fn pressure(&self) -> PressureState {
+        self.cascade.state()
+    }
+
+    /// A way for other threads to reach this shard.
+    pub(crate) fn handle_parts(&self) -> (Producer<Command>, Arc<Gate>) {
+        (self.producer.clone(), Arc::clone(&self.gate))
+    }
+
+    /// Ends everything: what is under way is cancelled, descriptors are closed. Whether the kernel let go of all memory.
+    pub(crate) fn shut_down(&mut self) -> bool {
+        self.pool.shared().set_gone();
+        let came_home = self.ring.shutdown();
+        let fds: Vec<_> = self.conns.iter().map(|(_, c)| c.sock.fd).filter(|fd| *fd >= 0).collect();
+        for fd in fds {
+            self.ring.close_now(fd);
+        }
+        for index in self.endpoints.indices() {
+            if let Some(endpoint) = self.endpoints.remove(index) {
+                self.ring.close_now(endpoint.fd);
+            }
+        }
+        came_home
+    }
+
+    pub(crate) const fn pressure_info(&self) -> crate::pool::PoolPressureInfo {
+        self.cascade.info()
+    }
+
+    /// The pool's memory outlives the process: the kernel could not be made to let go of it.
+    pub(crate) fn leak_memory(&self) {
+        std::mem::forget(Arc::clone(self.pool.shared()));
+    }
+}

@@ -1,0 +1,299 @@
+//! What the application asks of connections: write, shut down, pause, look up.
+
+use super::Engine;
+use crate::conn::guard::WriteGuard;
+use crate::conn::tx::Source;
+use crate::conn::{Conn, Flags, Phase};
+use crate::error::{IoError, PoolKind, Result};
+use crate::ids::{ConnId, StreamId};
+use crate::pool::{Class, RawSend, SendBuffer, Use};
+
+impl Engine {
+    /// A connection that takes writes.
+    #[inline]
+    fn writable(&mut self, conn: ConnId, stream: StreamId) -> Result<&mut Conn> {
+        let entry = self.conns.get(conn)?;
+        if stream != StreamId::ZERO {
+            return Err(IoError::NoSuchStream { conn });
+        }
+        if !entry.takes_writes() {
+            return Err(match entry.phase {
+                Phase::Waiting | Phase::Connecting => IoError::NotConnected { conn },
+                _ => IoError::WriteClosed { conn },
+            });
+        }
+        Ok(entry)
+    }
+
+    /// Bytes that fit below the high-water mark.
+    #[inline]
+    fn credit(&mut self, conn: ConnId) -> usize {
+        let high = self.config.send_high_water;
+        high.saturating_sub(self.conns.at(conn.index()).tx.bytes as usize)
+    }
+
+    /// What a queue that was empty gets its first byte: the write limit starts to run.
+    #[inline]
+    fn start_write_clock(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        if conn.tx.is_empty() && conn.timeouts.write.is_some() {
+            let now = self.ring.now();
+            self.conns.at(index).last_tx = now;
+        }
+    }
+
+    /// Copies as much as fits; how much. What did not fit is asked for again by `Writable`.
+    #[inline]
+    pub(crate) fn stream_write(
+        &mut self,
+        conn: ConnId,
+        stream: StreamId,
+        data: &[u8],
+    ) -> Result<usize> {
+        self.writable(conn, stream)?;
+        let index = conn.index();
+        let wanted = data.len().min(self.credit(conn));
+        self.start_write_clock(index);
+        let mut done = 0;
+        while done < wanted {
+            match self.write_piece(index, &data[done..wanted]) {
+                0 => break,
+                n => done += n,
+            }
+        }
+        self.stats.bytes_copied_tx += done as u64;
+        if done > 0 {
+            self.mark_dirty(index);
+        }
+        if done < data.len() {
+            self.want_writable(conn, done < wanted);
+        }
+        Ok(done)
+    }
+
+    /// Appends to the last segment, or starts a new one; how many bytes.
+    fn write_piece(&mut self, index: u32, data: &[u8]) -> usize {
+        let conn = self.conns.at(index);
+        if let Some((buf, end)) = self.segments.appendable(&conn.tx) {
+            let room = self.pool.size_of(buf) - end as usize;
+            if room > 0 {
+                let n = room.min(data.len());
+                self.pool.write(buf, end as usize, &data[..n]);
+                self.segments.grow_last(&mut conn.tx, n as u32);
+                return n;
+            }
+        }
+        if self.segments.room() == 0 {
+            return 0;
+        }
+        let small = data.len() <= self.pool.class_size(Class::Slots);
+        let classes =
+            if small { [Class::Slots, Class::Stream] } else { [Class::Stream, Class::Slots] };
+        for class in classes {
+            let Some(buf) = self.pool.take(class, Use::TxBulk) else { continue };
+            let n = data.len().min(self.pool.class_size(class));
+            self.pool.write(buf, 0, &data[..n]);
+            self.append(index, Source::Buf { buf, offset: 0, own: true }, n as u32);
+            return n;
+        }
+        0
+    }
+
+    /// Queues a segment; the caller made sure that there is room.
+    fn append(&mut self, index: u32, source: Source, len: u32) {
+        let conn = self.conns.at(index);
+        let pushed = self.segments.push(&mut conn.tx, source, len);
+        debug_assert!(pushed, "the caller looked for room");
+    }
+
+    fn want_writable(&mut self, conn: ConnId, for_buffers: bool) {
+        let entry = self.conns.at(conn.index());
+        entry.set(Flags::WANT_WRITABLE);
+        if for_buffers && !entry.has(Flags::WAITS_FOR_BUFFERS) {
+            entry.set(Flags::WAITS_FOR_BUFFERS);
+            self.lists.buffer_waiters.push_back(conn);
+        }
+    }
+
+    /// Those whose write waited for buffers are told when there are some again.
+    pub(super) fn serve_buffer_waiters(&mut self) {
+        let low = (self.pool.count(Class::Slots) / 16).max(1);
+        while self.pool.free_count(Class::Slots) >= low && self.segments.room() > 0 {
+            let Some(id) = self.lists.buffer_waiters.pop_front() else { return };
+            let Some(conn) = self.conns.find(id) else { continue };
+            conn.unset(Flags::WAITS_FOR_BUFFERS);
+            self.offer_credit(id.index());
+        }
+    }
+
+    /// Copies several slices in order; how much was accepted, as `stream_write`.
+    pub(crate) fn stream_writev(
+        &mut self,
+        conn: ConnId,
+        stream: StreamId,
+        parts: &[std::io::IoSlice<'_>],
+    ) -> Result<usize> {
+        let mut done = 0;
+        for part in parts.iter().filter(|p| !p.is_empty()) {
+            let n = self.stream_write(conn, stream, part)?;
+            done += n;
+            if n < part.len() {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Sends a buffer from where it lies. All or nothing: on an error the buffer is given back to the pool.
+    pub(crate) fn stream_write_buffer(
+        &mut self,
+        conn: ConnId,
+        stream: StreamId,
+        buffer: SendBuffer,
+    ) -> Result<()> {
+        self.writable(conn, stream)?;
+        self.check_segment(conn)?;
+        let raw = self.pool.adopt(buffer)?;
+        self.write_raw(conn, raw);
+        Ok(())
+    }
+
+    fn check_segment(&mut self, conn: ConnId) -> Result<()> {
+        if self.segments.room() == 0 {
+            self.want_writable(conn, true);
+            return Err(IoError::exhausted(PoolKind::SendQueue));
+        }
+        if self.credit(conn) == 0 {
+            self.want_writable(conn, false);
+            let capacity = self.config.send_high_water;
+            return Err(IoError::QueueFull { queue: "connection send", capacity });
+        }
+        Ok(())
+    }
+
+    /// Queues a buffer that the shard holds once.
+    pub(super) fn write_raw(&mut self, conn: ConnId, raw: RawSend) {
+        if raw.len == 0 {
+            self.pool.release(raw.buf);
+            return;
+        }
+        self.start_write_clock(conn.index());
+        let source = Source::Buf { buf: raw.buf, offset: raw.start, own: false };
+        self.append(conn.index(), source, raw.len);
+        self.mark_dirty(conn.index());
+    }
+
+    /// Whether a handle's write can be queued now: 1, later: 0, or never: an error.
+    pub(super) fn takes_raw(&mut self, conn: ConnId, stream: StreamId) -> Result<bool> {
+        self.writable(conn, stream)?;
+        Ok(self.segments.room() > 0)
+    }
+
+    /// Sends (a part of) the current event's payload on, from where it lies. It may exceed the high-water mark: what bounds it
+    /// is the number of receive buffers that its source may hold.
+    pub(crate) fn forward(&mut self, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<()> {
+        self.writable(conn, stream)?;
+        let Some((buf, offset)) = self.place_in_current(data) else {
+            return Err(IoError::InvalidArgument {
+                what: "data to forward",
+                why: "it is not of the current event; use stream_write for other bytes",
+            });
+        };
+        if self.segments.room() == 0 {
+            return Err(IoError::exhausted(PoolKind::SendQueue));
+        }
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.pool.hold(buf);
+        self.start_write_clock(conn.index());
+        let source = Source::Buf { buf, offset, own: false };
+        self.append(conn.index(), source, data.len() as u32);
+        self.mark_dirty(conn.index());
+        Ok(())
+    }
+
+    /// Sends memory of the application. It is kept alive until `SendDone` with this token.
+    pub(crate) fn stream_write_guard(
+        &mut self,
+        conn: ConnId,
+        stream: StreamId,
+        memory: WriteGuard,
+        token: u64,
+    ) -> Result<()> {
+        self.writable(conn, stream)?;
+        self.check_segment(conn)?;
+        self.append_guard(conn, stream, memory, Some(token))
+    }
+
+    /// The same without regard to the high-water mark, for what a handle was promised. Without a token nothing is
+    /// told.
+    pub(super) fn append_guard(
+        &mut self,
+        conn: ConnId,
+        stream: StreamId,
+        memory: WriteGuard,
+        token: Option<u64>,
+    ) -> Result<()> {
+        self.writable(conn, stream)?;
+        let (ptr, len) = (memory.bytes().as_ptr(), memory.bytes().len());
+        let Ok(len) = u32::try_from(len) else {
+            return Err(IoError::BufferTooLarge { len, max: u32::MAX as usize });
+        };
+        let queued = self.conns.at(conn.index()).tx.bytes;
+        if queued.checked_add(len).is_none() {
+            let capacity = u32::MAX as usize;
+            return Err(IoError::QueueFull { queue: "connection send", capacity });
+        }
+        let guard = self.guards.insert(conn, token, memory);
+        let guard = guard.ok_or(IoError::exhausted(PoolKind::Guards))?;
+        if len == 0 {
+            self.guards.release(guard);
+            return Ok(());
+        }
+        self.start_write_clock(conn.index());
+        self.append(conn.index(), Source::Guard { guard, ptr }, len);
+        self.mark_dirty(conn.index());
+        Ok(())
+    }
+
+    /// FIN after what is queued.
+    pub(crate) fn shutdown_write(&mut self, conn: ConnId, stream: StreamId) -> Result<()> {
+        let entry = self.conns.get(conn)?;
+        if stream != StreamId::ZERO {
+            return Err(IoError::NoSuchStream { conn });
+        }
+        if entry.phase != Phase::Open {
+            return Err(IoError::NotConnected { conn });
+        }
+        entry.set(Flags::SHUT_WANTED);
+        entry.unset(Flags::WANT_WRITABLE);
+        self.mark_dirty(conn.index());
+        Ok(())
+    }
+
+    pub(crate) fn pause_recv(&mut self, conn: ConnId) -> Result<()> {
+        let entry = self.conns.get(conn)?;
+        if !entry.has(Flags::GRACEFUL) {
+            entry.set(Flags::PAUSED);
+            if entry.phase == Phase::Open {
+                self.settle_recv(conn.index());
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn resume_recv(&mut self, conn: ConnId) -> Result<()> {
+        let now = self.now;
+        let entry = self.conns.get(conn)?;
+        if entry.has(Flags::PAUSED) {
+            entry.unset(Flags::PAUSED);
+            // The peer could not send while it was paused: the read limit starts anew.
+            entry.last_rx = now;
+            if entry.phase == Phase::Open {
+                self.settle_recv(conn.index());
+            }
+        }
+        Ok(())
+    }
+}

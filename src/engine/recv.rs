@@ -1,0 +1,361 @@
+//! Receiving on stream connections: buffers to the kernel, bytes to events.
+//!
+//! *Invariants*: one function, [`Engine::settle_recv`], decides whether a multishot receive is armed, and it
+//! runs after every completion and every change that could matter. Every completion that names a buffer brings it
+//! home, whoever it was for.
+
+use super::{Engine, STREAM_GROUP};
+use crate::code;
+use crate::conn::{Flags, Phase, Span};
+use crate::error::IoError;
+use crate::event::record::{Kind, Record};
+use crate::pool::{BufId, Class, PressureState};
+use crate::proto::Step;
+use crate::ring::{Completion, Op, Tag};
+use crate::sys::errno;
+
+/// Stream buffers lent to the kernel at first; doubled whenever it ran out. Few warm buffers beat many cold ones: the kernel
+/// takes them in turn.
+pub(super) const LEND_MIN: u32 = 128;
+/// Starved connections are armed again when so many buffers are with the kernel, or all that can be.
+const REARM_MIN: u32 = 16;
+/// A connection may hold one in so many of the free stream buffers.
+const HELD_SHARE: u32 = 8;
+/// Bytes given at least to a machine that asks for one more.
+const BLIND_MIN: usize = 64;
+
+impl Engine {
+    // ---- buffers to the kernel
+
+    /// Brings the kernel's ring up to its target, and arms those that ran dry. Must come before every sleep.
+    pub(super) fn lend(&mut self) {
+        self.settle_credits();
+        let mut lent = self.pool.lent(Class::Stream);
+        if lent < self.lend_target && self.pressure() < PressureState::Drain {
+            let before = lent;
+            let size = self.pool.class_size(Class::Stream) as u32;
+            while lent < self.lend_target {
+                let Some(buf) = self.pool.lend(Class::Stream) else { break };
+                let bid = self.pool.index_in_class(buf);
+                self.ring.group_provide(STREAM_GROUP, bid, self.pool.ptr(buf), size);
+                lent += 1;
+            }
+            if lent > before {
+                self.ring.group_publish(STREAM_GROUP);
+            }
+        }
+        if !self.lists.starved.is_empty() && lent >= REARM_MIN.min(self.lend_target) {
+            self.rearm_starved(lent);
+        }
+    }
+
+    /// Arms at most as many starved connections as there are buffers.
+    fn rearm_starved(&mut self, lent: u32) {
+        for _ in 0..lent {
+            let Some(id) = self.lists.starved.pop_front() else { return };
+            if let Some(conn) = self.conns.find(id) {
+                conn.unset(Flags::STARVED);
+                self.settle_recv(id.index());
+            }
+        }
+    }
+
+    /// Arms the receive, or cancels it, as the connection's state wants it.
+    pub(super) fn settle_recv(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        let unwanted = Flags::PAUSED
+            | Flags::STARVED
+            | Flags::HOLDING
+            | Flags::EOF
+            | Flags::STALLED
+            | Flags::ANNOUNCE_DUE;
+        let wanted = conn.phase == Phase::Open && !conn.has(unwanted);
+        if conn.has(Flags::RECV_ARMED) {
+            let must_end = conn.has(Flags::PAUSED | Flags::HOLDING) || conn.phase != Phase::Open;
+            if must_end && !conn.has(Flags::RECV_CANCELLED) {
+                conn.set(Flags::RECV_CANCELLED);
+                let target = conn.token(Tag::Recv, index);
+                self.ring.push(Op::Cancel { target }, crate::ring::Token::IGNORE);
+            }
+        } else if wanted {
+            conn.set(Flags::RECV_ARMED);
+            let (sock, token) = (conn.sock, conn.token(Tag::Recv, index));
+            self.ring.push(Op::RecvMulti { sock, group: STREAM_GROUP }, token);
+        }
+    }
+
+    /// Credits connections for buffers that came home; those that held too many are read again.
+    pub(super) fn settle_credits(&mut self) {
+        while let Some(owner) = self.pool.next_credit() {
+            let low = self.held_max() / 2;
+            let conn = self.conns.at(owner.index);
+            if conn.generation != owner.generation {
+                continue;
+            }
+            conn.held -= 1;
+            if conn.has(Flags::HOLDING) && conn.held <= low {
+                conn.unset(Flags::HOLDING);
+                self.settle_recv(owner.index);
+            }
+        }
+    }
+
+    // ---- completions
+
+    pub(super) fn on_recv(&mut self, completion: Completion) {
+        let buf = completion.buffer().map(|bid| self.pool.unlend(Class::Stream, bid));
+        let Some(conn) = self.conns.of_token(completion.token) else {
+            if let Some(buf) = buf {
+                self.pool.release(buf);
+            }
+            return;
+        };
+        let index = completion.token.index();
+        if !completion.more() {
+            conn.unset(Flags::RECV_ARMED | Flags::RECV_CANCELLED);
+        }
+        let open = conn.phase == Phase::Open;
+        match (completion.result, buf) {
+            (n @ 1.., Some(buf)) if open => self.on_bytes(index, buf, n as u32),
+            (0, None) if open => self.on_eof(index),
+            (error, buf) => {
+                if let Some(buf) = buf {
+                    self.pool.release(buf);
+                }
+                if error < 0 && open {
+                    self.on_recv_error(index, -error);
+                }
+            }
+        }
+        self.after_recv(index);
+    }
+
+    fn after_recv(&mut self, index: u32) {
+        if self.conns.at(index).phase == Phase::Ending {
+            self.advance_end(index);
+        } else {
+            self.settle_recv(index);
+        }
+    }
+
+    /// Buffers that one connection may hold now. The bound falls with what is free, so that no number of slow connections
+    /// can take all (the dynamic threshold of shared-memory switches, Choudhury and Hahne 1998).
+    fn held_max(&self) -> u32 {
+        let free = self.pool.free_count(Class::Stream) + self.pool.lent(Class::Stream);
+        (free / HELD_SHARE).clamp(1, self.config.held_buffers_max as u32)
+    }
+
+    fn on_bytes(&mut self, index: u32, buf: BufId, len: u32) {
+        let held_max = self.held_max();
+        let now = self.now;
+        let conn = self.conns.at(index);
+        conn.last_rx = now;
+        conn.bytes_received += u64::from(len);
+        conn.held += 1;
+        if conn.held > held_max {
+            conn.set(Flags::HOLDING);
+        }
+        let owner = conn.owner(index);
+        self.pool.charge(buf, owner);
+        self.stats.bytes_received += u64::from(len);
+        self.feed(index, Span { buf, offset: 0, len });
+    }
+
+    /// Runs the bytes of one buffer through what speaks on the connection. The span's hold is consumed.
+    fn feed(&mut self, index: u32, mut span: Span) {
+        while span.len > 0 {
+            if self.inbox.room() == 0 {
+                return self.stall(index, span);
+            }
+            let conn = self.conns.at(index);
+            let step = if conn.carry.is_empty() {
+                // SAFETY: the span holds the buffer, which is frozen since its completion came (P2).
+                let input = unsafe { self.pool.slice(span.buf, span.offset, span.len) };
+                conn.app.step(input)
+            } else {
+                match self.carry_on(index, &mut span) {
+                    Some(step) => step,
+                    None => break,
+                }
+            };
+            match step {
+                Step::Message { kind, len } => self.push_frame(index, kind, &mut span, len as u32),
+                Step::Need { need } => {
+                    if !self.carry_rest(index, &mut span, need) {
+                        break;
+                    }
+                }
+                Step::Close { code } => {
+                    self.begin_end(index, code, false);
+                    break;
+                }
+            }
+        }
+        if span.buf != BufId::NONE {
+            self.pool.release(span.buf);
+            self.settle_credits();
+        }
+    }
+
+    /// A message was found: at the front of the span, or whole in the carry.
+    fn push_frame(
+        &mut self,
+        index: u32,
+        kind: crate::config::MessageKind,
+        span: &mut Span,
+        len: u32,
+    ) {
+        let conn = self.conns.at(index);
+        let id = conn.id(index).as_u64();
+        let (buf, offset, len) = if conn.carry.is_empty() {
+            let place = (span.buf, span.offset, len);
+            span.offset += len;
+            span.len -= len;
+            if span.len == 0 {
+                span.buf = BufId::NONE;
+            } else {
+                self.pool.hold(place.0);
+            }
+            place
+        } else {
+            let (buf, len) = conn.carry.take();
+            (buf, 0, len)
+        };
+        self.inbox.push(Record { kind: Kind::StreamFrame(kind), buf, offset, len, id, extra: 0 });
+    }
+
+    /// Gives the carry the bytes that its unit lacks (P3) and looks at it again. `None`: still not whole, or
+    /// the connection is ending.
+    ///
+    /// A machine that cannot tell how many bytes it lacks (it looks for a delimiter) asks for one more; it is given
+    /// as many as it has, doubling, and what turns out to lie behind the message goes back to the span.
+    fn carry_on(&mut self, index: u32, span: &mut Span) -> Option<Step> {
+        loop {
+            let carry = &self.conns.at(index).carry;
+            let (had, need) = (carry.len(), carry.need());
+            let lacks = if need == had + 1 { had.max(BLIND_MIN) } else { need - had };
+            let given = lacks.min(span.len as usize);
+            if given == 0 || !self.carry_append(index, span, given, need) {
+                return None;
+            }
+            let conn = self.conns.at(index);
+            if conn.carry.len() < need {
+                return None;
+            }
+            match conn.app.step(conn.carry.bytes(&self.pool)) {
+                // It asked for more than it had: a message that ends before would depend on how the bytes were cut (C6).
+                Step::Message { len, .. } if len < need => {
+                    return Some(Step::Close { code: code::BAD_FRAME });
+                }
+                Step::Message { kind, len } => {
+                    let excess = conn.carry.shrink_to(len);
+                    span.offset -= excess;
+                    span.len += excess;
+                    return Some(Step::Message { kind, len });
+                }
+                Step::Need { need } => conn.carry.set_need(need),
+                close @ Step::Close { .. } => return Some(close),
+            }
+        }
+    }
+
+    /// Moves the unparsed tail of a buffer into the carry. Whether the connection goes on.
+    fn carry_rest(&mut self, index: u32, span: &mut Span, need: usize) -> bool {
+        let len = span.len as usize;
+        self.carry_append(index, span, len, need)
+    }
+
+    fn carry_append(&mut self, index: u32, span: &mut Span, len: usize, need: usize) -> bool {
+        // SAFETY: as in `feed`.
+        let data = unsafe { self.pool.slice(span.buf, span.offset, len as u32) };
+        let conn = self.conns.at(index);
+        match conn.carry.append(&mut self.pool, need, data) {
+            Ok(Some(copied)) => {
+                conn.carry.set_need(need);
+                span.offset += len as u32;
+                span.len -= len as u32;
+                self.stats.bytes_copied_rx += copied as u64;
+                true
+            }
+            Ok(None) => {
+                self.begin_end(index, code::CARRY_EXHAUSTED, false);
+                false
+            }
+            Err(IoError::BufferTooLarge { .. }) => {
+                self.begin_end(index, code::FRAME_TOO_LONG, false);
+                false
+            }
+            Err(_) => unreachable!("a carry fails for size alone"),
+        }
+    }
+
+    // ---- stalls
+
+    fn stall(&mut self, index: u32, span: Span) {
+        let conn = self.conns.at(index);
+        conn.stalled = span;
+        conn.set(Flags::STALLED);
+        self.lists.stalled = Some(conn.id(index));
+    }
+
+    /// Goes on with the bytes that waited for room.
+    pub(super) fn resume_stalled(&mut self) {
+        if self.inbox.room() == 0 {
+            return;
+        }
+        let Some(id) = self.lists.stalled.take() else { return };
+        let index = id.index();
+        let Some(conn) = self.conns.find(id) else { return };
+        if !conn.has(Flags::STALLED) {
+            return;
+        }
+        conn.unset(Flags::STALLED);
+        let span = std::mem::replace(&mut conn.stalled, Span::NONE);
+        self.feed(index, span);
+        self.after_recv(index);
+    }
+
+    // ---- ends
+
+    fn on_eof(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        if conn.has(Flags::EOF) {
+            return;
+        }
+        conn.set(Flags::EOF);
+        if !conn.carry.is_empty() {
+            self.begin_end(index, code::TRUNCATED, false);
+            return;
+        }
+        let id = conn.id(index).as_u64();
+        let both = conn.has(Flags::SHUT_DONE);
+        self.inbox.push(Record::bare(Kind::ReadClosed, id, 0));
+        if both {
+            self.begin_end(index, code::NONE, true);
+        }
+    }
+
+    fn on_recv_error(&mut self, index: u32, errno: i32) {
+        match errno {
+            errno::ENOBUFS => self.on_starved(index),
+            errno::ECANCELED | errno::EINTR | errno::EAGAIN => {}
+            errno::EBADF if self.conns.at(index).has(Flags::INSTALL_FAILED) => {
+                self.conns.at(index).unset(Flags::INSTALL_FAILED);
+            }
+            _ => self.begin_end(index, errno as u64, false),
+        }
+    }
+
+    /// The kernel had no buffer: that ends the receive and nothing else. The connection is armed again when there are some.
+    fn on_starved(&mut self, index: u32) {
+        self.stats.starved += 1;
+        let max = self.pool.count(Class::Stream);
+        self.lend_target = (self.lend_target * 2).min(max);
+        let conn = self.conns.at(index);
+        if !conn.has(Flags::STARVED) {
+            conn.set(Flags::STARVED);
+            let id = conn.id(index);
+            self.lists.starved.push_back(id);
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Sending on stream connections: one send under way per connection, the queue gathered into it.
+//!
+//! *Invariants*: the kernel never has two sends of one connection (43 of the hazards: it would reorder the
+//! stream). Memory that a send names is released by its last completion and by nothing else: for a
+//! zero-copy send that is the notification, which comes iff the first completion announces it.
+
+use super::{Engine, Lists};
+use crate::config::Toggle;
+use crate::conn::guard::Guards;
+use crate::conn::tx::{NO_BLOCK, Source};
+use crate::conn::{Flags, Phase};
+use crate::ids::Protocol;
+use crate::pool::Pool;
+use crate::ring::{Completion, Op, Tag, Token};
+use crate::sys::{SHUT_WR, errno};
+
+/// Bytes of one send operation at most.
+const SEND_BYTES_MAX: usize = 1 << 24;
+
+impl Engine {
+    /// Puts the connection on the list of those with something to send.
+    #[inline]
+    pub(super) fn mark_dirty(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        if !conn.has(Flags::DIRTY) {
+            conn.set(Flags::DIRTY);
+            self.lists.dirty.push(conn.id(index));
+        }
+    }
+
+    /// Hands everything that was written to the ring.
+    pub(super) fn flush(&mut self) {
+        while let Some(id) = self.lists.dirty.pop() {
+            if let Some(conn) = self.conns.find(id) {
+                conn.unset(Flags::DIRTY);
+                self.flush_conn(id.index());
+            }
+        }
+        self.flush_udp();
+    }
+
+    fn flush_conn(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        if conn.phase != Phase::Open || conn.has(Flags::SEND_BUSY) {
+            return;
+        }
+        if conn.tx.is_empty() {
+            self.shut_if_wanted(index);
+            return;
+        }
+        let zero_copy = self.wants_zero_copy(index);
+        let conn = self.conns.at(index);
+        let mut front = self.segments.iter(conn.tx);
+        let Some(first) = front.next() else { return };
+        let (ptr, len) = (first.ptr(&self.pool), first.len);
+        let single = front.next().is_none();
+        let sock = conn.sock;
+        conn.set(Flags::SEND_BUSY);
+        conn.unset(Flags::SEND_IS_ZC);
+        let plain = conn.token(Tag::Send, index);
+        let block = if single && !zero_copy { None } else { self.blocks.take(conn.id(index)) };
+        conn.block = block.unwrap_or(NO_BLOCK);
+        let Some(block) = block else {
+            conn.tx.busy = 1;
+            self.ring.push(Op::Send { sock, ptr, len }, plain);
+            return;
+        };
+        let token = if zero_copy {
+            conn.set(Flags::SEND_IS_ZC);
+            Token::new(Tag::SendZc, self.blocks.at(block).generation, block)
+        } else {
+            plain
+        };
+        let gather = &mut self.blocks.at(block).gather;
+        let mut bytes = 0;
+        let mut count = 0;
+        for segment in self.segments.iter(conn.tx) {
+            bytes += segment.len as usize;
+            if bytes > SEND_BYTES_MAX && count > 0 {
+                break;
+            }
+            if !gather.push(segment.ptr(&self.pool), segment.len as usize) {
+                break;
+            }
+            count += 1;
+        }
+        conn.tx.busy = count;
+        let op = match (zero_copy, single) {
+            (true, true) => Op::SendZc { sock, ptr, len },
+            (true, false) => Op::SendMsgZc { sock, gather: gather.seal() },
+            (false, _) => Op::SendMsg { sock, gather: gather.seal() },
+        };
+        self.ring.push(op, token);
+    }
+
+    fn wants_zero_copy(&mut self, index: u32) -> bool {
+        let conn = self.conns.at(index);
+        let uring = &self.config.uring;
+        self.effective.zero_copy_send
+            && uring.zero_copy_send != Toggle::Off
+            && conn.protocol == Protocol::Tcp
+            && conn.tx.bytes as usize >= uring.zero_copy_min
+            && (uring.zero_copy_send == Toggle::On || !conn.has(Flags::NO_ZERO_COPY))
+    }
+
+    // ---- completions
+
+    pub(super) fn on_send(&mut self, completion: Completion) {
+        let index = completion.token.index();
+        let Some(conn) = self.conns.of_token(completion.token) else { return };
+        let block = std::mem::replace(&mut conn.block, NO_BLOCK);
+        if block != NO_BLOCK {
+            self.blocks.free(block);
+        }
+        if completion.result >= 0 {
+            self.advance(index, completion.result as u32, None);
+        }
+        self.after_send(index, completion.result);
+    }
+
+    pub(super) fn on_send_zc(&mut self, completion: Completion) {
+        let block_index = completion.token.index();
+        let Some(block) = self.blocks.of_token(completion.token) else { return };
+        let id = block.conn;
+        if completion.is_notif() {
+            while let Some(source) = block.pinned.pop() {
+                release(&mut self.pool, &mut self.guards, source);
+            }
+            self.blocks.free(block_index);
+            if completion.result as u32 & Completion::ZC_COPIED != 0
+                && let Some(conn) = self.conns.find(id)
+            {
+                conn.set(Flags::NO_ZERO_COPY);
+            }
+            return;
+        }
+        let index = id.index();
+        debug_assert!(self.conns.find(id).is_some(), "a connection outlives its send");
+        self.conns.at(index).block = NO_BLOCK;
+        let pin = completion.more().then_some(block_index);
+        if completion.result >= 0 {
+            self.advance(index, completion.result as u32, pin);
+        } else if pin.is_some() {
+            // It failed, but the notification is still to come: the memory stays until then.
+            self.pin_busy(index, block_index);
+        }
+        if pin.is_none() {
+            self.blocks.free(block_index);
+        }
+        self.after_send(index, completion.result);
+    }
+
+    /// Takes what was sent off the queue; its memory is released, or pinned to `pin` until the notification.
+    fn advance(&mut self, index: u32, sent: u32, pin: Option<u32>) {
+        let now = self.now;
+        let conn = self.conns.at(index);
+        if sent > 0 {
+            conn.last_tx = now;
+        }
+        conn.bytes_sent += u64::from(sent);
+        self.stats.bytes_sent += u64::from(sent);
+        let (pool, guards) = (&mut self.pool, &mut self.guards);
+        let mut pinned = pin.map(|block| &mut self.blocks.at(block).pinned);
+        self.segments.advance(&mut conn.tx, sent, |source, len, ends| {
+            if let Source::Guard { guard, .. } = source {
+                guards.sent(guard, len);
+            }
+            match (&mut pinned, ends) {
+                (Some(pinned), true) => pinned.push(source),
+                (Some(pinned), false) => {
+                    hold(pool, guards, source);
+                    pinned.push(source);
+                }
+                (None, true) => release(pool, guards, source),
+                (None, false) => {}
+            }
+        });
+    }
+
+    /// Keeps the memory of a zero-copy send that failed for as long as the kernel may refer to it.
+    fn pin_busy(&mut self, index: u32, block: u32) {
+        let conn = self.conns.at(index);
+        let busy = conn.tx.busy as usize;
+        let block = self.blocks.at(block);
+        for segment in self.segments.iter(conn.tx).take(busy) {
+            hold(&mut self.pool, &mut self.guards, segment.source);
+            block.pinned.push(segment.source);
+        }
+    }
+
+    fn after_send(&mut self, index: u32, result: i32) {
+        let conn = self.conns.at(index);
+        conn.unset(Flags::SEND_BUSY | Flags::SEND_IS_ZC);
+        conn.tx.busy = 0;
+        if conn.phase != Phase::Open {
+            return self.advance_end(index);
+        }
+        match -result {
+            // Zero from a send of more than zero bytes would spin: treat it as the error it is.
+            0 if !conn.tx.is_empty() => return self.on_send_error(index, errno::EPIPE),
+            errno::EAGAIN | errno::EINTR | errno::ENOBUFS | errno::ENOMEM => {}
+            errno::EOPNOTSUPP if !conn.has(Flags::NO_ZERO_COPY) => conn.set(Flags::NO_ZERO_COPY),
+            error @ 1.. => return self.on_send_error(index, error),
+            _ => {}
+        }
+        self.mark_dirty_if_due(index);
+        self.settle_credits();
+        self.offer_credit(index);
+    }
+
+    fn mark_dirty_if_due(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        if !conn.tx.is_empty() || conn.has(Flags::SHUT_WANTED) {
+            self.mark_dirty(index);
+        }
+    }
+
+    /// What is queued cannot be delivered. What was received still is: the end comes with the receive's.
+    fn on_send_error(&mut self, index: u32, error: i32) {
+        let conn = self.conns.at(index);
+        conn.set(Flags::SEND_FAILED);
+        conn.code = error as u64;
+        let reads_on = conn
+            .has(Flags::RECV_ARMED | Flags::STARVED | Flags::HOLDING | Flags::STALLED)
+            && !conn.has(Flags::PAUSED);
+        self.drop_queue(index);
+        if !reads_on {
+            self.begin_end(index, error as u64, false);
+        }
+    }
+
+    /// Frees what waits to be sent; guard writes end as aborted.
+    pub(super) fn drop_queue(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        let (pool, guards) = (&mut self.pool, &mut self.guards);
+        self.segments.clear(&mut conn.tx, |source| {
+            if let Source::Guard { guard, .. } = source {
+                guards.abort(guard);
+            }
+            release(pool, guards, source);
+        });
+    }
+
+    /// Says `Writable` to those whose write was cut short, when half of the room is back.
+    pub(super) fn offer_credit(&mut self, index: u32) {
+        let low = (self.config.send_high_water / 2) as u32;
+        let conn = self.conns.at(index);
+        if conn.has(Flags::WANT_WRITABLE)
+            && !conn.has(Flags::WRITABLE_QUEUED | Flags::WAITS_FOR_BUFFERS)
+            && conn.tx.bytes <= low
+            && conn.takes_writes()
+        {
+            conn.unset(Flags::WANT_WRITABLE);
+            conn.set(Flags::WRITABLE_QUEUED);
+            let id = conn.id(index);
+            self.lists.notices.push_back(id);
+        }
+    }
+
+    // ---- the sending side's end
+
+    /// Shuts the sending side down once the queue is empty.
+    fn shut_if_wanted(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        let pending = Flags::SHUT_DONE | Flags::SHUTDOWN_BUSY;
+        if !conn.has(Flags::SHUT_WANTED) || conn.has(pending) {
+            return;
+        }
+        conn.set(Flags::SHUTDOWN_BUSY);
+        let (sock, token) = (conn.sock, conn.token(Tag::Shutdown, index));
+        self.ring.push(Op::Shutdown { sock, how: SHUT_WR }, token);
+    }
+
+    pub(super) fn on_shutdown(&mut self, completion: Completion) {
+        let Some(conn) = self.conns.of_token(completion.token) else { return };
+        let index = completion.token.index();
+        conn.unset(Flags::SHUTDOWN_BUSY);
+        if conn.phase != Phase::Open {
+            return self.advance_end(index);
+        }
+        conn.set(Flags::SHUT_DONE);
+        if completion.result < 0 {
+            // ENOTCONN: the peer's reset came first; the receive tells it.
+            conn.set(Flags::SEND_FAILED);
+        }
+        if conn.has(Flags::EOF) {
+            let clean = !conn.has(Flags::SEND_FAILED);
+            self.begin_end(index, crate::code::NONE, clean);
+        } else {
+            self.settle_recv(index);
+        }
+    }
+}
+
+impl Lists {
+    /// Whether nothing waits to be flushed.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.dirty.is_empty() && self.udp_dirty.is_empty()
+    }
+}
+
+fn hold(pool: &mut Pool, guards: &mut Guards, source: Source) {
+    match source {
+        Source::Buf { buf, .. } => pool.hold(buf),
+        Source::Guard { guard, .. } => guards.hold(guard),
+    }
+}
+
+#[inline]
+fn release(pool: &mut Pool, guards: &mut Guards, source: Source) {
+    match source {
+        Source::Buf { buf, .. } => pool.release(buf),
+        Source::Guard { guard, .. } => guards.release(guard),
+    }
+}

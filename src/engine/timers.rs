@@ -1,0 +1,241 @@
+//! Deadlines: of connections, of the application, and watched descriptors.
+
+use super::Engine;
+use crate::code;
+use crate::conn::{Conn, Flags, Phase};
+use crate::error::{IoError, PoolKind, Result};
+use crate::event::Readiness;
+use crate::event::record::{Kind, Record};
+use crate::ids::{ConnId, GENERATION_BITS, TimerId, WatchId};
+use crate::ring::{Completion, Fd, Op, Sock, Tag, Token};
+use crate::time::Time;
+use crate::time::wheel::TimerKey;
+
+/// One watched descriptor.
+#[derive(Clone, Copy)]
+struct Watch {
+    generation: u32,
+    fd: Fd,
+    mask: u32,
+    token: u64,
+    armed: bool,
+    live: bool,
+}
+
+/// The watched descriptors.
+pub(super) struct Watches {
+    places: Vec<Watch>,
+    max: usize,
+}
+
+impl Watches {
+    pub(super) const fn new(max: usize) -> Self {
+        Self { places: Vec::new(), max }
+    }
+
+    fn insert(&mut self, fd: Fd, mask: u32, token: u64) -> Result<u32> {
+        let watch = Watch { generation: 1, fd, mask, token, armed: true, live: true };
+        if let Some(at) = self.places.iter().position(|w| !w.live && !w.armed) {
+            let generation = self.places[at].generation;
+            self.places[at] = Watch { generation, ..watch };
+            return Ok(at as u32);
+        }
+        if self.places.len() == self.max {
+            return Err(IoError::exhausted(PoolKind::Watches));
+        }
+        self.places.push(watch);
+        Ok(self.places.len() as u32 - 1)
+    }
+
+    fn find(&mut self, index: u32, generation: u32) -> Option<&mut Watch> {
+        self.places.get_mut(index as usize).filter(|w| w.generation == generation)
+    }
+
+    pub(super) fn is_live(&mut self, id: WatchId) -> bool {
+        self.find(id.index(), id.generation()).is_some_and(|w| w.live)
+    }
+}
+
+impl Watch {
+    /// The place may be used again.
+    fn retire(&mut self) {
+        let next = (self.generation + 1) & ((1 << GENERATION_BITS) - 1);
+        self.generation = next.max(1);
+    }
+}
+
+impl Engine {
+    // ---- connections
+
+    /// Arms the connection's timer at its earliest deadline.
+    pub(super) fn arm_conn_timer(&mut self, index: u32) {
+        let now = self.now;
+        let conn = self.conns.at(index);
+        let due = next_deadline(conn, now);
+        let data = conn.id(index).as_u64();
+        match conn.timer {
+            Some(key) => {
+                self.conn_timers.update(key, due);
+            }
+            None if due.is_never() => {}
+            None => conn.timer = self.conn_timers.insert(due, data).ok(),
+        }
+    }
+
+    pub(super) fn run_conn_timers(&mut self) {
+        let now = self.now;
+        self.conn_timers.advance(now);
+        self.user_timers.advance(now);
+        while let Some((_, data)) = self.conn_timers.pop_due() {
+            let id = ConnId::from_u64(data);
+            let Some(conn) = self.conns.find(id) else { continue };
+            conn.timer = None;
+            match overdue(conn, now) {
+                Some(code) => self.begin_end(id.index(), code, false),
+                None => self.arm_conn_timer(id.index()),
+            }
+        }
+    }
+
+    // ---- the application's timers
+
+    pub(crate) fn timer_set(&mut self, after: std::time::Duration, token: u64) -> Result<TimerId> {
+        let due = self.ring.now().saturating_add(after);
+        match self.user_timers.insert(due, token) {
+            Ok(key) => Ok(TimerId::from_u64(key.to_bits())),
+            Err(_) => Err(IoError::exhausted(PoolKind::Timers)),
+        }
+    }
+
+    /// Whether it was still to be handed out.
+    pub(crate) fn timer_cancel(&mut self, timer: TimerId) -> bool {
+        TimerKey::from_bits(timer.as_u64())
+            .is_some_and(|key| self.user_timers.cancel(key).is_some())
+    }
+
+    pub(super) fn pop_timer(&mut self) -> Option<(TimerId, u64)> {
+        let (key, token) = self.user_timers.pop_due()?;
+        Some((TimerId::from_u64(key.to_bits()), token))
+    }
+
+    // ---- watched descriptors
+
+    pub(crate) fn watch_fd(&mut self, fd: Fd, interest: Readiness, token: u64) -> Result<WatchId> {
+        if fd < 0 {
+            return Err(IoError::InvalidArgument {
+                what: "descriptor",
+                why: "it is negative; watch an open descriptor",
+            });
+        }
+        let mask = interest.bits();
+        let index = self.watches.insert(fd, mask, token)?;
+        self.arm_watch(index);
+        Ok(WatchId::new(index, self.watches.places[index as usize].generation))
+    }
+
+    fn arm_watch(&mut self, index: u32) {
+        let watch = &self.watches.places[index as usize];
+        let token = Token::new(Tag::Watch, watch.generation, index);
+        let sock = Sock::plain(watch.fd);
+        self.ring.push(Op::Poll { sock, mask: watch.mask, multi: true }, token);
+    }
+
+    /// Stops watching. Whether it was watched. No event of it is handed out any more.
+    pub(crate) fn unwatch_fd(&mut self, id: WatchId) -> bool {
+        let Some(watch) = self.watches.find(id.index(), id.generation()) else { return false };
+        if !watch.live {
+            return false;
+        }
+        watch.live = false;
+        let target = Token::new(Tag::Watch, id.generation(), id.index());
+        if watch.armed {
+            self.ring.push(Op::Cancel { target }, Token::IGNORE);
+        } else {
+            watch.retire();
+        }
+        true
+    }
+
+    pub(super) fn on_watch(&mut self, completion: Completion) {
+        let (index, generation) = (completion.token.index(), completion.token.generation());
+        let Some(watch) = self.watches.find(index, generation) else { return };
+        let ended = !completion.more();
+        watch.armed = !ended;
+        if !watch.live {
+            if ended {
+                watch.retire();
+            }
+            return;
+        }
+        let cancelled = completion.result == -crate::sys::errno::ECANCELED;
+        let failed = completion.result < 0 && !cancelled;
+        let readiness = match completion.result {
+            mask @ 0.. => mask as u32,
+            _ => Readiness::INVALID.bits(),
+        };
+        let token = watch.token;
+        if ended && !failed {
+            watch.armed = true;
+            self.arm_watch(index);
+        }
+        if !cancelled {
+            let id = WatchId::new(index, generation).as_u64();
+            let record = Record { len: readiness, ..Record::bare(Kind::FdReady, id, token) };
+            self.inbox.push(record);
+        }
+    }
+}
+
+/// The earliest moment at which `overdue` may find something. Limits that do not run now are looked at again
+/// after their own length.
+fn next_deadline(conn: &Conn, now: Time) -> Time {
+    let mut due = conn.deadline;
+    if conn.phase == Phase::Open {
+        let limits = conn.timeouts;
+        if let Some(idle) = limits.idle {
+            due = due.min(conn.last_rx.max(conn.last_tx).saturating_add(idle));
+        }
+        if let Some(read) = limits.read {
+            let from = if reads(conn) { conn.last_rx } else { now };
+            due = due.min(from.saturating_add(read));
+        }
+        if let Some(write) = limits.write {
+            let from = if conn.tx.is_empty() { now } else { conn.last_tx };
+            due = due.min(from.saturating_add(write));
+        }
+    }
+    due
+}
+
+/// Whether the peer is expected to send.
+fn reads(conn: &Conn) -> bool {
+    !conn.has(Flags::EOF | Flags::PAUSED | Flags::HOLDING)
+}
+
+/// The limit that has passed.
+fn overdue(conn: &Conn, now: Time) -> Option<u64> {
+    if now >= conn.deadline {
+        return Some(if conn.phase == Phase::Open {
+            code::CLOSE_TIMEOUT
+        } else {
+            code::CONNECT_TIMEOUT
+        });
+    }
+    if conn.phase != Phase::Open {
+        return None;
+    }
+    let passed = |from: Time, limit: Option<std::time::Duration>| {
+        limit.is_some_and(|limit| now >= from.saturating_add(limit))
+    };
+    let limits = conn.timeouts;
+    if !conn.tx.is_empty() && passed(conn.last_tx, limits.write) {
+        return Some(code::WRITE_TIMEOUT);
+    }
+    if passed(conn.last_rx.max(conn.last_tx), limits.idle) {
+        return Some(code::IDLE_TIMEOUT);
+    }
+    if reads(conn) && passed(conn.last_rx, limits.read) {
+        return Some(code::READ_TIMEOUT);
+    }
+    None
+}

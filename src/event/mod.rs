@@ -1,0 +1,200 @@
+//! What happened: the events that `next_event` hands out.
+//!
+//! Role: the public enum and its parts. Not role: how events wait ([`inbox`]) and what they are made from
+//! ([`record`]).
+
+pub(crate) mod inbox;
+pub(crate) mod record;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::code;
+use crate::config::MessageKind;
+use crate::ids::{ConnId, EndpointId, Protocol, StreamId, TimerId, WatchId};
+use crate::pool::PoolPressureInfo;
+
+/// The other side of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PeerAddr {
+    /// An IP address and port.
+    Inet(SocketAddr),
+    /// A Unix socket; see `Io::peer_cred` for who it is.
+    Unix,
+}
+
+impl PeerAddr {
+    /// The IP address and port, if it has them.
+    #[must_use]
+    pub const fn inet(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Inet(addr) => Some(*addr),
+            Self::Unix => None,
+        }
+    }
+}
+
+impl fmt::Display for PeerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(addr) => addr.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+bitflags::bitflags! {
+    /// What a watched descriptor is ready for; poll(2). Errors and hang-ups are always reported.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub struct Readiness: u32 {
+        /// There is something to read, or the end was reached.
+        const READABLE = 0x001;
+        /// Urgent data.
+        const PRIORITY = 0x002;
+        /// A write would take something.
+        const WRITABLE = 0x004;
+        /// An error is pending on the descriptor.
+        const ERROR = 0x008;
+        /// The other side is gone.
+        const HANGUP = 0x010;
+        /// The descriptor cannot be watched, or was closed.
+        const INVALID = 0x020;
+        /// The other side shut down its sending half.
+        const READ_HANGUP = 0x2000;
+    }
+}
+
+/// How a guard write ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendOutcome {
+    /// All of it was handed to the kernel, which no longer refers to the memory.
+    Sent,
+    /// The connection ended first. `bytes` of the event were handed over.
+    Aborted,
+}
+
+/// One thing that happened. Borrowed: it is valid until the next call on its source.
+///
+/// The payload lies in the receive buffer. To keep it, call
+/// [`Io::detach_event_data`](crate::Io::detach_event_data) (no copy) or copy it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Event<'poll> {
+    /// A datagram arrived at a UDP endpoint.
+    UdpRecv {
+        /// The socket.
+        endpoint: EndpointId,
+        /// Its sender.
+        from: SocketAddr,
+        /// The address it was sent to; when `UdpEndpointConfig::local_addr` is on.
+        local: Option<IpAddr>,
+        /// The ECN bits, RFC 3168: 0 not-ECT, 1 ECT(1), 2 ECT(0), 3 CE; 0 unless
+        /// `UdpEndpointConfig::ecn` is on.
+        ecn: u8,
+        /// The kernel's receive time in nanoseconds since 1970; when `UdpEndpointConfig::timestamps` is on.
+        timestamp_ns: Option<u64>,
+        /// The datagram was longer than the endpoint's `datagram_max`; the rest is lost.
+        truncated: bool,
+        /// The payload; may be empty.
+        data: &'poll [u8],
+    },
+    /// A connection is established: accepted by `endpoint`, or made by a `connect` call.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+        /// The listener that accepted it; `None` for an outgoing one.
+        endpoint: Option<EndpointId>,
+        /// The other side.
+        peer: PeerAddr,
+        /// What it speaks.
+        protocol: Protocol,
+    },
+    /// A connection is gone, and its id with it: the last event of each connection. A `connect` that fails gives
+    /// this without a `Connected`.
+    Disconnected {
+        /// The connection.
+        conn: ConnId,
+        /// Why: see [`code`].
+        error_code: u64,
+        /// The same in words.
+        reason: &'poll [u8],
+        /// Both directions ended in order and all that was written was handed to the kernel.
+        clean: bool,
+    },
+    /// Bytes of a stream, or one message of it where a framing is set.
+    StreamFrame {
+        /// The connection.
+        conn: ConnId,
+        /// The stream; `StreamId::ZERO` for TCP and Unix connections.
+        stream: StreamId,
+        /// What it is.
+        kind: MessageKind,
+        /// The bytes; never empty, unless the framing has empty messages.
+        data: &'poll [u8],
+    },
+    /// The peer will send no more (FIN). The connection still takes writes.
+    ReadClosed {
+        /// The connection.
+        conn: ConnId,
+        /// The stream.
+        stream: StreamId,
+    },
+    /// A stream that accepted less than it was given takes more.
+    Writable {
+        /// The connection.
+        conn: ConnId,
+        /// The stream.
+        stream: StreamId,
+        /// Bytes it takes now.
+        credit: usize,
+    },
+    /// A guard write ended, and its memory is released.
+    SendDone {
+        /// The connection.
+        conn: ConnId,
+        /// What the application gave it.
+        token: u64,
+        /// Bytes that were handed to the kernel.
+        bytes: usize,
+        /// How it ended.
+        outcome: SendOutcome,
+    },
+    /// A timer came due. It is gone.
+    Timer {
+        /// The timer.
+        timer: TimerId,
+        /// What the application gave it.
+        token: u64,
+    },
+    /// A watched descriptor changed its readiness. As in epoll's edge mode: read or write until it would block.
+    FdReady {
+        /// The watch.
+        watch: WatchId,
+        /// What the application gave it.
+        token: u64,
+        /// What it is ready for. A hint: the operation may still block.
+        readiness: Readiness,
+    },
+    /// A message from an [`IoHandle`](crate::IoHandle).
+    User {
+        /// What the sender gave it.
+        token: u64,
+        /// The message's bytes; empty for `IoHandle::post`.
+        data: &'poll [u8],
+    },
+    /// The pools changed their state.
+    PoolPressure {
+        /// The new state, the old one, and the pool that caused it.
+        info: PoolPressureInfo,
+    },
+}
+
+/// The words for a code.
+pub(crate) fn reason_bytes(error_code: u64) -> &'static [u8] {
+    match code::reason(error_code) {
+        Some(text) => text.as_bytes(),
+        None => code::errno_name(error_code).as_bytes(),
+    }
+}

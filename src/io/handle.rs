@@ -1,0 +1,181 @@
+//! [`IoHandle`]: the way from other threads into a shard.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::conn::guard::WriteGuard;
+use crate::engine::{Command, Engine};
+use crate::error::{IoError, Result};
+use crate::ids::{ConnId, EndpointId, StreamId};
+use crate::pool::{PoolShared, SendBuffer};
+use crate::sync::gate::Gate;
+use crate::sync::mpsc::{Producer, PushError};
+
+/// Sends through a shard from any thread. Cheap to clone.
+///
+/// What one thread asks through one handle is done in that order. A request is all or nothing; that it was taken says
+/// that the shard will do it, not that it was done: if the connection ends first, `Event::Disconnected` is the
+/// answer. The shard is woken only if it sleeps.
+#[derive(Clone)]
+pub struct IoHandle {
+    commands: Producer<Command>,
+    gate: Arc<Gate>,
+    pool: Arc<PoolShared>,
+}
+
+impl IoHandle {
+    pub(super) fn new(engine: &Engine) -> Self {
+        let (commands, gate) = engine.handle_parts();
+        Self { commands, gate, pool: Arc::clone(engine.pool.shared()) }
+    }
+
+    fn push(&self, command: Command) -> Result<()> {
+        if self.pool.is_gone() {
+            return Err(IoError::IoGone);
+        }
+        self.commands.push(command).map_err(|error| match error {
+            PushError::Closed(_) => IoError::IoGone,
+            PushError::Full(_) => {
+                IoError::QueueFull { queue: "handle", capacity: self.commands.capacity() }
+            }
+        })?;
+        self.nudge();
+        Ok(())
+    }
+
+    fn nudge(&self) {
+        if self.gate.needs_wake() {
+            self.pool.wake();
+        }
+    }
+
+    /// A buffer of the shard's reserve, to be written here and sent without a copy. At most `Config::pool_slot_size` bytes.
+    ///
+    /// # Errors
+    /// `BufferTooLarge`; `PoolExhausted` when all `Config::handle_reserve_count` are out; `IoGone`.
+    pub fn send_buffer(&self, min: usize) -> Result<SendBuffer> {
+        if self.pool.is_gone() {
+            return Err(IoError::IoGone);
+        }
+        self.pool.reserve_buffer(min)
+    }
+
+    fn filled(&self, data: &[u8]) -> Result<SendBuffer> {
+        let mut buffer = self.send_buffer(data.len())?;
+        buffer.as_mut_slice().copy_from_slice(data);
+        Ok(buffer)
+    }
+
+    /// Copies bytes once and has them sent. Up to `Config::pool_slot_size` bytes come from the reserve, without an
+    /// allocation; more are copied into one allocation.
+    ///
+    /// # Errors
+    /// `QueueFull`, `PoolExhausted`, `IoGone`: nothing was taken.
+    pub fn stream_write(&self, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<()> {
+        match self.filled(data) {
+            Ok(buffer) => self.stream_write_buffer(conn, stream, buffer),
+            Err(IoError::BufferTooLarge { .. }) => {
+                let memory = WriteGuard::Shared(Arc::from(data));
+                self.push(Command::WriteGuard { conn, stream, memory, token: None })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has a buffer sent from where it lies: one of this handle, or of a received payload
+    /// ([`OwnedSlot::try_into_send_buffer`](crate::OwnedSlot::try_into_send_buffer)).
+    ///
+    /// # Errors
+    /// `QueueFull`, `IoGone`: the buffer went back to the pool.
+    pub fn stream_write_buffer(
+        &self,
+        conn: ConnId,
+        stream: StreamId,
+        buffer: SendBuffer,
+    ) -> Result<()> {
+        self.push(Command::Write { conn, stream, buffer })
+    }
+
+    /// Has memory sent that stays where it is; `Event::SendDone` with this token comes to the shard's loop.
+    ///
+    /// # Errors
+    /// `QueueFull`, `IoGone`.
+    pub fn stream_write_guard(
+        &self,
+        conn: ConnId,
+        stream: StreamId,
+        memory: impl Into<WriteGuard>,
+        token: u64,
+    ) -> Result<()> {
+        self.push(Command::WriteGuard { conn, stream, memory: memory.into(), token: Some(token) })
+    }
+
+    /// Copies a datagram into the reserve and has it sent.
+    ///
+    /// # Errors
+    /// `BufferTooLarge` above `Config::pool_slot_size`; `QueueFull`, `PoolExhausted`, `IoGone`.
+    pub fn udp_send_bytes(&self, endpoint: EndpointId, to: SocketAddr, data: &[u8]) -> Result<()> {
+        let buffer = self.filled(data)?;
+        self.push(Command::UdpSend { endpoint, to, buffer })
+    }
+
+    /// Ends the sending direction after what was asked before.
+    ///
+    /// # Errors
+    /// `QueueFull`, `IoGone`.
+    pub fn shutdown_write(&self, conn: ConnId, stream: StreamId) -> Result<()> {
+        self.push(Command::ShutdownWrite { conn, stream })
+    }
+
+    /// As [`Io::close`](crate::Io::close).
+    ///
+    /// # Errors
+    /// `QueueFull`, `IoGone`.
+    pub fn close(&self, conn: ConnId) -> Result<()> {
+        self.push(Command::Close { conn })
+    }
+
+    /// As [`Io::close_graceful`](crate::Io::close_graceful).
+    ///
+    /// # Errors
+    /// `QueueFull`, `IoGone`.
+    pub fn close_graceful(&self, conn: ConnId, timeout: Duration) -> Result<()> {
+        self.push(Command::CloseGraceful { conn, timeout })
+    }
+
+    /// Sends the loop a message: `Event::User` with this token and no data.
+    ///
+    /// # Errors
+    /// `QueueFull`, `IoGone`.
+    pub fn post(&self, token: u64) -> Result<()> {
+        self.push(Command::Post { token, buffer: None })
+    }
+
+    /// Sends the loop a message with up to `Config::pool_slot_size` bytes: `Event::User`.
+    ///
+    /// # Errors
+    /// `BufferTooLarge`, `QueueFull`, `PoolExhausted`, `IoGone`.
+    pub fn post_data(&self, token: u64, data: &[u8]) -> Result<()> {
+        let buffer = self.filled(data)?;
+        self.push(Command::Post { token, buffer: Some(buffer) })
+    }
+
+    /// Makes a sleeping `poll` return. No event.
+    ///
+    /// # Errors
+    /// `IoGone`.
+    pub fn wake(&self) -> Result<()> {
+        if self.pool.is_gone() {
+            return Err(IoError::IoGone);
+        }
+        self.pool.wake();
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for IoHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IoHandle").finish_non_exhaustive()
+    }
+}

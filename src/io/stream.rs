@@ -1,0 +1,230 @@
+//! Connections of every kind, timers, watched descriptors, buffers.
+
+use std::io::IoSlice;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use super::split::both;
+use crate::conn::guard::WriteGuard;
+use crate::error::{IoError, Result};
+use crate::event::{PeerAddr, Readiness};
+use crate::ids::{ConnId, EndpointId, StreamId, TimerId, WatchId};
+use crate::pool::SendBuffer;
+use crate::stats::ConnStats;
+
+both! {
+    /// A buffer of the pool with `min` bytes of payload to be written and sent without a copy.
+    ///
+    /// # Errors
+    /// `BufferTooLarge` when no class holds `min` bytes; `PoolExhausted` when none is free.
+    pub fn send_buffer(&mut self_, min: usize) -> Result<SendBuffer> {
+        self_.pool.send_buffer(min)
+    }
+
+    /// As [`send_buffer`](Self::send_buffer), for that connection: with headroom for what it speaks.
+    ///
+    /// # Errors
+    /// As `send_buffer`, and `StaleConn`.
+    pub fn send_buffer_for(&mut self_, conn: ConnId, min: usize) -> Result<SendBuffer> {
+        self_.conns.get(conn)?;
+        self_.pool.send_buffer(min)
+    }
+
+    /// Copies bytes into the send queue. Returns how many were accepted: fewer than given when the queue reached
+    /// `Config::send_high_water` or no buffer is left; then `Event::Writable` follows, and the rest is to be written again.
+    ///
+    /// # Errors
+    /// `StaleConn`, `NotConnected`, `WriteClosed`, `NoSuchStream`.
+    pub fn stream_write(&mut self_, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<usize> {
+        self_.stream_write(conn, stream, data)
+    }
+
+    /// As [`stream_write`](Self::stream_write), from several slices in order.
+    ///
+    /// # Errors
+    /// As `stream_write`.
+    pub fn stream_writev(&mut self_, conn: ConnId, stream: StreamId, parts: &[IoSlice<'_>]) -> Result<usize> {
+        self_.stream_writev(conn, stream, parts)
+    }
+
+    /// Sends a buffer of this `Io` from where it lies. All or nothing: on an error nothing is queued and the buffer
+    /// goes back to the pool.
+    ///
+    /// # Errors
+    /// As `stream_write`, and `QueueFull` at the high-water mark or `PoolExhausted` (then `Event::Writable` follows).
+    pub fn stream_write_buffer(&mut self_, conn: ConnId, stream: StreamId, buffer: SendBuffer) -> Result<()> {
+        self_.stream_write_buffer(conn, stream, buffer)
+    }
+
+    /// Sends the payload of the current event on (or a part of it) from where it was received, without a copy: an echo, a
+    /// proxy. All or nothing.
+    ///
+    /// The receive buffer stays held until it is sent, and a connection that holds `Config::held_buffers_max` buffers (fewer
+    /// when the pool runs low) is not read until some are free: so the peer that sends is slowed down to the one that
+    /// receives, and nothing has to be paused by hand. The high-water mark does not apply.
+    ///
+    /// # Errors
+    /// As `stream_write`; `InvalidArgument` when `data` is not of the current event; `PoolExhausted` when the send queues
+    /// are full.
+    pub fn forward(&mut self_, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<()> {
+        self_.forward(conn, stream, data)
+    }
+
+    /// Sends memory that stays where it is: static bytes, shared slices, mapped files. It is kept alive until
+    /// `Event::SendDone` with this token. All or nothing.
+    ///
+    /// # Errors
+    /// As `stream_write_buffer`; `PoolExhausted` also when `Config::guard_count` are under way.
+    pub fn stream_write_guard(&mut self_, conn: ConnId, stream: StreamId, memory: impl Into<WriteGuard>, token: u64) -> Result<()> {
+        self_.stream_write_guard(conn, stream, memory.into(), token)
+    }
+
+    /// Reads from a stream that is pulled. TCP and Unix streams push.
+    ///
+    /// # Errors
+    /// Always [`IoError::StreamNotPullable`] for TCP and Unix connections.
+    pub fn stream_read(&mut self_, conn: ConnId, stream: StreamId, into: &mut [u8]) -> Result<usize> {
+        let _ = (stream, into);
+        let protocol = self_.conns.get(conn)?.protocol;
+        Err(IoError::StreamNotPullable { protocol })
+    }
+
+    /// Ends the sending direction (FIN) after what is queued. The connection still receives.
+    ///
+    /// # Errors
+    /// `StaleConn`, `NotConnected`, `NoSuchStream`.
+    pub fn shutdown_write(&mut self_, conn: ConnId, stream: StreamId) -> Result<()> {
+        self_.shutdown_write(conn, stream)
+    }
+
+    /// Stops reading, so that the peer's window closes. What the kernel had handed over already still comes as events.
+    ///
+    /// # Errors
+    /// `StaleConn`.
+    pub fn pause_recv(&mut self_, conn: ConnId) -> Result<()> {
+        self_.pause_recv(conn)
+    }
+
+    /// Reads again.
+    ///
+    /// # Errors
+    /// `StaleConn`.
+    pub fn resume_recv(&mut self_, conn: ConnId) -> Result<()> {
+        self_.resume_recv(conn)
+    }
+
+    /// Ends a connection at once. What is queued and not yet taken by the kernel is dropped, what arrived and was not
+    /// handed out is not. `Disconnected` with `code::LOCAL_CLOSE` follows.
+    ///
+    /// # Errors
+    /// `StaleConn` when it is ending already.
+    pub fn close(&mut self_, conn: ConnId) -> Result<()> {
+        self_.close(conn)
+    }
+
+    /// Sends what is queued, then FIN, then waits for the peer's FIN, for at most `timeout` (`Duration::ZERO`:
+    /// `Config::close_timeout`). Data that arrives meanwhile still comes as events; writes are refused. `Disconnected` follows.
+    ///
+    /// # Errors
+    /// `StaleConn` when it is ending already.
+    pub fn close_graceful(&mut self_, conn: ConnId, timeout: Duration) -> Result<()> {
+        let deadline = self_.graceful_deadline(timeout);
+        self_.close_graceful(conn, deadline)
+    }
+
+    /// Makes the coming `close` a reset (RST): `SO_LINGER` with 0. What is in flight is lost on both sides.
+    ///
+    /// # Errors
+    /// `StaleConn`; `Os` from setsockopt(2).
+    pub fn reset_on_close(&mut self_, conn: ConnId) -> Result<()> {
+        let fd = self_.conns.get(conn)?.sock.fd;
+        self_.ring.linger_zero(fd)
+    }
+
+    /// Figures of a connection.
+    ///
+    /// # Errors
+    /// `StaleConn`; `Os` from getsockopt(2).
+    pub fn conn_stats(&mut self_, conn: ConnId) -> Result<ConnStats> {
+        self_.conn_stats(conn)
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// `StaleConn`.
+    pub fn peer_addr(&mut self_, conn: ConnId) -> Result<PeerAddr> {
+        self_.peer_addr(conn)
+    }
+
+    /// The connection's own address.
+    ///
+    /// # Errors
+    /// `StaleConn`; `Os` from getsockname(2).
+    pub fn conn_local_addr(&mut self_, conn: ConnId) -> Result<PeerAddr> {
+        self_.conn_local_addr(conn)
+    }
+
+    /// The address of a listener or UDP socket, with the port that the system chose for port 0.
+    ///
+    /// # Errors
+    /// `StaleEndpoint`; `Os` from getsockname(2).
+    pub fn local_addr(&mut self_, endpoint: EndpointId) -> Result<PeerAddr> {
+        self_.endpoint_addr(endpoint)
+    }
+
+    /// Closes a listener or UDP socket. Accepted connections go on; those still in the backlog are reset. No event of a
+    /// closed UDP socket follows.
+    ///
+    /// # Errors
+    /// `StaleEndpoint`.
+    pub fn endpoint_close(&mut self_, endpoint: EndpointId) -> Result<()> {
+        self_.endpoint_close(endpoint)
+    }
+
+    /// A number of the application's own at a connection. 0 at first.
+    ///
+    /// # Errors
+    /// `StaleConn`.
+    pub fn set_user_data(&mut self_, conn: ConnId, user_data: u64) -> Result<()> {
+        self_.conns.get(conn)?.user_data = user_data;
+        Ok(())
+    }
+
+    /// The number that was set last.
+    ///
+    /// # Errors
+    /// `StaleConn`.
+    pub fn user_data(&mut self_, conn: ConnId) -> Result<u64> {
+        Ok(self_.conns.get(conn)?.user_data)
+    }
+
+    /// Arms a timer: `Event::Timer` with this token, not before `after` has passed, and about 0.1 ms later at the most
+    /// while the loop polls.
+    ///
+    /// # Errors
+    /// `PoolExhausted` when `Config::max_timers` are armed.
+    pub fn timer_set(&mut self_, after: Duration, token: u64) -> Result<TimerId> {
+        self_.timer_set(after, token)
+    }
+
+    /// Disarms a timer. Whether it was armed: if so, its event will not come.
+    pub fn timer_cancel(&mut self_, timer: TimerId) -> bool {
+        self_.timer_cancel(timer)
+    }
+
+    /// Watches any descriptor that can be polled: `Event::FdReady` with this token at every change of its readiness, as with
+    /// epoll's edge mode. The descriptor stays the caller's and must be open until `unwatch_fd`.
+    ///
+    /// # Errors
+    /// `PoolExhausted` when `Config::max_watches` are watched; `InvalidArgument` for a negative descriptor. A
+    /// descriptor that cannot be polled is reported by an event with `Readiness::INVALID`.
+    pub fn watch_fd(&mut self_, fd: RawFd, interest: Readiness, token: u64) -> Result<WatchId> {
+        self_.watch_fd(fd, interest, token)
+    }
+
+    /// Stops watching. Whether it was watched. No event of it follows.
+    pub fn unwatch_fd(&mut self_, watch: WatchId) -> bool {
+        self_.unwatch_fd(watch)
+    }
+}

@@ -1,0 +1,93 @@
+//! TCP.
+
+use std::net::SocketAddr;
+use std::os::fd::{IntoRawFd, OwnedFd};
+
+use super::split::both;
+use crate::config::{ConnTimeouts, Framing, TcpConnectConfig, TcpListenConfig};
+use crate::error::{IoError, Result};
+use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::proto::App;
+use crate::sys::sockopt::Adopted;
+
+both! {
+    /// Listens on a TCP address with the defaults of [`TcpListenConfig`].
+    ///
+    /// # Errors
+    /// As [`tcp_listen_with`](Self::tcp_listen_with).
+    pub fn tcp_listen(&mut self_, addr: SocketAddr) -> Result<EndpointId> {
+        self_.tcp_listen(&TcpListenConfig::new(addr))
+    }
+
+    /// Listens on a TCP address. `Event::Connected` tells of each connection.
+    ///
+    /// # Errors
+    /// `AddrInUse`; `InvalidConfig`; `PoolExhausted` when `Config::max_endpoints` are open; `NofileLimit`; `Os`
+    /// with the call that failed.
+    pub fn tcp_listen_with(&mut self_, config: TcpListenConfig) -> Result<EndpointId> {
+        self_.tcp_listen(&config)
+    }
+
+    /// Connects to a TCP address with the defaults of [`TcpConnectConfig`].
+    ///
+    /// # Errors
+    /// As [`tcp_connect_with`](Self::tcp_connect_with).
+    pub fn tcp_connect(&mut self_, addr: SocketAddr) -> Result<ConnId> {
+        self_.tcp_connect(TcpConnectConfig::new(addr))
+    }
+
+    /// Connects to a TCP address or host. `Event::Connected` follows, or `Event::Disconnected` with the reason.
+    ///
+    /// # Errors
+    /// `PoolExhausted` when `Config::max_connections` are open; `InvalidConfig`; `NofileLimit`; `Os` when the socket
+    /// cannot be made or bound.
+    pub fn tcp_connect_with(&mut self_, config: TcpConnectConfig) -> Result<ConnId> {
+        self_.tcp_connect(config)
+    }
+
+    /// Takes over a listening TCP or Unix socket: socket activation, or one that was bound before privileges were
+    /// dropped.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is not a listening stream socket; `PoolExhausted`. The descriptor is closed then.
+    pub fn adopt_listener(&mut self_, socket: OwnedFd, timeouts: ConnTimeouts, framing: Option<Framing>) -> Result<EndpointId> {
+        let fd = socket.into_raw_fd();
+        let added = match self_.ring.adopt(fd) {
+            Ok(Adopted::Listener(protocol)) => self_.add_listener(fd, protocol, timeouts, framing),
+            Ok(_) => Err(NOT_A_LISTENER),
+            Err(error) => Err(error),
+        };
+        added.inspect_err(|_| self_.ring.close_now(fd))
+    }
+
+    /// Takes over a connected TCP or Unix socket. `Event::Connected` follows.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is not a connected stream socket; `PoolExhausted`. The descriptor is closed then.
+    pub fn adopt_stream(&mut self_, socket: OwnedFd, framing: Option<Framing>) -> Result<ConnId> {
+        let fd = socket.into_raw_fd();
+        let added = match self_.ring.adopt(fd) {
+            Ok(Adopted::Stream(protocol)) => self_.adopt_stream(fd, protocol, App::new(framing)),
+            Ok(_) => Err(NOT_A_STREAM),
+            Err(error) => Err(error),
+        };
+        added.inspect_err(|_| self_.ring.close_now(fd))
+    }
+}
+
+const NOT_A_LISTENER: IoError = IoError::InvalidArgument {
+    what: "descriptor",
+    why: "it is not a listening TCP or Unix stream socket; call listen(2) on it first",
+};
+const NOT_A_STREAM: IoError = IoError::InvalidArgument {
+    what: "descriptor",
+    why: "it is not a connected TCP or Unix stream socket",
+};
+
+impl crate::engine::Engine {
+    fn tcp_listen(&mut self, config: &TcpListenConfig) -> Result<EndpointId> {
+        self.endpoints.check_room()?;
+        let fd = self.ring.tcp_listen(config)?;
+        self.add_listener(fd, Protocol::Tcp, config.timeouts, config.framing)
+    }
+}

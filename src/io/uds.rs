@@ -1,0 +1,58 @@
+//! Unix stream sockets.
+
+use super::split::both;
+use crate::config::{UdsConnectConfig, UdsListenConfig};
+use crate::error::Result;
+use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::sys::sockopt::PeerCred;
+
+both! {
+    /// Listens on a Unix socket path, or on an abstract name (`@name`).
+    ///
+    /// # Errors
+    /// As [`uds_listen_with`](Self::uds_listen_with).
+    pub fn uds_listen(&mut self_, path: &str) -> Result<EndpointId> {
+        self_.uds_listen(&UdsListenConfig::new(path))
+    }
+
+    /// Listens on a Unix socket.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a path that is no socket name; `Os` (`EADDRINUSE` when somebody listens there); `PoolExhausted`.
+    pub fn uds_listen_with(&mut self_, config: UdsListenConfig) -> Result<EndpointId> {
+        self_.uds_listen(&config)
+    }
+
+    /// Connects to a Unix socket path, or to an abstract name (`@name`).
+    ///
+    /// # Errors
+    /// As [`uds_connect_with`](Self::uds_connect_with).
+    pub fn uds_connect(&mut self_, path: &str) -> Result<ConnId> {
+        self_.uds_connect(UdsConnectConfig::new(path))
+    }
+
+    /// Connects to a Unix socket. `Event::Connected` follows, or `Event::Disconnected` with the reason.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a path that is no socket name; `PoolExhausted` when `Config::max_connections` are open.
+    pub fn uds_connect_with(&mut self_, config: UdsConnectConfig) -> Result<ConnId> {
+        self_.uds_connect(config)
+    }
+
+    /// Who is on the other side of a Unix connection, as of its connect or listen call (`SO_PEERCRED`, unix(7)).
+    ///
+    /// # Errors
+    /// `StaleConn`; `Os` when the connection is not a Unix one.
+    pub fn peer_cred(&mut self_, conn: ConnId) -> Result<PeerCred> {
+        let fd = self_.conns.get(conn)?.sock.fd;
+        self_.ring.peer_cred(fd)
+    }
+}
+
+impl crate::engine::Engine {
+    fn uds_listen(&mut self, config: &UdsListenConfig) -> Result<EndpointId> {
+        self.endpoints.check_room()?;
+        let fd = self.ring.uds_listen(config)?;
+        self.add_listener(fd, Protocol::Uds, config.timeouts, config.framing)
+    }
+}

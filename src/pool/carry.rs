@@ -1,0 +1,100 @@
+//! [`Carry`]: the partial unit that straddles receive buffers.
+//!
+//! Role: keep the bytes of one unfinished message until the rest arrives, in the smallest buffer class that holds
+//! it. Not role: knowing what a message is.
+//!
+//! *Invariant* P3: it takes exactly the bytes its unit lacks; everything else is parsed where it lies.
+
+use super::{BufId, Pool, Use};
+use crate::error::Result;
+
+/// At most one partial unit, in one buffer.
+#[derive(Debug)]
+pub(crate) struct Carry {
+    buf: BufId,
+    len: u32,
+    /// How long the unit must be before a look at it helps.
+    need: u32,
+}
+
+impl Carry {
+    pub(crate) const EMPTY: Self = Self { buf: BufId::NONE, len: 0, need: 0 };
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    pub(crate) const fn need(&self) -> usize {
+        self.need as usize
+    }
+
+    pub(crate) const fn set_need(&mut self, need: usize) {
+        self.need = need as u32;
+    }
+
+    /// Forgets what lies behind the first `len` bytes; how many those were.
+    pub(crate) const fn shrink_to(&mut self, len: usize) -> u32 {
+        let excess = self.len - len as u32;
+        self.len = len as u32;
+        excess
+    }
+
+    /// Appends `data` to a unit that is known to need `need` bytes at least; how many bytes were copied (an
+    /// enlarged unit moves to a larger buffer).
+    ///
+    /// # Errors
+    /// `BufferTooLarge` when no class holds `need`; `None` when no such buffer is free.
+    pub(crate) fn append(
+        &mut self,
+        pool: &mut Pool,
+        need: usize,
+        data: &[u8],
+    ) -> Result<Option<usize>> {
+        let len = self.len as usize;
+        let size = need.max(len + data.len());
+        let mut copied = data.len();
+        if self.buf == BufId::NONE || pool.size_of(self.buf) < size {
+            let class = pool.class_for(size)?;
+            let Some(buf) = pool.take(class, Use::Scratch) else { return Ok(None) };
+            if len > 0 {
+                // SAFETY: the carry is the sole holder of its buffer, and nobody writes it now.
+                let old = unsafe { pool.slice(self.buf, 0, self.len) };
+                pool.write(buf, 0, old);
+                copied += len;
+            }
+            self.clear(pool);
+            self.buf = buf;
+        }
+        pool.write(self.buf, len, data);
+        self.len = (len + data.len()) as u32;
+        Ok(Some(copied))
+    }
+
+    /// The bytes gathered so far.
+    pub(crate) fn bytes<'a>(&'a self, pool: &'a Pool) -> &'a [u8] {
+        if self.buf == BufId::NONE {
+            return &[];
+        }
+        // SAFETY: the carry holds the buffer, and can be changed only through `&mut`.
+        unsafe { pool.slice(self.buf, 0, self.len) }
+    }
+
+    /// Gives the finished unit away, with its hold.
+    pub(crate) const fn take(&mut self) -> (BufId, u32) {
+        let out = (self.buf, self.len);
+        *self = Self::EMPTY;
+        out
+    }
+
+    /// Frees the buffer.
+    pub(crate) fn clear(&mut self, pool: &mut Pool) {
+        let (buf, _) = self.take();
+        if buf != BufId::NONE {
+            pool.release(buf);
+        }
+    }
+}

@@ -1,0 +1,511 @@
+//! The payload memory of one shard: four classes of buffers, who holds each, and how much may be held.
+//!
+//! ```text
+//! class    size                      used for
+//! Slots    Config::pool_slot_size    datagrams, small sends, detached copies, partial messages
+//! Stream   Config::stream_buffer_size  stream receive (lent to the kernel), large sends, partial messages
+//! Gro      64 KiB                    segmented datagrams
+//! Jumbo    Config::jumbo_size        messages longer than a stream buffer
+//! ```
+//!
+//! Role: take, hold, release, detach; conservation. Not role: what is in a buffer.
+//!
+//! *Invariants*
+//! - P1 per class: free + lent to the kernel + held = count. [`Pool::audit`] checks it.
+//! - P2 a buffer is written by one owner until its first visible event or send; then it is frozen.
+//! - P4 holds of the shard are plain counters; an atomic is touched only for what left the shard.
+
+mod budget;
+pub(crate) mod carry;
+mod owned;
+mod pressure;
+mod send;
+mod shared;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+pub use owned::OwnedSlot;
+pub(crate) use pressure::{Cascade, Gauge};
+pub use pressure::{PoolPressureInfo, PoolStats, PoolUse, PressureState, ReferencePool};
+pub(crate) use send::RawSend;
+pub use send::SendBuffer;
+pub(crate) use shared::PoolShared;
+
+use crate::config::{Config, GRO_BUFFER_SIZE, HugePages, Toggle};
+use crate::error::{IoError, PoolKind, Result};
+use crate::sys::mem::Region;
+use crate::sys::wake::Waker;
+use budget::Budget;
+pub(crate) use budget::Use;
+use shared::CLASS_COUNT;
+
+/// One buffer, by its number in the whole pool.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct BufId(pub(crate) u32);
+
+impl BufId {
+    pub(crate) const NONE: Self = Self(u32::MAX);
+}
+
+/// The classes, by index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub(crate) enum Class {
+    Slots = 0,
+    Stream = 1,
+    Gro = 2,
+    Jumbo = 3,
+}
+
+impl Class {
+    const ALL: [Self; CLASS_COUNT] = [Self::Slots, Self::Stream, Self::Gro, Self::Jumbo];
+
+    pub(crate) const fn kind(self) -> PoolKind {
+        match self {
+            Self::Slots => PoolKind::Slots,
+            Self::Stream => PoolKind::StreamBuffers,
+            Self::Gro => PoolKind::GroBuffers,
+            Self::Jumbo => PoolKind::Jumbo,
+        }
+    }
+}
+
+/// Nobody is charged for the buffer.
+pub(crate) const NO_OWNER: u32 = u32::MAX;
+
+/// What the shard knows of one buffer.
+#[derive(Clone, Copy)]
+struct Slot {
+    /// Queued records, the current event, queued sends, and one for all that left the shard.
+    holds: u16,
+    class: u8,
+    usage: u8,
+    /// It left the shard as one or more `OwnedSlot`s.
+    detached: bool,
+    /// The connection that is charged for holding it (its index), and the low bits of its generation.
+    owner: u32,
+    owner_generation: u32,
+}
+
+/// The connection to be credited when its buffer came home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+struct ClassState {
+    /// Free buffers; the last one is the warmest in the cache.
+    free: Vec<BufId>,
+    count: u32,
+    /// Buffers in the kernel's ring.
+    lent: u32,
+    detached: u32,
+    detached_max: u32,
+    peak: u32,
+    budget: Budget,
+}
+
+/// The pool of one shard.
+pub(crate) struct Pool {
+    slots: Box<[Slot]>,
+    classes: [ClassState; CLASS_COUNT],
+    shared: Arc<PoolShared>,
+    /// Owners to be credited; drained by the engine after each batch of releases.
+    credits: VecDeque<Owner>,
+    reserve_wanted: usize,
+    reserve_out: usize,
+    poison: bool,
+    huge: HugePages,
+}
+
+/// What [`DebugConfig::poison_freed`](crate::DebugConfig) writes.
+const POISON: u8 = 0xDB;
+
+impl Pool {
+    pub(crate) fn new(config: &Config, waker: Waker) -> Result<Self> {
+        let sizes =
+            [config.pool_slot_size, config.stream_buffer_size, GRO_BUFFER_SIZE, config.jumbo_size];
+        let counts = [
+            config.pool_slot_count,
+            config.stream_buffer_count,
+            config.gro_buffer_count,
+            config.jumbo_count,
+        ];
+        let region = |i: usize, huge: Toggle, prefault: bool| {
+            Region::new(sizes[i] * counts[i].max(1), huge, prefault)
+        };
+        let regions = [
+            region(0, config.huge_pages, true)?,
+            region(1, Toggle::Off, false)?,
+            region(2, Toggle::Off, false)?,
+            region(3, Toggle::Off, false)?,
+        ];
+        let huge = regions[0].huge();
+        let reserve = config.handle_reserve_count;
+        let sizes = sizes.map(|n| n as u32);
+        let counts = counts.map(|n| n as u32);
+        let shared = Arc::new(PoolShared::new(regions, sizes, counts, reserve, waker));
+        let mut slots = Vec::with_capacity(counts.iter().sum::<u32>() as usize);
+        let classes = Class::ALL.map(|class| {
+            let geometry = *shared.class(class as usize);
+            slots.extend((0..geometry.count).map(|_| Slot {
+                holds: 0,
+                class: class as u8,
+                usage: 0,
+                detached: false,
+                owner: NO_OWNER,
+                owner_generation: 0,
+            }));
+            ClassState {
+                free: (geometry.first..geometry.first + geometry.count).rev().map(BufId).collect(),
+                count: geometry.count,
+                lent: 0,
+                detached: 0,
+                detached_max: (geometry.count * u32::from(config.detached_max_pct) / 100).max(1),
+                peak: 0,
+                budget: Budget::new(geometry.count),
+            }
+        });
+        let total = slots.len();
+        let mut pool = Self {
+            slots: slots.into_boxed_slice(),
+            classes,
+            shared,
+            credits: VecDeque::with_capacity(total),
+            reserve_wanted: reserve,
+            reserve_out: 0,
+            poison: config.debug.poison_freed,
+            huge,
+        };
+        pool.refill_reserve();
+        Ok(pool)
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<PoolShared> {
+        &self.shared
+    }
+
+    pub(crate) const fn huge(&self) -> HugePages {
+        self.huge
+    }
+
+    pub(crate) fn size_of(&self, buf: BufId) -> usize {
+        self.shared.size_of(buf)
+    }
+
+    pub(crate) fn class_size(&self, class: Class) -> usize {
+        self.shared.class(class as usize).size as usize
+    }
+
+    #[inline]
+    pub(crate) fn ptr(&self, buf: BufId) -> *mut u8 {
+        self.shared.ptr(buf).as_ptr()
+    }
+
+    /// A frozen range.
+    ///
+    /// # Safety
+    /// As [`PoolShared::slice`].
+    #[inline]
+    pub(crate) unsafe fn slice<'a>(&self, buf: BufId, offset: u32, len: u32) -> &'a [u8] {
+        // SAFETY: handed through.
+        unsafe { self.shared.slice(buf, offset, len) }
+    }
+
+    /// Copies into a buffer that is not frozen yet.
+    #[inline]
+    pub(crate) fn write(&mut self, buf: BufId, offset: usize, data: &[u8]) {
+        debug_assert!(self.slots[buf.0 as usize].holds == 1, "only a sole holder may write (P2)");
+        assert!(offset + data.len() <= self.shared.size_of(buf), "outside the buffer");
+        // SAFETY: inside the buffer; sole holder (P2); `data` cannot overlap, since frozen ranges of a
+        // buffer with one holder are not lent out.
+        unsafe {
+            std::ptr::copy_nonoverlapping(data.as_ptr(), self.ptr(buf).add(offset), data.len());
+        }
+    }
+
+    // ---- taking and releasing
+
+    /// Takes a buffer for `usage`, with one hold, if its budget allows.
+    #[inline]
+    pub(crate) fn take(&mut self, class: Class, usage: Use) -> Option<BufId> {
+        let state = &mut self.classes[class as usize];
+        let buf = state.take(usage)?;
+        let slot = &mut self.slots[buf.0 as usize];
+        debug_assert!(slot.holds == 0 && !slot.detached, "{buf:?} was free and held (P1)");
+        slot.holds = 1;
+        slot.usage = usage as u8;
+        slot.owner = NO_OWNER;
+        Some(buf)
+    }
+
+    /// The smallest class that holds `len` bytes.
+    pub(crate) fn class_for(&self, len: usize) -> Result<Class> {
+        for class in [Class::Slots, Class::Stream, Class::Gro, Class::Jumbo] {
+            if len <= self.class_size(class) && self.classes[class as usize].count > 0 {
+                return Ok(class);
+            }
+        }
+        let max = Class::ALL
+            .iter()
+            .filter(|c| self.classes[**c as usize].count > 0)
+            .map(|c| self.class_size(*c))
+            .max();
+        Err(IoError::BufferTooLarge { len, max: max.unwrap_or(0) })
+    }
+
+    #[inline]
+    pub(crate) fn hold(&mut self, buf: BufId) {
+        let slot = &mut self.slots[buf.0 as usize];
+        debug_assert!(slot.holds > 0, "{buf:?} is held again after it went home");
+        slot.holds += 1;
+    }
+
+    /// Drops one hold; the last one frees the buffer.
+    #[inline]
+    pub(crate) fn release(&mut self, buf: BufId) {
+        let slot = &mut self.slots[buf.0 as usize];
+        debug_assert!(slot.holds > 0, "{buf:?} is released more often than held");
+        slot.holds -= 1;
+        if slot.holds == 0 {
+            self.free(buf);
+        }
+    }
+
+    fn free(&mut self, buf: BufId) {
+        let slot = &mut self.slots[buf.0 as usize];
+        if slot.owner != NO_OWNER {
+            self.credits.push_back(Owner { index: slot.owner, generation: slot.owner_generation });
+            slot.owner = NO_OWNER;
+        }
+        let (class, usage) = (slot.class as usize, Use::from_index(slot.usage));
+        if self.poison {
+            let size = self.shared.size_of(buf);
+            // SAFETY: nobody holds the buffer; the range is the whole of it.
+            unsafe { std::ptr::write_bytes(self.ptr(buf), POISON, size) };
+        }
+        self.classes[class].put(buf, usage);
+    }
+
+    /// Charges a connection for holding the buffer.
+    #[inline]
+    pub(crate) fn charge(&mut self, buf: BufId, owner: Owner) {
+        let slot = &mut self.slots[buf.0 as usize];
+        slot.owner = owner.index;
+        slot.owner_generation = owner.generation;
+    }
+
+    /// The next connection whose buffer came home.
+    #[inline]
+    pub(crate) fn next_credit(&mut self) -> Option<Owner> {
+        self.credits.pop_front()
+    }
+
+    // ---- lending to the kernel
+
+    /// Takes a free buffer for the kernel's ring.
+    #[inline]
+    pub(crate) fn lend(&mut self, class: Class) -> Option<BufId> {
+        let state = &mut self.classes[class as usize];
+        let buf = state.take(Use::Rx)?;
+        state.lent += 1;
+        self.slots[buf.0 as usize].usage = Use::Rx as u8;
+        Some(buf)
+    }
+
+    /// The kernel filled the buffer: it is held once.
+    #[inline]
+    pub(crate) fn unlend(&mut self, class: Class, index: u16) -> BufId {
+        let buf = BufId(self.shared.class(class as usize).first + u32::from(index));
+        self.classes[class as usize].lent -= 1;
+        let slot = &mut self.slots[buf.0 as usize];
+        debug_assert!(slot.holds == 0, "{buf:?} came from the kernel while held (P1)");
+        slot.holds = 1;
+        slot.owner = NO_OWNER;
+        buf
+    }
+
+    /// The buffer's number inside its class.
+    #[inline]
+    pub(crate) fn index_in_class(&self, buf: BufId) -> u16 {
+        (buf.0 - self.shared.class(self.shared.class_of(buf)).first) as u16
+    }
+
+    pub(crate) const fn lent(&self, class: Class) -> u32 {
+        self.classes[class as usize].lent
+    }
+
+    pub(crate) fn free_count(&self, class: Class) -> u32 {
+        self.classes[class as usize].free.len() as u32
+    }
+
+    pub(crate) const fn count(&self, class: Class) -> u32 {
+        self.classes[class as usize].count
+    }
+
+    // ---- leaving the shard
+
+    /// Turns one hold of the shard into an `OwnedSlot`. The hold stays counted until the last clone is gone.
+    pub(crate) fn detach(&mut self, buf: BufId, offset: u32, len: u32) -> Result<OwnedSlot> {
+        let slot = &mut self.slots[buf.0 as usize];
+        let state = &mut self.classes[slot.class as usize];
+        if slot.detached {
+            // An earlier payload of the same buffer is out. Join it, unless it is just coming home.
+            if !self.shared.refs.try_clone(buf.0) {
+                return Err(IoError::exhausted(PoolKind::Detached));
+            }
+            let owned = OwnedSlot::new(Arc::clone(&self.shared), buf, offset, len, false);
+            self.release(buf);
+            return Ok(owned);
+        }
+        if state.detached >= state.detached_max {
+            return Err(IoError::exhausted(PoolKind::Detached));
+        }
+        state.detached += 1;
+        slot.detached = true;
+        let sole = slot.holds == 1;
+        self.shared.refs.acquire_first(buf.0);
+        Ok(OwnedSlot::new(Arc::clone(&self.shared), buf, offset, len, sole))
+    }
+
+    /// A buffer to write into, for the application.
+    pub(crate) fn send_buffer(&mut self, min: usize) -> Result<SendBuffer> {
+        let class = self.class_for(min)?;
+        let buf = self.take(class, Use::TxBulk).ok_or(IoError::exhausted(class.kind()))?;
+        Ok(SendBuffer::new(Arc::clone(&self.shared), buf, min as u32))
+    }
+
+    /// Takes a send buffer into the engine: its hold becomes the shard's own.
+    pub(crate) fn adopt(&mut self, buffer: SendBuffer) -> Result<RawSend> {
+        if !buffer.is_of(&self.shared) {
+            return Err(IoError::InvalidArgument {
+                what: "send buffer",
+                why: "it belongs to another Io; take one from the Io that sends it",
+            });
+        }
+        let (raw, _shared) = buffer.into_raw();
+        self.settle(raw.buf);
+        Ok(raw)
+    }
+
+    /// A buffer that was out is back in the shard's hands, still held once.
+    pub(crate) fn settle(&mut self, buf: BufId) {
+        let slot = &mut self.slots[buf.0 as usize];
+        if slot.detached {
+            slot.detached = false;
+            self.classes[slot.class as usize].detached -= 1;
+        }
+        if slot.usage == Use::Handle as u8 {
+            self.reserve_out -= 1;
+            slot.usage = Use::TxBulk as u8;
+            self.classes[slot.class as usize].budget.recharge(Use::Handle, Use::TxBulk);
+        }
+    }
+
+    /// Takes in what other threads dropped. Whether anything came.
+    pub(crate) fn reclaim(&mut self) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let mut any = false;
+        for buf in shared.take_returned() {
+            self.settle(buf);
+            self.release(buf);
+            any = true;
+        }
+        any
+    }
+
+    /// Sets slots aside for handles, as far as there are any to spare.
+    pub(crate) fn refill_reserve(&mut self) {
+        while self.reserve_out < self.reserve_wanted {
+            let Some(buf) = self.take(Class::Slots, Use::Handle) else { return };
+            self.reserve_out += 1;
+            if self.shared.reserve.push(buf.0).is_err() {
+                self.settle(buf);
+                self.release(buf);
+                return;
+            }
+        }
+    }
+
+    /// Shares under pressure, floors otherwise.
+    pub(crate) fn set_strict(&mut self, strict: bool) {
+        for class in &mut self.classes {
+            class.budget.set_strict(strict);
+        }
+    }
+
+    // ---- figures
+
+    pub(crate) fn gauge(&self, class: Class) -> Gauge {
+        let state = &self.classes[class as usize];
+        Gauge { used: state.used(), peak: state.peak, capacity: state.count }
+    }
+
+    /// Buffers out as `OwnedSlot`s.
+    pub(crate) fn detached(&self) -> u32 {
+        self.classes.iter().map(|c| c.detached).sum()
+    }
+
+    /// Buffers out with handles, or set aside for them.
+    pub(crate) const fn reserve_out(&self) -> usize {
+        self.reserve_out
+    }
+
+    /// Checks P1. A difference is a bug of the engine.
+    ///
+    /// # Panics
+    /// When free + lent + held is not the count.
+    pub(crate) fn audit(&self) {
+        for class in Class::ALL {
+            let state = &self.classes[class as usize];
+            let first = self.shared.class(class as usize).first as usize;
+            let slots = &self.slots[first..first + state.count as usize];
+            let held = slots.iter().filter(|s| s.holds > 0).count() as u32;
+            let free = state.free.len() as u32;
+            assert!(
+                free + state.lent + held == state.count,
+                "P1 {class:?}: {free} free + {} lent + {held} held of {}",
+                state.lent,
+                state.count
+            );
+        }
+    }
+}
+
+impl ClassState {
+    #[inline]
+    fn take(&mut self, usage: Use) -> Option<BufId> {
+        if !self.budget.allows(usage, self.free.len() as u32) {
+            return None;
+        }
+        let buf = self.free.pop()?;
+        self.budget.charge(usage);
+        self.peak = self.peak.max(self.count - self.free.len() as u32);
+        Some(buf)
+    }
+
+    #[inline]
+    fn put(&mut self, buf: BufId, usage: Use) {
+        self.budget.discharge(usage);
+        self.free.push(buf);
+    }
+
+    /// Buffers that are neither free nor waiting in the kernel's ring.
+    fn used(&self) -> u32 {
+        self.count - self.free.len() as u32 - self.lent
+    }
+}
+
+/// A handle's way to a buffer: from the reserve, on any thread.
+impl PoolShared {
+    pub(crate) fn reserve_buffer(self: &Arc<Self>, min: usize) -> Result<SendBuffer> {
+        let max = self.class(Class::Slots as usize).size as usize;
+        if min > max {
+            return Err(IoError::BufferTooLarge { len: min, max });
+        }
+        let slot = self.reserve.pop().ok_or(IoError::exhausted(PoolKind::HandleReserve))?;
+        Ok(SendBuffer::new(Arc::clone(self), BufId(slot), min as u32))
+    }
+}

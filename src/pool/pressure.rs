@@ -1,0 +1,229 @@
+//! How full everything is, and the one state that follows from it.
+//!
+//! `Healthy → Warning → Critical → Drain`, up at once, down only after falling [`HYSTERESIS_PCT`] below the threshold.
+
+/// How full is too full. `Warning` begins at `Config::pool_pressure_pct`; the other two divide what is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum PressureState {
+    /// There is room: uses may borrow beyond their shares.
+    #[default]
+    Healthy,
+    /// The shares 60/10/25/5 hold strictly.
+    Warning,
+    /// New connections wait in the kernel's backlog, and no payload may be detached.
+    Critical,
+    /// Nothing more is received until buffers come home; what is queued is still sent.
+    Drain,
+}
+
+/// The seven pools of the reference, as this backend has them. docs/TUNING.md has the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ReferencePool {
+    /// Free slots.
+    FreeStack,
+    /// Stream buffers that may be lent to the kernel.
+    FillRing,
+    /// The event queue.
+    RxRing,
+    /// Entries of the send queues.
+    TxRing,
+    /// The completion queue.
+    CompletionRing,
+    /// Jumbo buffers, for partial messages.
+    ScratchPool,
+    /// The connection table.
+    PerConn,
+}
+
+impl ReferencePool {
+    /// All of them, in the order of [`PoolStats::pools`].
+    pub const ALL: [Self; 7] = [
+        Self::FreeStack,
+        Self::FillRing,
+        Self::RxRing,
+        Self::TxRing,
+        Self::CompletionRing,
+        Self::ScratchPool,
+        Self::PerConn,
+    ];
+
+    /// Whether the pool takes part in the cascade. The event queue and the completion queue are bounded by flow
+    /// control (what does not fit stays in the kernel), and a full connection table is no shortage of memory:
+    /// they are reported and do not raise the state.
+    #[must_use]
+    pub const fn raises_pressure(self) -> bool {
+        matches!(self, Self::FreeStack | Self::FillRing | Self::TxRing | Self::ScratchPool)
+    }
+}
+
+/// One pool's use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PoolUse {
+    /// In use now.
+    pub used: u32,
+    /// The most that was ever in use.
+    pub peak: u32,
+    /// The bound; 0: not applicable to this configuration.
+    pub capacity: u32,
+}
+
+pub(crate) type Gauge = PoolUse;
+
+impl PoolUse {
+    /// Use in percent, 0 for a pool that is not there.
+    #[must_use]
+    pub const fn percent(&self) -> u8 {
+        if self.capacity == 0 {
+            return 0;
+        }
+        (self.used as u64 * 100 / self.capacity as u64) as u8
+    }
+}
+
+/// Current, peak and capacity of every pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// In the order of [`ReferencePool::ALL`].
+    pub pools: [PoolUse; 7],
+    /// 64 KiB buffers, for segmented datagrams.
+    pub gro_buffers: PoolUse,
+    /// Payloads held as `OwnedSlot`: buffers, of all classes.
+    pub detached: u32,
+    /// Slots that are with handles or set aside for them.
+    pub handle_reserve: u32,
+    /// Times that receiving had to pause because no buffer was free.
+    pub starved_total: u64,
+    /// Datagrams that were dropped because no buffer was free to send or receive them.
+    pub datagrams_dropped_total: u64,
+}
+
+impl PoolStats {
+    /// One pool's use.
+    #[must_use]
+    pub const fn of(&self, pool: ReferencePool) -> PoolUse {
+        self.pools[pool as usize]
+    }
+}
+
+/// The state, and what caused it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolPressureInfo {
+    /// The state now.
+    pub state: PressureState,
+    /// The state before the last transition.
+    pub previous: PressureState,
+    /// The fullest pool.
+    pub pool: ReferencePool,
+    /// Its use, in percent.
+    pub used_pct: u8,
+}
+
+/// Percent below a threshold at which a state is left.
+pub(crate) const HYSTERESIS_PCT: u8 = 5;
+
+/// The state machine.
+pub(crate) struct Cascade {
+    thresholds: [u8; 3],
+    info: PoolPressureInfo,
+}
+
+impl Cascade {
+    pub(crate) const fn new(warning_pct: u8) -> Self {
+        let room = 100 - warning_pct;
+        Self {
+            thresholds: [warning_pct, warning_pct + room / 2, warning_pct + room * 9 / 10],
+            info: PoolPressureInfo {
+                state: PressureState::Healthy,
+                previous: PressureState::Healthy,
+                pool: ReferencePool::FreeStack,
+                used_pct: 0,
+            },
+        }
+    }
+
+    pub(crate) const fn info(&self) -> PoolPressureInfo {
+        self.info
+    }
+
+    pub(crate) const fn state(&self) -> PressureState {
+        self.info.state
+    }
+
+    /// Takes the gauges in; the transition, if there was one.
+    pub(crate) fn update(&mut self, pools: &[PoolUse; 7]) -> Option<PoolPressureInfo> {
+        let mut worst = (0, ReferencePool::FreeStack);
+        for pool in ReferencePool::ALL.into_iter().filter(|pool| pool.raises_pressure()) {
+            let pct = pools[pool as usize].percent();
+            if pct > worst.0 {
+                worst = (pct, pool);
+            }
+        }
+        let state = self.next(worst.0);
+        self.info.used_pct = worst.0;
+        self.info.pool = worst.1;
+        if state == self.info.state {
+            return None;
+        }
+        self.info.previous = self.info.state;
+        self.info.state = state;
+        Some(self.info)
+    }
+
+    fn next(&self, pct: u8) -> PressureState {
+        const STATES: [PressureState; 4] = [
+            PressureState::Healthy,
+            PressureState::Warning,
+            PressureState::Critical,
+            PressureState::Drain,
+        ];
+        let up = self.thresholds.iter().filter(|t| pct >= **t).count();
+        let keep = self.thresholds.iter().filter(|t| pct + HYSTERESIS_PCT >= **t).count();
+        let now = self.info.state as usize;
+        STATES[if up > now { up } else { now.min(keep).max(up) }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use PressureState::{Critical, Drain, Healthy, Warning};
+
+    fn gauges(pct: u32) -> [PoolUse; 7] {
+        let mut pools = [PoolUse::default(); 7];
+        pools[0] = PoolUse { used: pct, peak: pct, capacity: 100 };
+        pools
+    }
+
+    #[test]
+    fn rises_at_once_and_falls_late() {
+        let mut cascade = Cascade::new(80);
+        let steps = [
+            (50, Healthy),
+            (80, Warning),
+            (76, Warning),
+            (74, Healthy),
+            (95, Critical),
+            (99, Drain),
+            (94, Drain),
+            (92, Critical),
+            (84, Warning),
+            (0, Healthy),
+        ];
+        for (pct, state) in steps {
+            cascade.update(&gauges(pct));
+            assert_eq!(cascade.state(), state, "at {pct} %");
+        }
+    }
+
+    #[test]
+    fn tells_each_transition_once() {
+        let mut cascade = Cascade::new(80);
+        assert_eq!(cascade.update(&gauges(85)).map(|i| i.state), Some(Warning));
+        assert_eq!(cascade.update(&gauges(86)), None);
+    }
+}

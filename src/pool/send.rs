@@ -1,0 +1,137 @@
+//! [`SendBuffer`]: memory of the pool to write a message into, which is then sent from where it lies.
+
+use std::fmt;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use super::{BufId, PoolShared};
+
+/// A writable buffer of the pool. Hand it to `stream_write_buffer` or `udp_send`; dropped unsent, it goes
+/// back to the pool.
+///
+/// ```text
+/// | headroom | payload: len() bytes | room to grow: capacity() - len() |
+/// ```
+///
+/// The payload starts with the bytes that happen to be in memory (never uninitialised): write all of it.
+pub struct SendBuffer {
+    buf: BufId,
+    start: u32,
+    len: u32,
+    size: u32,
+    shared: Arc<PoolShared>,
+}
+
+/// A send buffer without its destructor, on its way to the engine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawSend {
+    pub(crate) buf: BufId,
+    pub(crate) start: u32,
+    pub(crate) len: u32,
+}
+
+impl SendBuffer {
+    pub(super) fn new(shared: Arc<PoolShared>, buf: BufId, len: u32) -> Self {
+        let size = shared.size_of(buf) as u32;
+        debug_assert!(len <= size);
+        Self { buf, start: 0, len, size, shared }
+    }
+
+    pub(super) fn from_unique(shared: Arc<PoolShared>, buf: BufId, start: u32, len: u32) -> Self {
+        let size = shared.size_of(buf) as u32;
+        debug_assert!(start + len <= size);
+        Self { buf, start, len, size, shared }
+    }
+
+    /// The payload, to be written.
+    #[must_use]
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: P2, an unsent buffer has one owner: this; the range is inside it.
+        unsafe {
+            let data = self.shared.ptr(self.buf).as_ptr().add(self.start as usize);
+            std::slice::from_raw_parts_mut(data, self.len as usize)
+        }
+    }
+
+    /// Bytes the payload may have.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        (self.size - self.start) as usize
+    }
+
+    /// Sets the payload's length.
+    ///
+    /// # Panics
+    /// When `len` exceeds [`capacity`](Self::capacity).
+    pub fn set_len(&mut self, len: usize) {
+        assert!(len <= self.capacity(), "{len} bytes in a buffer of {}", self.capacity());
+        self.len = len as u32;
+    }
+
+    /// Makes the payload empty, to be appended to through `std::io::Write`.
+    pub const fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    pub(crate) fn into_raw(self) -> (RawSend, Arc<PoolShared>) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is never dropped, so the Arc moves out exactly once.
+        let shared = unsafe { std::ptr::read(&raw const this.shared) };
+        (RawSend { buf: this.buf, start: this.start, len: this.len }, shared)
+    }
+
+    /// Whether the buffer is of this pool.
+    pub(crate) fn is_of(&self, shared: &Arc<PoolShared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
+    }
+}
+
+impl Deref for SendBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: P2, an unsent buffer has one owner: this; the range is inside it.
+        unsafe {
+            let data = self.shared.ptr(self.buf).as_ptr().add(self.start as usize);
+            std::slice::from_raw_parts(data, self.len as usize)
+        }
+    }
+}
+
+impl DerefMut for SendBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.as_mut_slice()
+    }
+}
+
+/// Appends to the payload, as far as the capacity goes.
+impl io::Write for SendBuffer {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let old = self.len as usize;
+        let n = data.len().min(self.capacity() - old);
+        self.set_len(old + n);
+        self.as_mut_slice()[old..].copy_from_slice(&data[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for SendBuffer {
+    fn drop(&mut self) {
+        self.shared.give_back(self.buf);
+    }
+}
+
+impl fmt::Debug for SendBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendBuffer")
+            .field("len", &self.len)
+            .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,160 @@
+//! The part of the pool that other threads may touch: where buffers lie, how often they are shared, and
+//! the way home for those that are dropped elsewhere.
+//!
+//! Not role: who may take a buffer and why (that is the shard's, in [`super::Pool`]).
+//!
+//! *Invariants*: P2, a buffer is written by one owner until it is frozen, and read-only from then on until its last
+//! hold is gone. P4, the counters here are touched only for buffers that left the shard: detached
+//! payloads and send buffers.
+
+use std::ptr::NonNull;
+
+use super::BufId;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::freelist::Freelist;
+use crate::sync::gate::Gate;
+use crate::sync::refcount::RefCounts;
+use crate::sync::returns::ReturnStack;
+use crate::sys::mem::Region;
+use crate::sys::wake::Waker;
+
+/// Buffer classes, smallest first.
+pub(crate) const CLASS_COUNT: usize = 4;
+
+/// Where the buffers of one class lie.
+#[derive(Clone, Copy)]
+pub(crate) struct Geometry {
+    base: NonNull<u8>,
+    pub(crate) size: u32,
+    /// The first buffer id of the class.
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+}
+
+/// Shared by the shard, its handles, and every payload or buffer in flight between threads.
+pub(crate) struct PoolShared {
+    classes: [Geometry; CLASS_COUNT],
+    pub(super) refs: RefCounts,
+    returns: ReturnStack,
+    /// Slots that handles may take.
+    pub(super) reserve: Freelist,
+    /// Lets a returned buffer wake a shard that sleeps for want of buffers.
+    pub(crate) want_returns: Gate,
+    waker: Waker,
+    gone: AtomicBool,
+    /// The memory itself; last, so that it outlives whatever refers to it here.
+    _regions: [Region; CLASS_COUNT],
+}
+
+// SAFETY: the raw base pointers are only turned into references to single buffers, by owners that P2
+// makes exclusive (send buffers) or read-only (frozen payloads); everything else is atomic.
+unsafe impl Send for PoolShared {}
+// SAFETY: as above.
+unsafe impl Sync for PoolShared {}
+
+impl PoolShared {
+    pub(super) fn new(
+        regions: [Region; CLASS_COUNT],
+        sizes: [u32; CLASS_COUNT],
+        counts: [u32; CLASS_COUNT],
+        reserve: usize,
+        waker: Waker,
+    ) -> Self {
+        let mut first = 0;
+        let classes = std::array::from_fn(|i| {
+            let geometry =
+                Geometry { base: regions[i].base(), size: sizes[i], first, count: counts[i] };
+            first += counts[i];
+            geometry
+        });
+        Self {
+            classes,
+            refs: RefCounts::with_capacity(first as usize),
+            returns: ReturnStack::with_capacity(first as usize),
+            reserve: Freelist::with_capacity(reserve),
+            want_returns: Gate::new(),
+            waker,
+            gone: AtomicBool::new(false),
+            _regions: regions,
+        }
+    }
+
+    pub(crate) const fn class(&self, class: usize) -> &Geometry {
+        &self.classes[class]
+    }
+
+    /// The class a buffer belongs to.
+    #[inline]
+    pub(crate) fn class_of(&self, buf: BufId) -> usize {
+        let id = buf.0;
+        if id < self.classes[1].first {
+            0
+        } else if id < self.classes[2].first {
+            1
+        } else if id < self.classes[3].first {
+            2
+        } else {
+            3
+        }
+    }
+
+    /// Bytes in the buffer.
+    #[inline]
+    pub(crate) fn size_of(&self, buf: BufId) -> usize {
+        self.classes[self.class_of(buf)].size as usize
+    }
+
+    /// The first byte of the buffer.
+    #[inline]
+    pub(crate) fn ptr(&self, buf: BufId) -> NonNull<u8> {
+        let class = &self.classes[self.class_of(buf)];
+        debug_assert!(buf.0 - class.first < class.count, "{buf:?} is outside its class");
+        let offset = (buf.0 - class.first) as usize * class.size as usize;
+        // SAFETY: P1: ids come from this geometry, so the offset lies inside the class's region.
+        unsafe { class.base.add(offset) }
+    }
+
+    /// A frozen range of a buffer.
+    ///
+    /// # Safety
+    /// The caller holds the buffer, which is frozen (P2), for as long as the slice lives.
+    #[inline]
+    pub(crate) unsafe fn slice<'a>(&self, buf: BufId, offset: u32, len: u32) -> &'a [u8] {
+        debug_assert!(offset as usize + len as usize <= self.size_of(buf));
+        // SAFETY: inside the buffer; frozen and held by the caller's contract.
+        unsafe {
+            std::slice::from_raw_parts(self.ptr(buf).as_ptr().add(offset as usize), len as usize)
+        }
+    }
+
+    /// Sends a buffer home. The shard takes it up in its next tick, and is woken if it waits for one.
+    pub(super) fn give_back(&self, buf: BufId) {
+        self.returns.push(buf.0);
+        if self.want_returns.needs_wake() {
+            self.waker.wake();
+        }
+    }
+
+    /// Whether buffers are on their way home.
+    #[inline]
+    pub(crate) fn has_returned(&self) -> bool {
+        !self.returns.is_empty()
+    }
+
+    pub(super) fn take_returned(&self) -> impl Iterator<Item = BufId> + '_ {
+        self.returns.take_all().map(BufId)
+    }
+
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// From now on handles get `IoGone`.
+    pub(crate) fn set_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,52 @@
+//! Host names, by the system's resolver on a thread of its own.
+//!
+//! getaddrinfo(3) blocks, so each name has a short-lived thread; at most [`RESOLVERS_MAX`] at a time in the
+//! process. Not role: caching, racing.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::error::{IoError, Result};
+
+/// Names being resolved at a time.
+const RESOLVERS_MAX: usize = 64;
+const PAUSE: Duration = Duration::from_millis(1);
+
+static RESOLVERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Gives the place back, whatever becomes of the thread.
+struct Place;
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        RESOLVERS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Resolves `host` and calls `done` on the resolver's thread; `None` when there is no such name.
+pub(crate) fn spawn(
+    host: String,
+    port: u16,
+    done: impl FnOnce(Option<Vec<SocketAddr>>) + Send + 'static,
+) -> Result<()> {
+    let before = RESOLVERS.fetch_add(1, Ordering::Relaxed);
+    let place = Place;
+    if before >= RESOLVERS_MAX {
+        return Err(IoError::QueueFull { queue: "host name resolver", capacity: RESOLVERS_MAX });
+    }
+    let started =
+        std::thread::Builder::new().name("zero-io-resolver".to_owned()).spawn(move || {
+            let _place = place;
+            done((host.as_str(), port).to_socket_addrs().ok().map(Iterator::collect));
+        });
+    match started {
+        Ok(_) => Ok(()),
+        Err(error) => Err(IoError::os("clone", error.raw_os_error().unwrap_or(libc::EAGAIN))),
+    }
+}
+
+/// A short pause of a resolver's thread, before it offers its answer again.
+pub(crate) fn pause() {
+    std::thread::sleep(PAUSE);
+}
