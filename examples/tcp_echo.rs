@@ -1,7 +1,8 @@
 #![expect(clippy::print_stdout, reason = "an example talks to its user")]
 //! A TCP echo server: `cargo run --release --example tcp_echo -- 127.0.0.1:7000`.
 //!
-//! Small messages are copied into the send queue; large ones are sent from the buffer they were received in.
+//! Small messages are copied into the send queue; large ones are sent from the buffer they were
+//! received in.
 
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         while let Some(event) = events.next_event() {
             match event {
                 Event::StreamFrame { conn, stream, data, .. } => {
-                    // Copy what is small; send the rest from where it was received, which also slows down a client
-                    // that does not read.
+                    // Copy what is small; send the rest from where it was received, which also
+                    // slows down a client that does not read.
                     let small = data.len() < FORWARD_MIN;
                     let copied = if small { sender.stream_write(conn, stream, data)? } else { 0 };
                     if copied < data.len() {

@@ -1,7 +1,8 @@
 //! Why a connection ended: the numbers in `Event::Disconnected`, by protocol.
 //!
-//! For TCP and Unix connections the code is 0 for an orderly end, a number of this module when zero-io ended the
-//! connection, and otherwise the kernel's `errno` (below 4096), for example 104 (`ECONNRESET`).
+//! For TCP and Unix connections the code is 0 for an orderly end, a number of this module when
+//! zero-io ended the connection, and otherwise the kernel's `errno` (below 4096), for example 104
+//! (`ECONNRESET`).
 
 /// An orderly end: both sides were done.
 pub const NONE: u64 = 0;

@@ -1,9 +1,10 @@
 //! What can go wrong, whose fault it is, and what to do about it.
 //!
-//! Role: the one error type of the crate. Not role: the reasons for which a connection ended, which are
-//! numbers in [`code`](crate::code) carried by `Event::Disconnected`.
+//! Role: the one error type of the crate. Not role: the reasons for which a connection ended,
+//! which are numbers in [`code`](crate::code) carried by `Event::Disconnected`.
 //!
-//! *Invariant*: an error is `Copy` and holds no heap memory, so that "full" and "try again" cost nothing.
+//! *Invariant*: an error is `Copy` and holds no heap memory, so that "full" and "try again" cost
+//! nothing.
 
 use std::net::SocketAddr;
 use std::{fmt, io};
@@ -56,7 +57,8 @@ impl fmt::Debug for Errno {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UringDenied {
-    /// `kernel.io_uring_disabled` is 1 and the process is neither privileged nor in `io_uring_group`.
+    /// `kernel.io_uring_disabled` is 1 and the process is neither privileged nor in
+    /// `io_uring_group`.
     SysctlUnprivileged,
     /// `kernel.io_uring_disabled` is 2.
     SysctlAll,
@@ -147,7 +149,8 @@ impl PoolKind {
 
 /// Any failure of this crate's functions.
 ///
-/// `Display` names what failed, the cause and the fix. docs/ERRORS.md has a section for each variant.
+/// `Display` names what failed, the cause and the fix. docs/ERRORS.md has a section for each
+/// variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IoError {
@@ -242,7 +245,8 @@ pub enum IoError {
         /// The TLS alert, RFC 8446 §6.
         alert: u8,
     },
-    /// A request of the ops protocol was not signed with the shared key. Returned by the ops API only.
+    /// A request of the ops protocol was not signed with the shared key. Returned by the ops API
+    /// only.
     #[error("the HMAC of the ops request does not match; check the shared key on both sides")]
     HmacMismatch,
     /// A nonce of the ops protocol was seen before. Returned by the ops API only.

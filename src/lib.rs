@@ -1,4 +1,5 @@
-//! One [`Io`] per core over io_uring, driven by the caller's own loop: [`Io::poll`], then [`Io::next_event`].
+//! One [`Io`] per core over io_uring, driven by the caller's own loop: [`Io::poll`], then
+//! [`Io::next_event`].
 
 pub mod code;
 mod config;

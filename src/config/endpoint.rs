@@ -12,8 +12,8 @@ use super::framing::Framing;
 pub enum HostOrAddr {
     /// An address.
     Addr(SocketAddr),
-    /// A name and a port. It is resolved by the system's resolver on a thread of its own; the addresses
-    /// are tried in the resolver's order until one answers.
+    /// A name and a port. It is resolved by the system's resolver on a thread of its own; the
+    /// addresses are tried in the resolver's order until one answers.
     Host(String, u16),
 }
 
@@ -126,8 +126,8 @@ pub struct TcpConnectConfig {
     pub keepalive: Option<Keepalive>,
     /// `TCP_USER_TIMEOUT`. Default none.
     pub user_timeout: Option<Duration>,
-    /// `TCP_FASTOPEN_CONNECT`: the first write travels with the SYN when the peer has given a cookie.
-    /// Default off. RFC 7413.
+    /// `TCP_FASTOPEN_CONNECT`: the first write travels with the SYN when the peer has given a
+    /// cookie. Default off. RFC 7413.
     pub fastopen: bool,
     /// `SO_RCVBUF`; `None` leaves the kernel's own tuning.
     pub recv_buffer: Option<u32>,
@@ -254,10 +254,12 @@ pub struct UdpEndpointConfig {
     pub reuseaddr: bool,
     /// An IPv6 wildcard also takes IPv4. Default on.
     pub dual_stack: bool,
-    /// The longest datagram to receive, 1 to 65,527 bytes. Up to `Config::pool_slot_size` (the default)
-    /// datagrams use slots; above, 64 KiB buffers. A longer datagram arrives cut, and is marked.
+    /// The longest datagram to receive, 1 to 65,527 bytes. Up to `Config::pool_slot_size` (the
+    /// default) datagrams use slots; above, 64 KiB buffers. A longer datagram arrives cut, and is
+    /// marked.
     pub datagram_max: Option<usize>,
-    /// `UDP_GRO`: trains of datagrams are received in one piece and handed out one by one. Default off.
+    /// `UDP_GRO`: trains of datagrams are received in one piece and handed out one by one. Default
+    /// off.
     pub gro: bool,
     /// Report the local address of each datagram (`IP_PKTINFO`). Default off.
     pub local_addr: bool,

@@ -37,8 +37,8 @@ pub enum Frame {
     Bad,
 }
 
-/// Cuts a byte stream into messages. The function sees the unconsumed bytes from their front and must
-/// answer the same for the same bytes, however they arrived.
+/// Cuts a byte stream into messages. The function sees the unconsumed bytes from their front and
+/// must answer the same for the same bytes, however they arrived.
 ///
 /// ```
 /// use zero_io::{Frame, Framing, MessageKind};
@@ -58,7 +58,8 @@ pub struct Framing {
 }
 
 impl Framing {
-    /// Messages of that kind, cut by `next`, as long as a jumbo buffer holds (`Config::jumbo_size`).
+    /// Messages of that kind, cut by `next`, as long as a jumbo buffer holds
+    /// (`Config::jumbo_size`).
     #[must_use]
     pub const fn new(kind: MessageKind, next: fn(&[u8]) -> Frame) -> Self {
         Self { kind, next, len_max: usize::MAX }

@@ -1,6 +1,7 @@
 //! The knobs of one shard. Every bound of the engine is a field here or a named constant.
 //!
-//! Role: plain data with defaults and [`Config::validate`]. Not role: reading files or the environment.
+//! Role: plain data with defaults and [`Config::validate`]. Not role: reading files or the
+//! environment.
 
 mod endpoint;
 mod framing;
@@ -29,8 +30,9 @@ pub enum Toggle {
     Off,
 }
 
-/// Whether `poll` looks at the ring for a while before it sleeps. Waking a sleeping core costs tens of
-/// microseconds, so a short spin is the largest latency win there is; its price is CPU time.
+/// Whether `poll` looks at the ring for a while before it sleeps. Waking a sleeping core costs
+/// tens of microseconds, so a short spin is the largest latency win there is; its price is CPU
+/// time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Spin {
@@ -61,10 +63,11 @@ impl Spin {
 pub struct DebugConfig {
     /// Overwrite every freed buffer with a pattern, so that a use after free is seen. Default off.
     pub poison_freed: bool,
-    /// Check the conservation of buffers and tables in every tick; panic on a difference. Default off.
+    /// Check the conservation of buffers and tables in every tick; panic on a difference. Default
+    /// off.
     pub audit_every_tick: bool,
-    /// Keep the last N completions and print them to stderr when the thread panics. 0 (default) is off;
-    /// at most 65,536.
+    /// Keep the last N completions and print them to stderr when the thread panics. 0 (default) is
+    /// off; at most 65,536.
     pub trace_completions: usize,
 }
 
@@ -82,11 +85,11 @@ pub struct Config {
     pub pool_slot_count: usize,
     /// Bytes in a slot. Default 2048; 1200 (RFC 9000 §14) to 65,536, a multiple of 64.
     pub pool_slot_size: usize,
-    /// Huge pages behind the slots. Default `Auto`: hugetlb pages if there are any, else transparent
-    /// ones, else ordinary.
+    /// Huge pages behind the slots. Default `Auto`: hugetlb pages if there are any, else
+    /// transparent ones, else ordinary.
     pub huge_pages: Toggle,
-    /// Stream buffers, for TCP and Unix sockets. Default 1024; 8 to 32,768. Memory is taken from the
-    /// system when a buffer is first used.
+    /// Stream buffers, for TCP and Unix sockets. Default 1024; 8 to 32,768. Memory is taken from
+    /// the system when a buffer is first used.
     pub stream_buffer_count: usize,
     /// Bytes in a stream buffer. Default 32,768; 2048 to 1,048,576, a multiple of 4096 (or 2048).
     pub stream_buffer_size: usize,
@@ -100,8 +103,8 @@ pub struct Config {
     pub jumbo_size: usize,
     /// Slots set aside for `IoHandle`'s buffers. Default 256; 0 to half of `pool_slot_count`.
     pub handle_reserve_count: usize,
-    /// Payloads that may be held as `OwnedSlot` at a time, per buffer class in percent of the class.
-    /// Default 50; 1 to 90.
+    /// Payloads that may be held as `OwnedSlot` at a time, per buffer class in percent of the
+    /// class. Default 50; 1 to 90.
     pub detached_max_pct: u8,
     /// Connections, including those being established or closed. Default 1024; 1 to 1,000,000.
     pub max_connections: usize,
@@ -121,10 +124,11 @@ pub struct Config {
     pub send_queue_entries: usize,
     /// Guard writes under way at a time. Default 1024; 0 to 1,048,576.
     pub guard_count: usize,
-    /// Receive buffers one connection may hold (queued, detached or being forwarded) before it is no
-    /// longer read. Default 64; 1 to 32,768.
+    /// Receive buffers one connection may hold (queued, detached or being forwarded) before it is
+    /// no longer read. Default 64; 1 to 32,768.
     pub held_buffers_max: usize,
-    /// Commands that handles may have queued. Default 1024; 2 to 1,048,576, rounded up to a power of two.
+    /// Commands that handles may have queued. Default 1024; 2 to 1,048,576, rounded up to a power
+    /// of two.
     pub handle_queue_entries: usize,
     /// Use of a pool, in percent, from which the state is `Warning`. Default 80; 10 to 95.
     pub pool_pressure_pct: u8,

@@ -10,10 +10,11 @@ pub struct UringConfig {
     /// Submission entries. Default 1024; 64 to 32,768, a power of two. Halved down to 64 when
     /// `RLIMIT_MEMLOCK` does not allow more.
     pub sq_entries: u32,
-    /// Completion entries. Default 0: four times `sq_entries`. Else up to 65,536, a power of two, at
-    /// least twice `sq_entries`.
+    /// Completion entries. Default 0: four times `sq_entries`. Else up to 65,536, a power of two,
+    /// at least twice `sq_entries`.
     pub cq_entries: u32,
-    /// `IORING_SETUP_DEFER_TASKRUN`: completions are produced only when the loop asks. Default `Auto`.
+    /// `IORING_SETUP_DEFER_TASKRUN`: completions are produced only when the loop asks. Default
+    /// `Auto`.
     pub defer_taskrun: Toggle,
     /// `IORING_SETUP_NO_SQARRAY` (Linux 6.6). Default `Auto`.
     pub no_sqarray: Toggle,
@@ -21,8 +22,9 @@ pub struct UringConfig {
     pub register_ring_fd: Toggle,
     /// Sockets in the ring's fixed file table, which saves a look-up per operation. Default `Auto`.
     pub fixed_files: Toggle,
-    /// `IORING_OP_SEND_ZC` for large sends. Default `Auto`: from `zero_copy_min` bytes, and no longer for a
-    /// connection whose notifications say that the kernel copied anyway (as loopback does).
+    /// `IORING_OP_SEND_ZC` for large sends. Default `Auto`: from `zero_copy_min` bytes, and no
+    /// longer for a connection whose notifications say that the kernel copied anyway (as loopback
+    /// does).
     pub zero_copy_send: Toggle,
     /// Bytes from which a send may be zero-copy. Default 16,384; 1024 to 1 GiB.
     pub zero_copy_min: usize,

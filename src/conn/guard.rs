@@ -1,7 +1,7 @@
 //! Guard writes: memory of the application that is sent from where it lies.
 //!
-//! Role: keep the memory alive until the kernel is done with it, then say so with the application's token. Not role:
-//! sending.
+//! Role: keep the memory alive until the kernel is done with it, then say so with the
+//! application's token. Not role: sending.
 
 use std::sync::Arc;
 
@@ -112,7 +112,8 @@ struct Entry {
     next: u32,
 }
 
-/// The guard writes of one shard (the reference's `WriteBufferPool`), and the list of those that are done.
+/// The guard writes of one shard (the reference's `WriteBufferPool`), and the list of those that
+/// are done.
 pub(crate) struct Guards {
     entries: Vec<Entry>,
     free: u32,

@@ -1,7 +1,7 @@
 //! One stream connection: its socket, what speaks on it, what waits to be sent, and how it ends.
 //!
-//! Role: the state of a connection and the table of all. Not role: what to do when something completes (the
-//! engine's).
+//! Role: the state of a connection and the table of all. Not role: what to do when something
+//! completes (the engine's).
 //!
 //! *Invariants*
 //! - At most one send and at most one multishot receive are under way per connection.
@@ -190,6 +190,6 @@ impl Conn {
     }
 }
 
-/// Resident bytes of an idle connection: its place in the table. The figure in docs/BENCHMARKS.md counts
-/// allocator and list overhead too.
+/// Resident bytes of an idle connection: its place in the table. The figure in docs/BENCHMARKS.md
+/// counts allocator and list overhead too.
 const _: () = assert!(size_of::<Conn>() <= 384);

@@ -10,7 +10,8 @@ use crate::ring::{Sock, Token};
 use crate::sys::addr::SockAddr;
 use crate::time::Time;
 
-/// The connections of one shard. Places are touched when first used, so a large bound costs address space only.
+/// The connections of one shard. Places are touched when first used, so a large bound costs
+/// address space only.
 pub(crate) struct Table {
     places: Vec<Conn>,
     free: Vec<u32>,
@@ -94,7 +95,8 @@ impl Table {
         self.find(conn).filter(|c| c.phase < Phase::Ending).ok_or(IoError::StaleConn { conn })
     }
 
-    /// The connection that a completion belongs to, unless it is for an earlier one in the same place.
+    /// The connection that a completion belongs to, unless it is for an earlier one in the same
+    /// place.
     #[inline]
     pub(crate) fn of_token(&mut self, token: Token) -> Option<&mut Conn> {
         self.places
@@ -107,7 +109,8 @@ impl Table {
     }
 }
 
-/// Generations fit `user_data`, so that a token compares whole; 0 is skipped, so that `ConnId(0)` names nothing.
+/// Generations fit `user_data`, so that a token compares whole; 0 is skipped, so that `ConnId(0)`
+/// names nothing.
 const fn next_generation(generation: u32) -> u32 {
     let next = (generation + 1) & ((1 << GENERATION_BITS) - 1);
     if next == 0 { 1 } else { next }

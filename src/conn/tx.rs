@@ -1,9 +1,10 @@
 //! What waits to be sent: one queue per connection, and the blocks that hold a send under way.
 //!
-//! Role: segments in order, appended at the back, taken off the front as the kernel takes them. Not role: submitting.
+//! Role: segments in order, appended at the back, taken off the front as the kernel takes them.
+//! Not role: submitting.
 //!
-//! *Invariants*: K5, a segment's memory stays held until the last completion of the send that names it;
-//! a segment that is partly sent stays at the front with what is left of it.
+//! *Invariants*: K5, a segment's memory stays held until the last completion of the send that
+//! names it; a segment that is partly sent stays at the front with what is left of it.
 
 use crate::pool::{BufId, Pool};
 use crate::sys::gather::Gather;
@@ -16,7 +17,8 @@ pub(crate) const NO_BLOCK: u32 = u32::MAX;
 /// Where a segment's bytes are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Source {
-    /// A buffer of the pool, held once by the segment. `own`: written by a copying write, so that the next one may append.
+    /// A buffer of the pool, held once by the segment. `own`: written by a copying write, so that
+    /// the next one may append.
     Buf { buf: BufId, offset: u32, own: bool },
     /// Memory of the application: the guard's number and how far into it.
     Guard { guard: u32, ptr: *const u8 },
@@ -121,8 +123,8 @@ impl Segments {
         true
     }
 
-    /// The last segment, if a copying write may append to it: it is not under way and its buffer is the write's own.
-    /// Gives the buffer and the offset at which it ends.
+    /// The last segment, if a copying write may append to it: it is not under way and its buffer
+    /// is the write's own. Gives the buffer and the offset at which it ends.
     #[inline]
     pub(crate) fn appendable(&self, queue: &TxQueue) -> Option<(BufId, u32)> {
         if queue.tail == NO_SEGMENT || queue.busy >= queue.segments {
@@ -152,8 +154,8 @@ impl Segments {
         })
     }
 
-    /// Takes `sent` bytes off the front. `done` is called with each piece that was sent (its source and length) and
-    /// whether the segment ends with it.
+    /// Takes `sent` bytes off the front. `done` is called with each piece that was sent (its
+    /// source and length) and whether the segment ends with it.
     #[inline]
     pub(crate) fn advance(
         &mut self,
@@ -221,7 +223,8 @@ impl Segment {
 pub(crate) struct Block {
     pub(crate) gather: Gather,
     pub(crate) generation: u32,
-    /// Sources that a zero-copy send has finished with on the socket, and that its notification will free.
+    /// Sources that a zero-copy send has finished with on the socket, and that its notification
+    /// will free.
     pub(crate) pinned: Vec<Source>,
     /// The connection that the send is of, in its generation.
     pub(crate) conn: crate::ids::ConnId,

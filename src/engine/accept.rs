@@ -1,8 +1,9 @@
 //! Listeners: readiness from the ring, connections from accept(2).
 //!
-//! accept(2) in the loop rather than a multishot accept on the ring: it brings the peer's address with it, it takes exactly as
-//! many connections as there is room for (the others stay in the kernel's backlog), and errors that last
-//! cannot spin (37 of the hazards). docs/adr/0002 has the measurement.
+//! accept(2) in the loop rather than a multishot accept on the ring: it brings the peer's address
+//! with it, it takes exactly as many connections as there is room for (the others stay in the
+//! kernel's backlog), and errors that last cannot spin (37 of the hazards). docs/adr/0002 has the
+//! measurement.
 
 use super::Engine;
 use crate::config::{ConnTimeouts, Framing};
@@ -220,7 +221,8 @@ impl Engine {
 
     // ---- closing an endpoint
 
-    /// Stops accepting or receiving. Connections that were accepted go on; those in the backlog are reset.
+    /// Stops accepting or receiving. Connections that were accepted go on; those in the backlog
+    /// are reset.
     pub(crate) fn endpoint_close(&mut self, id: EndpointId) -> Result<()> {
         let endpoint = self.endpoints.get(id)?;
         endpoint.closing = true;

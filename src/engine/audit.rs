@@ -94,8 +94,8 @@ impl Engine {
         assert!(self.inbox.len() <= self.inbox.capacity());
     }
 
-    /// Whether everything came home: nothing is open, queued, lent out or under way but the buffers in the kernel's
-    /// ring.
+    /// Whether everything came home: nothing is open, queued, lent out or under way but the
+    /// buffers in the kernel's ring.
     pub(crate) fn is_idle(&self) -> bool {
         let slots = self.pool.gauge(Class::Slots).used as usize - self.pool.reserve_out();
         let others = [Class::Stream, Class::Gro, Class::Jumbo];

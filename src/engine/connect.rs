@@ -64,7 +64,8 @@ impl Engine {
                 let shared = std::sync::Arc::clone(self.pool.shared());
                 self.plans.list.push((id, Plan::Tcp { config, addrs: VecDeque::new() }));
                 resolve::spawn(host, port, move |addrs| {
-                    // The queue may be full for a moment: an answer is never dropped while the shard lives.
+                    // The queue may be full for a moment: an answer is never dropped while the
+                    // shard lives.
                     let mut command = Command::Resolved { conn: id, addrs };
                     while let Err(error) = producer.push(command) {
                         if error.is_closed() {
@@ -212,8 +213,8 @@ impl Engine {
         }
     }
 
-    /// Opens a connection whose `Connected` is noted rather than queued, since there may be no room now. It is read
-    /// once that was handed out.
+    /// Opens a connection whose `Connected` is noted rather than queued, since there may be no
+    /// room now. It is read once that was handed out.
     pub(crate) fn announce_later(&mut self, index: u32, fd: Fd) {
         self.conns.at(index).set(Flags::ANNOUNCE_DUE);
         self.opened(index, fd);

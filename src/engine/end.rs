@@ -4,9 +4,9 @@
 //! Open ── begin_end ──▶ Ending ── last completion ──▶ Closing ── closed ──▶ Ended ── Disconnected ──▶ free
 //! ```
 //!
-//! *Invariants*: the descriptor is closed only when nothing is under way on it (61 of the hazards: an armed receive keeps the socket
-//! open, and no FIN is sent). Queued memory is released only when no send is under way (2, 5). Each step is safe to
-//! repeat.
+//! *Invariants*: the descriptor is closed only when nothing is under way on it (61 of the hazards:
+//! an armed receive keeps the socket open, and no FIN is sent). Queued memory is released only
+//! when no send is under way (2, 5). Each step is safe to repeat.
 
 use super::Engine;
 use crate::code;

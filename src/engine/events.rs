@@ -1,8 +1,8 @@
 //! Handing events out: records become borrowed views, one at a time.
 //!
 //! *Invariants*: the payload of the event that was handed out is held by `inbox.current`, and only
-//! [`Engine::next_event`] and [`Engine::detach_current`] let go of it. Nothing that the sending half of a split can call
-//! releases or writes it.
+//! [`Engine::next_event`] and [`Engine::detach_current`] let go of it. Nothing that the sending
+//! half of a split can call releases or writes it.
 
 use super::Engine;
 use super::end::Notice;
@@ -18,8 +18,8 @@ use crate::sys::addr::SockAddr;
 impl Engine {
     /// The next event. The previous one's payload is released.
     ///
-    /// The lifetime of the answer is chosen by the caller, who must bind it to an exclusive borrow of the source of
-    /// events.
+    /// The lifetime of the answer is chosen by the caller, who must bind it to an exclusive borrow
+    /// of the source of events.
     #[inline]
     pub(crate) fn next_event<'a>(&mut self) -> Option<Event<'a>> {
         self.release_current();
@@ -117,8 +117,8 @@ impl Engine {
         if record.buf == BufId::NONE {
             return &[];
         }
-        // SAFETY: `inbox.current` holds the frozen buffer until the next event is asked for, which the caller's borrow
-        // excludes while the slice lives.
+        // SAFETY: `inbox.current` holds the frozen buffer until the next event is asked for, which
+        // the caller's borrow excludes while the slice lives.
         unsafe { self.pool.slice(record.buf, record.offset, record.len) }
     }
 
@@ -148,7 +148,8 @@ impl Engine {
 
     // ---- keeping a payload
 
-    /// The current event's payload, to be kept. Without a copy while the caps allow, else copied into a slot.
+    /// The current event's payload, to be kept. Without a copy while the caps allow, else copied
+    /// into a slot.
     pub(crate) fn detach_current(&mut self) -> Result<OwnedSlot> {
         let Some(record) = self.inbox.current.filter(|r| r.buf != BufId::NONE) else {
             return Err(IoError::InvalidArgument {

@@ -1,7 +1,8 @@
 //! The lists of what is to be looked at: never the whole connection table.
 //!
-//! *Invariant*: an entry is a [`ConnId`], so that a later connection in the same place is not taken for the
-//! one that was meant; and a connection's flag says whether it is on a list, so that it is there once.
+//! *Invariant*: an entry is a [`ConnId`], so that a later connection in the same place is not
+//! taken for the one that was meant; and a connection's flag says whether it is on a list, so that
+//! it is there once.
 
 use std::collections::VecDeque;
 
@@ -17,7 +18,8 @@ pub(super) struct Lists {
     pub(super) buffer_waiters: VecDeque<ConnId>,
     /// Connections with a `Writable` or a `Disconnected` to be handed out.
     pub(super) notices: VecDeque<ConnId>,
-    /// The connection whose bytes wait for room in the event queue: no completion is taken while there is one.
+    /// The connection whose bytes wait for room in the event queue: no completion is taken while
+    /// there is one.
     pub(super) stalled: Option<ConnId>,
     /// UDP sockets with something to send.
     pub(super) udp_dirty: Vec<u32>,

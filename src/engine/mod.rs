@@ -9,8 +9,10 @@
 //! Role: order, and who is asked when. Not role: the parts, each in its own file of this folder.
 //!
 //! *Invariants*
-//! - Nothing is dropped for want of room in the event queue: its producers are not run until there is.
-//! - `poll` does not sleep while an event waits or while there is something that only this thread can do.
+//! - Nothing is dropped for want of room in the event queue: its producers are not run until there
+//!   is.
+//! - `poll` does not sleep while an event waits or while there is something that only this thread
+//!   can do.
 //! - One look at the clock per tick (and one more after a spin).
 
 mod accept;
@@ -53,7 +55,8 @@ use udp::Notes;
 
 /// The provided-buffer group of stream receives.
 const STREAM_GROUP: u16 = 0;
-/// Events that one completion may make besides those that can stall: room that must be free before it is taken.
+/// Events that one completion may make besides those that can stall: room that must be free before
+/// it is taken.
 const ROOM_PER_COMPLETION: usize = 2;
 /// Completions moved out of the ring at a time.
 const REAP_MAX: usize = 256;
@@ -321,7 +324,8 @@ impl Engine {
         (self.producer.clone(), Arc::clone(&self.gate))
     }
 
-    /// Ends everything: what is under way is cancelled, descriptors are closed. Whether the kernel let go of all memory.
+    /// Ends everything: what is under way is cancelled, descriptors are closed. Whether the kernel
+    /// let go of all memory.
     pub(crate) fn shut_down(&mut self) -> bool {
         self.pool.shared().set_gone();
         let came_home = self.ring.shutdown();

@@ -144,7 +144,8 @@ impl Engine {
         Ok(done)
     }
 
-    /// Sends a buffer from where it lies. All or nothing: on an error the buffer is given back to the pool.
+    /// Sends a buffer from where it lies. All or nothing: on an error the buffer is given back to
+    /// the pool.
     pub(crate) fn stream_write_buffer(
         &mut self,
         conn: ConnId,
@@ -189,8 +190,8 @@ impl Engine {
         Ok(self.segments.room() > 0)
     }
 
-    /// Sends (a part of) the current event's payload on, from where it lies. It may exceed the high-water mark: what bounds it
-    /// is the number of receive buffers that its source may hold.
+    /// Sends (a part of) the current event's payload on, from where it lies. It may exceed the
+    /// high-water mark: what bounds it is the number of receive buffers that its source may hold.
     pub(crate) fn forward(&mut self, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<()> {
         self.writable(conn, stream)?;
         let Some((buf, offset)) = self.place_in_current(data) else {
@@ -226,8 +227,8 @@ impl Engine {
         self.append_guard(conn, stream, memory, Some(token))
     }
 
-    /// The same without regard to the high-water mark, for what a handle was promised. Without a token nothing is
-    /// told.
+    /// The same without regard to the high-water mark, for what a handle was promised. Without a
+    /// token nothing is told.
     pub(super) fn append_guard(
         &mut self,
         conn: ConnId,

@@ -1,8 +1,8 @@
 //! Receiving on stream connections: buffers to the kernel, bytes to events.
 //!
-//! *Invariants*: one function, [`Engine::settle_recv`], decides whether a multishot receive is armed, and it
-//! runs after every completion and every change that could matter. Every completion that names a buffer brings it
-//! home, whoever it was for.
+//! *Invariants*: one function, [`Engine::settle_recv`], decides whether a multishot receive is
+//! armed, and it runs after every completion and every change that could matter. Every completion
+//! that names a buffer brings it home, whoever it was for.
 
 use super::{Engine, STREAM_GROUP};
 use crate::code;
@@ -14,10 +14,11 @@ use crate::proto::Step;
 use crate::ring::{Completion, Op, Tag};
 use crate::sys::errno;
 
-/// Stream buffers lent to the kernel at first; doubled whenever it ran out. Few warm buffers beat many cold ones: the kernel
-/// takes them in turn.
+/// Stream buffers lent to the kernel at first; doubled whenever it ran out. Few warm buffers beat
+/// many cold ones: the kernel takes them in turn.
 pub(super) const LEND_MIN: u32 = 128;
-/// Starved connections are armed again when so many buffers are with the kernel, or all that can be.
+/// Starved connections are armed again when so many buffers are with the kernel, or all that can
+/// be.
 const REARM_MIN: u32 = 16;
 /// A connection may hold one in so many of the free stream buffers.
 const HELD_SHARE: u32 = 8;
@@ -27,7 +28,8 @@ const BLIND_MIN: usize = 64;
 impl Engine {
     // ---- buffers to the kernel
 
-    /// Brings the kernel's ring up to its target, and arms those that ran dry. Must come before every sleep.
+    /// Brings the kernel's ring up to its target, and arms those that ran dry. Must come before
+    /// every sleep.
     pub(super) fn lend(&mut self) {
         self.settle_credits();
         let mut lent = self.pool.lent(Class::Stream);
@@ -138,8 +140,9 @@ impl Engine {
         }
     }
 
-    /// Buffers that one connection may hold now. The bound falls with what is free, so that no number of slow connections
-    /// can take all (the dynamic threshold of shared-memory switches, Choudhury and Hahne 1998).
+    /// Buffers that one connection may hold now. The bound falls with what is free, so that no
+    /// number of slow connections can take all (the dynamic threshold of shared-memory switches,
+    /// Choudhury and Hahne 1998).
     fn held_max(&self) -> u32 {
         let free = self.pool.free_count(Class::Stream) + self.pool.lent(Class::Stream);
         (free / HELD_SHARE).clamp(1, self.config.held_buffers_max as u32)
@@ -161,7 +164,8 @@ impl Engine {
         self.feed(index, Span { buf, offset: 0, len });
     }
 
-    /// Runs the bytes of one buffer through what speaks on the connection. The span's hold is consumed.
+    /// Runs the bytes of one buffer through what speaks on the connection. The span's hold is
+    /// consumed.
     fn feed(&mut self, index: u32, mut span: Span) {
         while span.len > 0 {
             if self.inbox.room() == 0 {
@@ -169,7 +173,8 @@ impl Engine {
             }
             let conn = self.conns.at(index);
             let step = if conn.carry.is_empty() {
-                // SAFETY: the span holds the buffer, which is frozen since its completion came (P2).
+                // SAFETY: the span holds the buffer, which is frozen since its completion came
+                // (P2).
                 let input = unsafe { self.pool.slice(span.buf, span.offset, span.len) };
                 conn.app.step(input)
             } else {
@@ -224,11 +229,12 @@ impl Engine {
         self.inbox.push(Record { kind: Kind::StreamFrame(kind), buf, offset, len, id, extra: 0 });
     }
 
-    /// Gives the carry the bytes that its unit lacks (P3) and looks at it again. `None`: still not whole, or
-    /// the connection is ending.
+    /// Gives the carry the bytes that its unit lacks (P3) and looks at it again. `None`: still not
+    /// whole, or the connection is ending.
     ///
-    /// A machine that cannot tell how many bytes it lacks (it looks for a delimiter) asks for one more; it is given
-    /// as many as it has, doubling, and what turns out to lie behind the message goes back to the span.
+    /// A machine that cannot tell how many bytes it lacks (it looks for a delimiter) asks for one
+    /// more; it is given as many as it has, doubling, and what turns out to lie behind the message
+    /// goes back to the span.
     fn carry_on(&mut self, index: u32, span: &mut Span) -> Option<Step> {
         loop {
             let carry = &self.conns.at(index).carry;
@@ -243,7 +249,8 @@ impl Engine {
                 return None;
             }
             match conn.app.step(conn.carry.bytes(&self.pool)) {
-                // It asked for more than it had: a message that ends before would depend on how the bytes were cut (C6).
+                // It asked for more than it had: a message that ends before would depend on how
+                // the bytes were cut (C6).
                 Step::Message { len, .. } if len < need => {
                     return Some(Step::Close { code: code::BAD_FRAME });
                 }
@@ -346,7 +353,8 @@ impl Engine {
         }
     }
 
-    /// The kernel had no buffer: that ends the receive and nothing else. The connection is armed again when there are some.
+    /// The kernel had no buffer: that ends the receive and nothing else. The connection is armed
+    /// again when there are some.
     fn on_starved(&mut self, index: u32) {
         self.stats.starved += 1;
         let max = self.pool.count(Class::Stream);

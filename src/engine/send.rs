@@ -1,8 +1,9 @@
 //! Sending on stream connections: one send under way per connection, the queue gathered into it.
 //!
-//! *Invariants*: the kernel never has two sends of one connection (43 of the hazards: it would reorder the
-//! stream). Memory that a send names is released by its last completion and by nothing else: for a
-//! zero-copy send that is the notification, which comes iff the first completion announces it.
+//! *Invariants*: the kernel never has two sends of one connection (43 of the hazards: it would
+//! reorder the stream). Memory that a send names is released by its last completion and by nothing
+//! else: for a zero-copy send that is the notification, which comes iff the first completion
+//! announces it.
 
 use super::{Engine, Lists};
 use crate::config::Toggle;
@@ -150,7 +151,8 @@ impl Engine {
         self.after_send(index, completion.result);
     }
 
-    /// Takes what was sent off the queue; its memory is released, or pinned to `pin` until the notification.
+    /// Takes what was sent off the queue; its memory is released, or pinned to `pin` until the
+    /// notification.
     fn advance(&mut self, index: u32, sent: u32, pin: Option<u32>) {
         let now = self.now;
         let conn = self.conns.at(index);
@@ -215,7 +217,8 @@ impl Engine {
         }
     }
 
-    /// What is queued cannot be delivered. What was received still is: the end comes with the receive's.
+    /// What is queued cannot be delivered. What was received still is: the end comes with the
+    /// receive's.
     fn on_send_error(&mut self, index: u32, error: i32) {
         let conn = self.conns.at(index);
         conn.set(Flags::SEND_FAILED);

@@ -1,8 +1,8 @@
 //! [`Spinner`]: whether it pays to look at the ring for a while before sleeping.
 //!
-//! Adaptive: a spin that finds something, or a sleep that turns out to have been short, sets the budget to the
-//! maximum; each spin in vain halves it. So a busy shard never sleeps, and an idle one soon stops
-//! spinning and costs nothing.
+//! Adaptive: a spin that finds something, or a sleep that turns out to have been short, sets the
+//! budget to the maximum; each spin in vain halves it. So a busy shard never sleeps, and an idle
+//! one soon stops spinning and costs nothing.
 
 use super::Engine;
 use crate::config::Spin;
@@ -58,8 +58,8 @@ impl Spinner {
 }
 
 impl Engine {
-    /// Looks at the ring and the handles' queue until something is there, or the budget or the deadline is used up.
-    /// Whether something is there.
+    /// Looks at the ring and the handles' queue until something is there, or the budget or the
+    /// deadline is used up. Whether something is there.
     pub(super) fn spin(&mut self, deadline: Time) -> bool {
         // What was queued has to reach the kernel first.
         if self.ring.has_work() {

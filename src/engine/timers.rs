@@ -186,8 +186,8 @@ impl Engine {
     }
 }
 
-/// The earliest moment at which `overdue` may find something. Limits that do not run now are looked at again
-/// after their own length.
+/// The earliest moment at which `overdue` may find something. Limits that do not run now are
+/// looked at again after their own length.
 fn next_deadline(conn: &Conn, now: Time) -> Time {
     let mut due = conn.deadline;
     if conn.phase == Phase::Open {

@@ -1,7 +1,9 @@
 //! UDP sockets: readiness from the ring, datagrams in batches by recvmmsg(2) and sendmmsg(2).
 //!
-//! Measured, receiving by ring operations loses to the batched system calls, and an always armed poll costs 3 %
-//! (docs/adr/0003): so the ring only says when, and its poll is armed only after a receive that found nothing. *Invariant*: what a buffer's datagram note says is of the datagram that is in the buffer.
+//! Measured, receiving by ring operations loses to the batched system calls, and an always armed
+//! poll costs 3 % (docs/adr/0003): so the ring only says when, and its poll is armed only after a
+//! receive that found nothing. *Invariant*: what a buffer's datagram note says is of the datagram
+//! that is in the buffer.
 
 use std::net::SocketAddr;
 
@@ -73,7 +75,8 @@ impl Engine {
         self.on_endpoint_ready(completion);
     }
 
-    /// Receives one batch. A socket stays ready until a receive finds nothing; only then is its poll armed.
+    /// Receives one batch. A socket stays ready until a receive finds nothing; only then is its
+    /// poll armed.
     pub(super) fn receive_from(&mut self, index: u32) {
         let room = self.inbox.room();
         let Some(endpoint) = self.endpoints.at(index) else { return };
@@ -289,7 +292,8 @@ impl Engine {
         }
     }
 
-    /// The first staged datagram was refused: a train goes out singly from now on, a single one is dropped.
+    /// The first staged datagram was refused: a train goes out singly from now on, a single one is
+    /// dropped.
     fn on_udp_send_error(&mut self, index: u32, error: IoError) {
         self.stats.udp_errors += 1;
         let Some(endpoint) = self.endpoints.at(index) else { return };

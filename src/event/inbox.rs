@@ -1,7 +1,7 @@
 //! [`Inbox`]: the bounded queue of records, and the one that is being looked at.
 //!
-//! *Invariant*: nothing is dropped. Whoever would overfill the queue waits instead: completions stay in the
-//! kernel's ring, timers on their list, commands in their queue.
+//! *Invariant*: nothing is dropped. Whoever would overfill the queue waits instead: completions
+//! stay in the kernel's ring, timers on their list, commands in their queue.
 
 use super::record::Record;
 

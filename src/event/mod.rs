@@ -1,7 +1,7 @@
 //! What happened: the events that `next_event` hands out.
 //!
-//! Role: the public enum and its parts. Not role: how events wait ([`inbox`]) and what they are made from
-//! ([`record`]).
+//! Role: the public enum and its parts. Not role: how events wait ([`inbox`]) and what they are
+//! made from ([`record`]).
 
 pub(crate) mod inbox;
 pub(crate) mod record;
@@ -93,7 +93,8 @@ pub enum Event<'poll> {
         /// The ECN bits, RFC 3168: 0 not-ECT, 1 ECT(1), 2 ECT(0), 3 CE; 0 unless
         /// `UdpEndpointConfig::ecn` is on.
         ecn: u8,
-        /// The kernel's receive time in nanoseconds since 1970; when `UdpEndpointConfig::timestamps` is on.
+        /// The kernel's receive time in nanoseconds since 1970; when
+        /// `UdpEndpointConfig::timestamps` is on.
         timestamp_ns: Option<u64>,
         /// The datagram was longer than the endpoint's `datagram_max`; the rest is lost.
         truncated: bool,
@@ -111,8 +112,8 @@ pub enum Event<'poll> {
         /// What it speaks.
         protocol: Protocol,
     },
-    /// A connection is gone, and its id with it: the last event of each connection. A `connect` that fails gives
-    /// this without a `Connected`.
+    /// A connection is gone, and its id with it: the last event of each connection. A `connect`
+    /// that fails gives this without a `Connected`.
     Disconnected {
         /// The connection.
         conn: ConnId,
@@ -168,7 +169,8 @@ pub enum Event<'poll> {
         /// What the application gave it.
         token: u64,
     },
-    /// A watched descriptor changed its readiness. As in epoll's edge mode: read or write until it would block.
+    /// A watched descriptor changed its readiness. As in epoll's edge mode: read or write until it
+    /// would block.
     FdReady {
         /// The watch.
         watch: WatchId,

@@ -1,5 +1,5 @@
-//! [`Record`]: an event while it waits. It is `Copy` and holds places, not slices, so that it may outlive
-//! every borrow; `next_event` resolves it.
+//! [`Record`]: an event while it waits. It is `Copy` and holds places, not slices, so that it may
+//! outlive every borrow; `next_event` resolves it.
 
 use crate::config::MessageKind;
 use crate::pool::BufId;

@@ -14,9 +14,9 @@ use crate::sync::mpsc::{Producer, PushError};
 
 /// Sends through a shard from any thread. Cheap to clone.
 ///
-/// What one thread asks through one handle is done in that order. A request is all or nothing; that it was taken says
-/// that the shard will do it, not that it was done: if the connection ends first, `Event::Disconnected` is the
-/// answer. The shard is woken only if it sleeps.
+/// What one thread asks through one handle is done in that order. A request is all or nothing;
+/// that it was taken says that the shard will do it, not that it was done: if the connection ends
+/// first, `Event::Disconnected` is the answer. The shard is woken only if it sleeps.
 #[derive(Clone)]
 pub struct IoHandle {
     commands: Producer<Command>,
@@ -50,7 +50,8 @@ impl IoHandle {
         }
     }
 
-    /// A buffer of the shard's reserve, to be written here and sent without a copy. At most `Config::pool_slot_size` bytes.
+    /// A buffer of the shard's reserve, to be written here and sent without a copy. At most
+    /// `Config::pool_slot_size` bytes.
     ///
     /// # Errors
     /// `BufferTooLarge`; `PoolExhausted` when all `Config::handle_reserve_count` are out; `IoGone`.
@@ -67,8 +68,8 @@ impl IoHandle {
         Ok(buffer)
     }
 
-    /// Copies bytes once and has them sent. Up to `Config::pool_slot_size` bytes come from the reserve, without an
-    /// allocation; more are copied into one allocation.
+    /// Copies bytes once and has them sent. Up to `Config::pool_slot_size` bytes come from the
+    /// reserve, without an allocation; more are copied into one allocation.
     ///
     /// # Errors
     /// `QueueFull`, `PoolExhausted`, `IoGone`: nothing was taken.
@@ -97,7 +98,8 @@ impl IoHandle {
         self.push(Command::Write { conn, stream, buffer })
     }
 
-    /// Has memory sent that stays where it is; `Event::SendDone` with this token comes to the shard's loop.
+    /// Has memory sent that stays where it is; `Event::SendDone` with this token comes to the
+    /// shard's loop.
     ///
     /// # Errors
     /// `QueueFull`, `IoGone`.

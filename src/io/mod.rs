@@ -1,7 +1,7 @@
 //! [`Io`]: what the application names.
 //!
-//! Role: the public methods, by subject, one file each. Not role: doing anything: every method is one call into the
-//! engine.
+//! Role: the public methods, by subject, one file each. Not role: doing anything: every method is
+//! one call into the engine.
 
 mod handle;
 mod seed;
@@ -31,7 +31,8 @@ use crate::pool::{OwnedSlot, PoolPressureInfo, PoolStats, PressureState};
 use crate::ring::{Ring, Uring};
 use crate::stats::IoStats;
 
-/// One shard: its sockets, its ring, its payload pool and its connection table. Driven by the thread that made it.
+/// One shard: its sockets, its ring, its payload pool and its connection table. Driven by the
+/// thread that made it.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -67,9 +68,10 @@ impl Io {
     ///
     /// # Errors
     /// [`IoError::InvalidConfig`](crate::IoError::InvalidConfig) names the field;
-    /// [`KernelTooOld`](crate::IoError::KernelTooOld), [`UringDenied`](crate::IoError::UringDenied),
-    /// [`MemlockLimit`](crate::IoError::MemlockLimit) and [`NofileLimit`](crate::IoError::NofileLimit) name the
-    /// cause and the fix.
+    /// [`KernelTooOld`](crate::IoError::KernelTooOld),
+    /// [`UringDenied`](crate::IoError::UringDenied),
+    /// [`MemlockLimit`](crate::IoError::MemlockLimit) and
+    /// [`NofileLimit`](crate::IoError::NofileLimit) name the cause and the fix.
     pub fn new(config: Config) -> Result<Self> {
         config.validate()?;
         let fixed = u32::try_from(config.max_connections).unwrap_or(u32::MAX);
@@ -83,27 +85,30 @@ impl Io {
         Ok(Self { engine, _here: PhantomData })
     }
 
-    /// One tick: submits what was written, takes what the kernel completed, fires timers. Sleeps for at most `timeout` when
-    /// there is nothing to do; `Duration::ZERO` never sleeps, and makes no system call when there is nothing to do.
+    /// One tick: submits what was written, takes what the kernel completed, fires timers. Sleeps
+    /// for at most `timeout` when there is nothing to do; `Duration::ZERO` never sleeps, and makes
+    /// no system call when there is nothing to do.
     ///
     /// It may return early, without an event. Events that were not taken stay queued.
     ///
     /// # Errors
-    /// [`IoError::Forked`](crate::IoError::Forked) in a child process; [`IoError::Os`](crate::IoError::Os) when the kernel
-    /// fails the ring itself. Interrupted and empty waits are not errors.
+    /// [`IoError::Forked`](crate::IoError::Forked) in a child process;
+    /// [`IoError::Os`](crate::IoError::Os) when the kernel fails the ring itself. Interrupted and
+    /// empty waits are not errors.
     pub fn poll(&mut self, timeout: Duration) -> Result<()> {
         self.engine.tick(timeout)
     }
 
-    /// The next event. It borrows the `Io`: it is valid until the next call on it. To write while looking at an
-    /// event, use [`split`](Self::split).
+    /// The next event. It borrows the `Io`: it is valid until the next call on it. To write while
+    /// looking at an event, use [`split`](Self::split).
     pub fn next_event(&mut self) -> Option<Event<'_>> {
         self.engine.next_event()
     }
 
-    /// The payload of the event that `next_event` returned last, to be kept and sent to other threads: one reference
-    /// count, no copy (a copy when `Config::detached_max_pct` is reached). `None` when that event has no payload, it was
-    /// detached already, or no buffer is left: then the event can still be handled in place.
+    /// The payload of the event that `next_event` returned last, to be kept and sent to other
+    /// threads: one reference count, no copy (a copy when `Config::detached_max_pct` is reached).
+    /// `None` when that event has no payload, it was detached already, or no buffer is left: then
+    /// the event can still be handled in place.
     pub fn detach_event_data(&mut self) -> Option<OwnedSlot> {
         self.engine.detach_current().ok()
     }
@@ -111,14 +116,15 @@ impl Io {
     /// As [`detach_event_data`](Self::detach_event_data), with the reason.
     ///
     /// # Errors
-    /// [`IoError::PoolExhausted`](crate::IoError::PoolExhausted) when the caps are reached and no buffer is left for a copy;
-    /// [`IoError::InvalidArgument`](crate::IoError::InvalidArgument) when there is nothing to detach.
+    /// [`IoError::PoolExhausted`](crate::IoError::PoolExhausted) when the caps are reached and no
+    /// buffer is left for a copy; [`IoError::InvalidArgument`](crate::IoError::InvalidArgument)
+    /// when there is nothing to detach.
     pub fn try_detach_event_data(&mut self) -> Result<OwnedSlot> {
         self.engine.detach_current()
     }
 
-    /// Two halves of the `Io`, so that an event can be looked at while something is sent. Neither can poll, so an event is
-    /// never stale.
+    /// Two halves of the `Io`, so that an event can be looked at while something is sent. Neither
+    /// can poll, so an event is never stale.
     pub fn split(&mut self) -> (Events<'_>, Sender<'_>) {
         split::split(&mut self.engine)
     }
@@ -170,8 +176,9 @@ impl Io {
 }
 
 impl Drop for Io {
-    /// Cancels what is under way, closes every descriptor, and gives the memory back. Connections end without an event;
-    /// what was queued may not be sent: use `close_graceful` and poll before.
+    /// Cancels what is under way, closes every descriptor, and gives the memory back. Connections
+    /// end without an event; what was queued may not be sent: use `close_graceful` and poll
+    /// before.
     fn drop(&mut self) {
         if !self.engine.shut_down() {
             // P5: the kernel still refers to the memory, so it must outlive the process.

@@ -4,8 +4,8 @@ use super::Io;
 use crate::config::Config;
 use crate::error::Result;
 
-/// What an [`Io`] is grown from. `Send`, as the `Io` is not: make it anywhere, move it to the thread, and
-/// [`grow`](Self::grow) it there.
+/// What an [`Io`] is grown from. `Send`, as the `Io` is not: make it anywhere, move it to the
+/// thread, and [`grow`](Self::grow) it there.
 ///
 /// ```no_run
 /// use zero_io::{Config, IoSeed};

@@ -46,8 +46,9 @@ pub struct Sender<'io> {
     _io: PhantomData<&'io mut Engine>,
 }
 
-/// Both halves refer to the engine by address and borrow it for one call at a time, on one thread. What an event lends out is
-/// memory of the pool, not of the engine, and stays untouched while `inbox.current` holds it: see `engine::events`.
+/// Both halves refer to the engine by address and borrow it for one call at a time, on one thread.
+/// What an event lends out is memory of the pool, not of the engine, and stays untouched while
+/// `inbox.current` holds it: see `engine::events`.
 pub(super) fn split(engine: &mut Engine) -> (Events<'_>, Sender<'_>) {
     let engine = NonNull::from(engine);
     (Events { engine, _io: PhantomData }, Sender { engine, _io: PhantomData })
@@ -55,8 +56,8 @@ pub(super) fn split(engine: &mut Engine) -> (Events<'_>, Sender<'_>) {
 
 impl Events<'_> {
     const fn engine(&mut self) -> &mut Engine {
-        // SAFETY: the split borrows the engine exclusively for both halves; they are `!Send`, and neither keeps a reference
-        // to it across calls.
+        // SAFETY: the split borrows the engine exclusively for both halves; they are `!Send`, and
+        // neither keeps a reference to it across calls.
         unsafe { self.engine.as_mut() }
     }
 

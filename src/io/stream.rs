@@ -21,7 +21,8 @@ both! {
         self_.pool.send_buffer(min)
     }
 
-    /// As [`send_buffer`](Self::send_buffer), for that connection: with headroom for what it speaks.
+    /// As [`send_buffer`](Self::send_buffer), for that connection: with headroom for what it
+    /// speaks.
     ///
     /// # Errors
     /// As `send_buffer`, and `StaleConn`.
@@ -30,8 +31,9 @@ both! {
         self_.pool.send_buffer(min)
     }
 
-    /// Copies bytes into the send queue. Returns how many were accepted: fewer than given when the queue reached
-    /// `Config::send_high_water` or no buffer is left; then `Event::Writable` follows, and the rest is to be written again.
+    /// Copies bytes into the send queue. Returns how many were accepted: fewer than given when the
+    /// queue reached `Config::send_high_water` or no buffer is left; then `Event::Writable`
+    /// follows, and the rest is to be written again.
     ///
     /// # Errors
     /// `StaleConn`, `NotConnected`, `WriteClosed`, `NoSuchStream`.
@@ -43,39 +45,57 @@ both! {
     ///
     /// # Errors
     /// As `stream_write`.
-    pub fn stream_writev(&mut self_, conn: ConnId, stream: StreamId, parts: &[IoSlice<'_>]) -> Result<usize> {
+    pub fn stream_writev(
+        &mut self_,
+        conn: ConnId,
+        stream: StreamId,
+        parts: &[IoSlice<'_>],
+    ) -> Result<usize> {
         self_.stream_writev(conn, stream, parts)
     }
 
-    /// Sends a buffer of this `Io` from where it lies. All or nothing: on an error nothing is queued and the buffer
-    /// goes back to the pool.
+    /// Sends a buffer of this `Io` from where it lies. All or nothing: on an error nothing is
+    /// queued and the buffer goes back to the pool.
     ///
     /// # Errors
-    /// As `stream_write`, and `QueueFull` at the high-water mark or `PoolExhausted` (then `Event::Writable` follows).
-    pub fn stream_write_buffer(&mut self_, conn: ConnId, stream: StreamId, buffer: SendBuffer) -> Result<()> {
+    /// As `stream_write`, and `QueueFull` at the high-water mark or `PoolExhausted` (then
+    /// `Event::Writable` follows).
+    pub fn stream_write_buffer(
+        &mut self_,
+        conn: ConnId,
+        stream: StreamId,
+        buffer: SendBuffer,
+    ) -> Result<()> {
         self_.stream_write_buffer(conn, stream, buffer)
     }
 
-    /// Sends the payload of the current event on (or a part of it) from where it was received, without a copy: an echo, a
-    /// proxy. All or nothing.
+    /// Sends the payload of the current event on (or a part of it) from where it was received,
+    /// without a copy: an echo, a proxy. All or nothing.
     ///
-    /// The receive buffer stays held until it is sent, and a connection that holds `Config::held_buffers_max` buffers (fewer
-    /// when the pool runs low) is not read until some are free: so the peer that sends is slowed down to the one that
-    /// receives, and nothing has to be paused by hand. The high-water mark does not apply.
+    /// The receive buffer stays held until it is sent, and a connection that holds
+    /// `Config::held_buffers_max` buffers (fewer when the pool runs low) is not read until some
+    /// are free: so the peer that sends is slowed down to the one that receives, and nothing has
+    /// to be paused by hand. The high-water mark does not apply.
     ///
     /// # Errors
-    /// As `stream_write`; `InvalidArgument` when `data` is not of the current event; `PoolExhausted` when the send queues
-    /// are full.
+    /// As `stream_write`; `InvalidArgument` when `data` is not of the current event;
+    /// `PoolExhausted` when the send queues are full.
     pub fn forward(&mut self_, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<()> {
         self_.forward(conn, stream, data)
     }
 
-    /// Sends memory that stays where it is: static bytes, shared slices, mapped files. It is kept alive until
-    /// `Event::SendDone` with this token. All or nothing.
+    /// Sends memory that stays where it is: static bytes, shared slices, mapped files. It is kept
+    /// alive until `Event::SendDone` with this token. All or nothing.
     ///
     /// # Errors
     /// As `stream_write_buffer`; `PoolExhausted` also when `Config::guard_count` are under way.
-    pub fn stream_write_guard(&mut self_, conn: ConnId, stream: StreamId, memory: impl Into<WriteGuard>, token: u64) -> Result<()> {
+    pub fn stream_write_guard(
+        &mut self_,
+        conn: ConnId,
+        stream: StreamId,
+        memory: impl Into<WriteGuard>,
+        token: u64,
+    ) -> Result<()> {
         self_.stream_write_guard(conn, stream, memory.into(), token)
     }
 
@@ -83,7 +103,12 @@ both! {
     ///
     /// # Errors
     /// Always [`IoError::StreamNotPullable`] for TCP and Unix connections.
-    pub fn stream_read(&mut self_, conn: ConnId, stream: StreamId, into: &mut [u8]) -> Result<usize> {
+    pub fn stream_read(
+        &mut self_,
+        conn: ConnId,
+        stream: StreamId,
+        into: &mut [u8],
+    ) -> Result<usize> {
         let _ = (stream, into);
         let protocol = self_.conns.get(conn)?.protocol;
         Err(IoError::StreamNotPullable { protocol })
@@ -97,7 +122,8 @@ both! {
         self_.shutdown_write(conn, stream)
     }
 
-    /// Stops reading, so that the peer's window closes. What the kernel had handed over already still comes as events.
+    /// Stops reading, so that the peer's window closes. What the kernel had handed over already
+    /// still comes as events.
     ///
     /// # Errors
     /// `StaleConn`.
@@ -113,8 +139,8 @@ both! {
         self_.resume_recv(conn)
     }
 
-    /// Ends a connection at once. What is queued and not yet taken by the kernel is dropped, what arrived and was not
-    /// handed out is not. `Disconnected` with `code::LOCAL_CLOSE` follows.
+    /// Ends a connection at once. What is queued and not yet taken by the kernel is dropped, what
+    /// arrived and was not handed out is not. `Disconnected` with `code::LOCAL_CLOSE` follows.
     ///
     /// # Errors
     /// `StaleConn` when it is ending already.
@@ -122,8 +148,9 @@ both! {
         self_.close(conn)
     }
 
-    /// Sends what is queued, then FIN, then waits for the peer's FIN, for at most `timeout` (`Duration::ZERO`:
-    /// `Config::close_timeout`). Data that arrives meanwhile still comes as events; writes are refused. `Disconnected` follows.
+    /// Sends what is queued, then FIN, then waits for the peer's FIN, for at most `timeout`
+    /// (`Duration::ZERO`: `Config::close_timeout`). Data that arrives meanwhile still comes as
+    /// events; writes are refused. `Disconnected` follows.
     ///
     /// # Errors
     /// `StaleConn` when it is ending already.
@@ -132,7 +159,8 @@ both! {
         self_.close_graceful(conn, deadline)
     }
 
-    /// Makes the coming `close` a reset (RST): `SO_LINGER` with 0. What is in flight is lost on both sides.
+    /// Makes the coming `close` a reset (RST): `SO_LINGER` with 0. What is in flight is lost on
+    /// both sides.
     ///
     /// # Errors
     /// `StaleConn`; `Os` from setsockopt(2).
@@ -173,8 +201,8 @@ both! {
         self_.endpoint_addr(endpoint)
     }
 
-    /// Closes a listener or UDP socket. Accepted connections go on; those still in the backlog are reset. No event of a
-    /// closed UDP socket follows.
+    /// Closes a listener or UDP socket. Accepted connections go on; those still in the backlog are
+    /// reset. No event of a closed UDP socket follows.
     ///
     /// # Errors
     /// `StaleEndpoint`.
@@ -199,8 +227,8 @@ both! {
         Ok(self_.conns.get(conn)?.user_data)
     }
 
-    /// Arms a timer: `Event::Timer` with this token, not before `after` has passed, and about 0.1 ms later at the most
-    /// while the loop polls.
+    /// Arms a timer: `Event::Timer` with this token, not before `after` has passed, and about 0.1
+    /// ms later at the most while the loop polls.
     ///
     /// # Errors
     /// `PoolExhausted` when `Config::max_timers` are armed.
@@ -213,12 +241,14 @@ both! {
         self_.timer_cancel(timer)
     }
 
-    /// Watches any descriptor that can be polled: `Event::FdReady` with this token at every change of its readiness, as with
-    /// epoll's edge mode. The descriptor stays the caller's and must be open until `unwatch_fd`.
+    /// Watches any descriptor that can be polled: `Event::FdReady` with this token at every change
+    /// of its readiness, as with epoll's edge mode. The descriptor stays the caller's and must be
+    /// open until `unwatch_fd`.
     ///
     /// # Errors
-    /// `PoolExhausted` when `Config::max_watches` are watched; `InvalidArgument` for a negative descriptor. A
-    /// descriptor that cannot be polled is reported by an event with `Readiness::INVALID`.
+    /// `PoolExhausted` when `Config::max_watches` are watched; `InvalidArgument` for a negative
+    /// descriptor. A descriptor that cannot be polled is reported by an event with
+    /// `Readiness::INVALID`.
     pub fn watch_fd(&mut self_, fd: RawFd, interest: Readiness, token: u64) -> Result<WatchId> {
         self_.watch_fd(fd, interest, token)
     }

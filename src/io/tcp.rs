@@ -22,8 +22,8 @@ both! {
     /// Listens on a TCP address. `Event::Connected` tells of each connection.
     ///
     /// # Errors
-    /// `AddrInUse`; `InvalidConfig`; `PoolExhausted` when `Config::max_endpoints` are open; `NofileLimit`; `Os`
-    /// with the call that failed.
+    /// `AddrInUse`; `InvalidConfig`; `PoolExhausted` when `Config::max_endpoints` are open;
+    /// `NofileLimit`; `Os` with the call that failed.
     pub fn tcp_listen_with(&mut self_, config: TcpListenConfig) -> Result<EndpointId> {
         self_.tcp_listen(&config)
     }
@@ -36,21 +36,28 @@ both! {
         self_.tcp_connect(TcpConnectConfig::new(addr))
     }
 
-    /// Connects to a TCP address or host. `Event::Connected` follows, or `Event::Disconnected` with the reason.
+    /// Connects to a TCP address or host. `Event::Connected` follows, or `Event::Disconnected`
+    /// with the reason.
     ///
     /// # Errors
-    /// `PoolExhausted` when `Config::max_connections` are open; `InvalidConfig`; `NofileLimit`; `Os` when the socket
-    /// cannot be made or bound.
+    /// `PoolExhausted` when `Config::max_connections` are open; `InvalidConfig`; `NofileLimit`;
+    /// `Os` when the socket cannot be made or bound.
     pub fn tcp_connect_with(&mut self_, config: TcpConnectConfig) -> Result<ConnId> {
         self_.tcp_connect(config)
     }
 
-    /// Takes over a listening TCP or Unix socket: socket activation, or one that was bound before privileges were
-    /// dropped.
+    /// Takes over a listening TCP or Unix socket: socket activation, or one that was bound before
+    /// privileges were dropped.
     ///
     /// # Errors
-    /// `InvalidArgument` when it is not a listening stream socket; `PoolExhausted`. The descriptor is closed then.
-    pub fn adopt_listener(&mut self_, socket: OwnedFd, timeouts: ConnTimeouts, framing: Option<Framing>) -> Result<EndpointId> {
+    /// `InvalidArgument` when it is not a listening stream socket; `PoolExhausted`. The descriptor
+    /// is closed then.
+    pub fn adopt_listener(
+        &mut self_,
+        socket: OwnedFd,
+        timeouts: ConnTimeouts,
+        framing: Option<Framing>,
+    ) -> Result<EndpointId> {
         let fd = socket.into_raw_fd();
         let added = match self_.ring.adopt(fd) {
             Ok(Adopted::Listener(protocol)) => self_.add_listener(fd, protocol, timeouts, framing),
@@ -63,7 +70,8 @@ both! {
     /// Takes over a connected TCP or Unix socket. `Event::Connected` follows.
     ///
     /// # Errors
-    /// `InvalidArgument` when it is not a connected stream socket; `PoolExhausted`. The descriptor is closed then.
+    /// `InvalidArgument` when it is not a connected stream socket; `PoolExhausted`. The descriptor
+    /// is closed then.
     pub fn adopt_stream(&mut self_, socket: OwnedFd, framing: Option<Framing>) -> Result<ConnId> {
         let fd = socket.into_raw_fd();
         let added = match self_.ring.adopt(fd) {

@@ -14,8 +14,8 @@ use crate::pool::SendBuffer;
 pub struct UdpTransmit {
     /// The peer; `None` in connected mode.
     pub to: Option<SocketAddr>,
-    /// Cut the buffer into datagrams of so many bytes (the last may be shorter), at most 64, all handed to the kernel at
-    /// once (`UDP_SEGMENT`). 0: one datagram.
+    /// Cut the buffer into datagrams of so many bytes (the last may be shorter), at most 64, all
+    /// handed to the kernel at once (`UDP_SEGMENT`). 0: one datagram.
     pub segment: u16,
     /// ECN bits of this datagram, RFC 3168; `None`: the socket's.
     pub ecn: Option<u8>,
@@ -55,7 +55,8 @@ both! {
     /// Binds a UDP socket. `Event::UdpRecv` brings its datagrams.
     ///
     /// # Errors
-    /// `AddrInUse`; `InvalidConfig`; `PoolExhausted`; `NofileLimit`; `Os` with the call that failed.
+    /// `AddrInUse`; `InvalidConfig`; `PoolExhausted`; `NofileLimit`; `Os` with the call that
+    /// failed.
     pub fn udp_bind_with(&mut self_, config: UdpEndpointConfig) -> Result<EndpointId> {
         self_.udp_bind(&config)
     }
@@ -63,9 +64,14 @@ both! {
     /// Queues a datagram, without a copy. On an error the buffer goes back to the pool.
     ///
     /// # Errors
-    /// `StaleEndpoint`, `WrongEndpoint`, `DatagramTooLarge`, `InvalidArgument`, and `QueueFull` when
-    /// `UdpEndpointConfig::send_queue` datagrams wait.
-    pub fn udp_send(&mut self_, endpoint: EndpointId, to: SocketAddr, buffer: SendBuffer) -> Result<()> {
+    /// `StaleEndpoint`, `WrongEndpoint`, `DatagramTooLarge`, `InvalidArgument`, and `QueueFull`
+    /// when `UdpEndpointConfig::send_queue` datagrams wait.
+    pub fn udp_send(
+        &mut self_,
+        endpoint: EndpointId,
+        to: SocketAddr,
+        buffer: SendBuffer,
+    ) -> Result<()> {
         self_.udp_send(endpoint, Some(to), buffer, 0, None)
     }
 
@@ -73,7 +79,12 @@ both! {
     ///
     /// # Errors
     /// As [`udp_send`](Self::udp_send).
-    pub fn udp_send_with(&mut self_, endpoint: EndpointId, buffer: SendBuffer, how: UdpTransmit) -> Result<()> {
+    pub fn udp_send_with(
+        &mut self_,
+        endpoint: EndpointId,
+        buffer: SendBuffer,
+        how: UdpTransmit,
+    ) -> Result<()> {
         self_.udp_send(endpoint, how.to, buffer, how.segment, how.ecn)
     }
 
@@ -81,7 +92,12 @@ both! {
     ///
     /// # Errors
     /// As [`udp_send`](Self::udp_send), and `PoolExhausted` when no buffer is left.
-    pub fn udp_send_bytes(&mut self_, endpoint: EndpointId, to: SocketAddr, data: &[u8]) -> Result<()> {
+    pub fn udp_send_bytes(
+        &mut self_,
+        endpoint: EndpointId,
+        to: SocketAddr,
+        data: &[u8],
+    ) -> Result<()> {
         self_.udp_send_bytes(endpoint, Some(to), data)
     }
 
@@ -97,15 +113,20 @@ both! {
     ///
     /// # Errors
     /// As [`udp_send`](Self::udp_send).
-    pub fn udp_forward(&mut self_, endpoint: EndpointId, to: SocketAddr, data: &[u8]) -> Result<()> {
+    pub fn udp_forward(
+        &mut self_,
+        endpoint: EndpointId,
+        to: SocketAddr,
+        data: &[u8],
+    ) -> Result<()> {
         self_.udp_forward(endpoint, Some(to), data)
     }
 
     /// Joins a multicast group.
     ///
     /// # Errors
-    /// `StaleEndpoint`, `WrongEndpoint`; `InvalidArgument` when the group is no multicast address; `Os` (`ENOBUFS`: more
-    /// groups on one socket than `igmp_max_memberships`).
+    /// `StaleEndpoint`, `WrongEndpoint`; `InvalidArgument` when the group is no multicast address;
+    /// `Os` (`ENOBUFS`: more groups on one socket than `igmp_max_memberships`).
     pub fn multicast_join(&mut self_, endpoint: EndpointId, group: MulticastGroup) -> Result<()> {
         self_.multicast(endpoint, group, true)
     }
@@ -118,7 +139,8 @@ both! {
         self_.multicast(endpoint, group, false)
     }
 
-    /// The receive buffer that the kernel really gave, in bytes: it may be less than was asked for (`net.core.rmem_max`).
+    /// The receive buffer that the kernel really gave, in bytes: it may be less than was asked for
+    /// (`net.core.rmem_max`).
     ///
     /// # Errors
     /// `StaleEndpoint`, `WrongEndpoint`; `Os` from getsockopt(2).

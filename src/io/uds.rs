@@ -18,7 +18,8 @@ both! {
     /// Listens on a Unix socket.
     ///
     /// # Errors
-    /// `InvalidArgument` for a path that is no socket name; `Os` (`EADDRINUSE` when somebody listens there); `PoolExhausted`.
+    /// `InvalidArgument` for a path that is no socket name; `Os` (`EADDRINUSE` when somebody
+    /// listens there); `PoolExhausted`.
     pub fn uds_listen_with(&mut self_, config: UdsListenConfig) -> Result<EndpointId> {
         self_.uds_listen(&config)
     }
@@ -31,15 +32,18 @@ both! {
         self_.uds_connect(UdsConnectConfig::new(path))
     }
 
-    /// Connects to a Unix socket. `Event::Connected` follows, or `Event::Disconnected` with the reason.
+    /// Connects to a Unix socket. `Event::Connected` follows, or `Event::Disconnected` with the
+    /// reason.
     ///
     /// # Errors
-    /// `InvalidArgument` for a path that is no socket name; `PoolExhausted` when `Config::max_connections` are open.
+    /// `InvalidArgument` for a path that is no socket name; `PoolExhausted` when
+    /// `Config::max_connections` are open.
     pub fn uds_connect_with(&mut self_, config: UdsConnectConfig) -> Result<ConnId> {
         self_.uds_connect(config)
     }
 
-    /// Who is on the other side of a Unix connection, as of its connect or listen call (`SO_PEERCRED`, unix(7)).
+    /// Who is on the other side of a Unix connection, as of its connect or listen call
+    /// (`SO_PEERCRED`, unix(7)).
     ///
     /// # Errors
     /// `StaleConn`; `Os` when the connection is not a Unix one.

@@ -1,9 +1,9 @@
 //! Who may use how much of a class: the partition 60 / 10 / 25 / 5.
 //!
-//! Each use has a share. While there is room (state `Healthy`) a use may borrow far beyond its share,
-//! and only a floor is kept free for the others; under pressure the shares hold strictly. So receiving can never
-//! starve sending (the classic deadlock: a slot is needed to send what would free slots), and a program
-//! that only sends still has most of the class.
+//! Each use has a share. While there is room (state `Healthy`) a use may borrow far beyond its
+//! share, and only a floor is kept free for the others; under pressure the shares hold strictly.
+//! So receiving can never starve sending (the classic deadlock: a slot is needed to send what
+//! would free slots), and a program that only sends still has most of the class.
 //!
 //! *Invariant*: a use below its guarantee is refused only when nothing at all is free.
 

@@ -1,9 +1,10 @@
 //! [`Carry`]: the partial unit that straddles receive buffers.
 //!
-//! Role: keep the bytes of one unfinished message until the rest arrives, in the smallest buffer class that holds
-//! it. Not role: knowing what a message is.
+//! Role: keep the bytes of one unfinished message until the rest arrives, in the smallest buffer
+//! class that holds it. Not role: knowing what a message is.
 //!
-//! *Invariant* P3: it takes exactly the bytes its unit lacks; everything else is parsed where it lies.
+//! *Invariant* P3: it takes exactly the bytes its unit lacks; everything else is parsed where it
+//! lies.
 
 use super::{BufId, Pool, Use};
 use crate::error::Result;
@@ -43,8 +44,8 @@ impl Carry {
         excess
     }
 
-    /// Appends `data` to a unit that is known to need `need` bytes at least; how many bytes were copied (an
-    /// enlarged unit moves to a larger buffer).
+    /// Appends `data` to a unit that is known to need `need` bytes at least; how many bytes were
+    /// copied (an enlarged unit moves to a larger buffer).
     ///
     /// # Errors
     /// `BufferTooLarge` when no class holds `need`; `None` when no such buffer is free.

@@ -1,4 +1,5 @@
-//! The payload memory of one shard: four classes of buffers, who holds each, and how much may be held.
+//! The payload memory of one shard: four classes of buffers, who holds each, and how much may be
+//! held.
 //!
 //! ```text
 //! class    size                      used for
@@ -83,7 +84,8 @@ struct Slot {
     usage: u8,
     /// It left the shard as one or more `OwnedSlot`s.
     detached: bool,
-    /// The connection that is charged for holding it (its index), and the low bits of its generation.
+    /// The connection that is charged for holding it (its index), and the low bits of its
+    /// generation.
     owner: u32,
     owner_generation: u32,
 }
@@ -219,8 +221,8 @@ impl Pool {
     pub(crate) fn write(&mut self, buf: BufId, offset: usize, data: &[u8]) {
         debug_assert!(self.slots[buf.0 as usize].holds == 1, "only a sole holder may write (P2)");
         assert!(offset + data.len() <= self.shared.size_of(buf), "outside the buffer");
-        // SAFETY: inside the buffer; sole holder (P2); `data` cannot overlap, since frozen ranges of a
-        // buffer with one holder are not lent out.
+        // SAFETY: inside the buffer; sole holder (P2); `data` cannot overlap, since frozen ranges
+        // of a buffer with one holder are not lent out.
         unsafe {
             std::ptr::copy_nonoverlapping(data.as_ptr(), self.ptr(buf).add(offset), data.len());
         }
@@ -347,7 +349,8 @@ impl Pool {
 
     // ---- leaving the shard
 
-    /// Turns one hold of the shard into an `OwnedSlot`. The hold stays counted until the last clone is gone.
+    /// Turns one hold of the shard into an `OwnedSlot`. The hold stays counted until the last
+    /// clone is gone.
     pub(crate) fn detach(&mut self, buf: BufId, offset: u32, len: u32) -> Result<OwnedSlot> {
         let slot = &mut self.slots[buf.0 as usize];
         let state = &mut self.classes[slot.class as usize];

@@ -9,8 +9,8 @@ use super::{BufId, PoolShared, SendBuffer};
 
 /// A received payload, read-only, `Send + Sync`, cheap to clone (one reference count, no copy).
 ///
-/// It keeps one receive buffer of its shard from being used again, whatever its length, until the last
-/// clone is dropped; how many may be held at a time is bounded by `Config::detached_max_pct`.
+/// It keeps one receive buffer of its shard from being used again, whatever its length, until the
+/// last clone is dropped; how many may be held at a time is bounded by `Config::detached_max_pct`.
 pub struct OwnedSlot {
     data: NonNull<u8>,
     len: u32,
@@ -70,8 +70,8 @@ impl OwnedSlot {
     /// The same memory as a buffer to write into and to send, without a copy.
     ///
     /// # Errors
-    /// Gives the payload back when it is shared: by clones, or by other messages in the same receive
-    /// buffer.
+    /// Gives the payload back when it is shared: by clones, or by other messages in the same
+    /// receive buffer.
     pub fn try_into_send_buffer(self) -> Result<SendBuffer, Self> {
         if !self.sole || !self.shared.refs.is_unique(self.buf.0) {
             return Err(self);
@@ -89,7 +89,8 @@ impl Deref for OwnedSlot {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the range was inside the buffer when made, and is frozen while a reference is counted.
+        // SAFETY: the range was inside the buffer when made, and is frozen while a reference is
+        // counted.
         unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len as usize) }
     }
 }

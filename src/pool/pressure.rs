@@ -1,8 +1,10 @@
 //! How full everything is, and the one state that follows from it.
 //!
-//! `Healthy → Warning → Critical → Drain`, up at once, down only after falling [`HYSTERESIS_PCT`] below the threshold.
+//! `Healthy → Warning → Critical → Drain`, up at once, down only after falling [`HYSTERESIS_PCT`]
+//! below the threshold.
 
-/// How full is too full. `Warning` begins at `Config::pool_pressure_pct`; the other two divide what is left.
+/// How full is too full. `Warning` begins at `Config::pool_pressure_pct`; the other two divide
+/// what is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum PressureState {
@@ -49,9 +51,9 @@ impl ReferencePool {
         Self::PerConn,
     ];
 
-    /// Whether the pool takes part in the cascade. The event queue and the completion queue are bounded by flow
-    /// control (what does not fit stays in the kernel), and a full connection table is no shortage of memory:
-    /// they are reported and do not raise the state.
+    /// Whether the pool takes part in the cascade. The event queue and the completion queue are
+    /// bounded by flow control (what does not fit stays in the kernel), and a full connection
+    /// table is no shortage of memory: they are reported and do not raise the state.
     #[must_use]
     pub const fn raises_pressure(self) -> bool {
         matches!(self, Self::FreeStack | Self::FillRing | Self::TxRing | Self::ScratchPool)

@@ -1,4 +1,5 @@
-//! [`SendBuffer`]: memory of the pool to write a message into, which is then sent from where it lies.
+//! [`SendBuffer`]: memory of the pool to write a message into, which is then sent from where it
+//! lies.
 
 use std::fmt;
 use std::io;
@@ -8,14 +9,15 @@ use std::sync::Arc;
 
 use super::{BufId, PoolShared};
 
-/// A writable buffer of the pool. Hand it to `stream_write_buffer` or `udp_send`; dropped unsent, it goes
-/// back to the pool.
+/// A writable buffer of the pool. Hand it to `stream_write_buffer` or `udp_send`; dropped unsent,
+/// it goes back to the pool.
 ///
 /// ```text
 /// | headroom | payload: len() bytes | room to grow: capacity() - len() |
 /// ```
 ///
-/// The payload starts with the bytes that happen to be in memory (never uninitialised): write all of it.
+/// The payload starts with the bytes that happen to be in memory (never uninitialised): write all
+/// of it.
 pub struct SendBuffer {
     buf: BufId,
     start: u32,

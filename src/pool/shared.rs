@@ -1,11 +1,11 @@
-//! The part of the pool that other threads may touch: where buffers lie, how often they are shared, and
-//! the way home for those that are dropped elsewhere.
+//! The part of the pool that other threads may touch: where buffers lie, how often they are
+//! shared, and the way home for those that are dropped elsewhere.
 //!
 //! Not role: who may take a buffer and why (that is the shard's, in [`super::Pool`]).
 //!
-//! *Invariants*: P2, a buffer is written by one owner until it is frozen, and read-only from then on until its last
-//! hold is gone. P4, the counters here are touched only for buffers that left the shard: detached
-//! payloads and send buffers.
+//! *Invariants*: P2, a buffer is written by one owner until it is frozen, and read-only from then
+//! on until its last hold is gone. P4, the counters here are touched only for buffers that left
+//! the shard: detached payloads and send buffers.
 
 use std::ptr::NonNull;
 
@@ -46,8 +46,8 @@ pub(crate) struct PoolShared {
     _regions: [Region; CLASS_COUNT],
 }
 
-// SAFETY: the raw base pointers are only turned into references to single buffers, by owners that P2
-// makes exclusive (send buffers) or read-only (frozen payloads); everything else is atomic.
+// SAFETY: the raw base pointers are only turned into references to single buffers, by owners that
+// P2 makes exclusive (send buffers) or read-only (frozen payloads); everything else is atomic.
 unsafe impl Send for PoolShared {}
 // SAFETY: as above.
 unsafe impl Sync for PoolShared {}
@@ -127,7 +127,8 @@ impl PoolShared {
         }
     }
 
-    /// Sends a buffer home. The shard takes it up in its next tick, and is woken if it waits for one.
+    /// Sends a buffer home. The shard takes it up in its next tick, and is woken if it waits for
+    /// one.
     pub(super) fn give_back(&self, buf: BufId) {
         self.returns.push(buf.0);
         if self.want_returns.needs_wake() {

@@ -4,8 +4,8 @@ use super::Step;
 use crate::code;
 use crate::config::{Frame, Framing};
 
-/// The machine around one framing function. What the function answers is checked, since it stands between a peer and
-/// the engine.
+/// The machine around one framing function. What the function answers is checked, since it stands
+/// between a peer and the engine.
 #[derive(Debug)]
 pub(crate) struct Framed {
     framing: Framing,

@@ -1,11 +1,13 @@
-//! The protocols above a byte stream: machines that are fed bytes and give records, without a socket, a clock or
-//! unsafe code.
+//! The protocols above a byte stream: machines that are fed bytes and give records, without a
+//! socket, a clock or unsafe code.
 //!
-//! Role: the seam between a connection and what it speaks ([`App`]). Not role: receiving, sending, time.
+//! Role: the seam between a connection and what it speaks ([`App`]). Not role: receiving, sending,
+//! time.
 //!
-//! *Invariants* of a machine: C1 it consumes a prefix and keeps no reference; C3 it names ranges, never slices; C4 no panic
-//! and no allocation in proportion to what a peer sends; C5 `need` says how long the unconsumed tail must grow; C6 however the
-//! same bytes are cut, the same messages come out; C7 it is not called again after it asked for a close.
+//! *Invariants* of a machine: C1 it consumes a prefix and keeps no reference; C3 it names ranges,
+//! never slices; C4 no panic and no allocation in proportion to what a peer sends; C5 `need` says
+//! how long the unconsumed tail must grow; C6 however the same bytes are cut, the same messages
+//! come out; C7 it is not called again after it asked for a close.
 
 mod framed;
 

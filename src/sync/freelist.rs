@@ -192,12 +192,14 @@ mod loom_tests {
     use super::*;
     use crate::sync::Arc;
     use crate::sync::cell::UnsafeCell;
+    use crate::sync::model::Steps;
     use loom::thread;
 
     /// A reserve and the memory of its slots, which the model checker watches.
     struct Reserve {
         free: Freelist,
         slots: Vec<UnsafeCell<u32>>,
+        steps: Steps,
     }
 
     // SAFETY: in a model only; the checker reports every access that is not ordered.
@@ -210,6 +212,7 @@ mod loom_tests {
             Arc::new(Self {
                 free: Freelist::with_capacity(slots as usize),
                 slots: (0..slots).map(|_| UnsafeCell::new(0)).collect(),
+                steps: Steps::new(),
             })
         }
 
@@ -219,9 +222,25 @@ mod loom_tests {
         }
 
         fn take(&self) -> Option<u32> {
+            self.steps.pass();
             let index = self.free.pop()?;
             self.touch(index);
             Some(index)
+        }
+
+        /// What cannot be given back now is kept: nothing is lost (F2).
+        fn give(&self, index: u32) -> Option<u32> {
+            self.steps.pass();
+            self.touch(index);
+            self.free.push(index).err()
+        }
+
+        /// All that is left, and what the threads kept, each once.
+        fn check(&self, kept: impl IntoIterator<Item = u32>) {
+            let mut seen: Vec<u32> = kept.into_iter().collect();
+            seen.extend(std::iter::from_fn(|| self.take()));
+            seen.sort_unstable();
+            assert!(seen.into_iter().eq(0..self.slots.len() as u32));
         }
     }
 
@@ -229,17 +248,13 @@ mod loom_tests {
     fn loom_freelist_gives_each_slot_to_one_taker() {
         loom::model(|| {
             let reserve = Reserve::new(2);
-            reserve.free.push(0).unwrap();
+            assert_eq!(reserve.give(0), None);
             let takers = [(); 2].map(|()| {
                 let reserve = Arc::clone(&reserve);
                 thread::spawn(move || reserve.take())
             });
-            reserve.touch(1);
-            reserve.free.push(1).unwrap();
-            let mut seen: Vec<u32> = takers.into_iter().filter_map(|t| t.join().unwrap()).collect();
-            seen.extend(std::iter::from_fn(|| reserve.take()));
-            seen.sort_unstable();
-            assert_eq!(seen, [0, 1]);
+            assert_eq!(reserve.give(1), None);
+            reserve.check(takers.into_iter().filter_map(|t| t.join().unwrap()));
         });
     }
 
@@ -247,19 +262,29 @@ mod loom_tests {
     fn loom_freelist_slots_go_round() {
         loom::model(|| {
             let reserve = Reserve::new(2);
-            (0..2).for_each(|index| reserve.free.push(index).unwrap());
+            (0..2).for_each(|index| assert_eq!(reserve.give(index), None));
             let worker = {
                 let reserve = Arc::clone(&reserve);
-                thread::spawn(move || {
-                    // What cannot be given back now is kept: nothing is lost (F2).
-                    reserve.take().and_then(|index| reserve.free.push(index).err())
-                })
+                thread::spawn(move || reserve.take().and_then(|index| reserve.give(index)))
             };
-            let kept = reserve.take().and_then(|index| reserve.free.push(index).err());
-            let mut seen: Vec<u32> = worker.join().unwrap().into_iter().chain(kept).collect();
-            seen.extend(std::iter::from_fn(|| reserve.take()));
-            seen.sort_unstable();
-            assert_eq!(seen, [0, 1]);
+            let kept = reserve.take().and_then(|index| reserve.give(index));
+            reserve.check(worker.join().unwrap().into_iter().chain(kept));
+        });
+    }
+
+    #[test]
+    fn loom_freelist_two_givers() {
+        loom::model(|| {
+            let reserve = Reserve::new(3);
+            assert_eq!(reserve.give(0), None);
+            let giver = {
+                let reserve = Arc::clone(&reserve);
+                thread::spawn(move || reserve.give(1))
+            };
+            let kept = reserve.give(2);
+            let taken = reserve.take();
+            assert_eq!((giver.join().unwrap(), kept), (None, None));
+            reserve.check(taken);
         });
     }
 }

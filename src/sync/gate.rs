@@ -134,6 +134,7 @@ mod tests {
 mod loom_tests {
     use super::*;
     use crate::sync::Arc;
+    use crate::sync::model::Steps;
     use crate::sync::mpsc::{self, Producer};
     use crate::sync::returns::ReturnStack;
     use loom::sync::Notify;
@@ -145,6 +146,7 @@ mod loom_tests {
         eventfd: Notify,
         wakes: AtomicU32,
         returns: ReturnStack,
+        steps: Steps,
     }
 
     impl Shard {
@@ -154,6 +156,7 @@ mod loom_tests {
                 eventfd: Notify::new(),
                 wakes: AtomicU32::new(0),
                 returns: ReturnStack::with_capacity(2),
+                steps: Steps::new(),
             })
         }
 
@@ -169,6 +172,7 @@ mod loom_tests {
         fn run(&self, wanted: usize, mut take: impl FnMut() -> usize, idle: impl Fn() -> bool) {
             let (mut taken, mut sleeps) = (0, 0);
             loop {
+                self.steps.pass();
                 taken += take();
                 if taken == wanted {
                     break;
@@ -185,6 +189,7 @@ mod loom_tests {
     }
 
     fn push(shard: &Shard, producer: &Producer<u32>, value: u32) {
+        shard.steps.pass();
         assert!(producer.push(value).is_ok());
         shard.wake();
     }
@@ -227,6 +232,7 @@ mod loom_tests {
             let threads = [0, 1].map(|index| {
                 let shard = Arc::clone(&shard);
                 thread::spawn(move || {
+                    shard.steps.pass();
                     shard.returns.push(index);
                     shard.wake();
                 })

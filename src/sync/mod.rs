@@ -65,3 +65,27 @@ pub(crate) mod cell {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Padded<T>(pub(crate) T);
+
+/// What the models need besides the doubles.
+#[cfg(all(test, loom))]
+pub(crate) mod model {
+    use super::atomic::{AtomicU32, Ordering};
+
+    /// A place that every thread of a model passes before each of its operations.
+    ///
+    /// To find the orders worth trying, the checker remembers only the last access to each atomic:
+    /// a thread that reads a location before it writes there hides the race of its write with
+    /// another thread's earlier read. Read-modify-writes of one location all depend on each
+    /// other, so orders are tried at each pass; being relaxed, they order nothing else.
+    pub(crate) struct Steps(AtomicU32);
+
+    impl Steps {
+        pub(crate) fn new() -> Self {
+            Self(AtomicU32::new(0))
+        }
+
+        pub(crate) fn pass(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -55,14 +55,15 @@ impl RefCounts {
         true
     }
 
-    /// The shard, which is no holder, makes one more holder of a slot that has some. False when the last
-    /// holder has just let go: the slot is on its way home.
+    /// The shard, which is no holder, makes one more holder of a slot that has some. False when
+    /// the last holder has just let go: the slot is on its way home.
     #[must_use]
     pub(crate) fn try_clone(&self, index: u32) -> bool {
         let count = &self.counts[index as usize];
         let mut before = count.load(Ordering::Relaxed);
         while before > 0 && before < REFS_MAX {
-            // Relaxed: the slot's bytes were written by the shard itself, before it was first handed out.
+            // Relaxed: the slot's bytes were written by the shard itself, before it was first
+            // handed out.
             match count.compare_exchange_weak(
                 before,
                 before + 1,

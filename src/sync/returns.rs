@@ -196,12 +196,14 @@ mod loom_tests {
     use super::*;
     use crate::sync::Arc;
     use crate::sync::cell::UnsafeCell;
+    use crate::sync::model::Steps;
     use loom::thread;
 
     /// Slots whose memory the model checker watches: two accesses that nothing orders fail.
     struct Pool {
         returns: ReturnStack,
         slots: Vec<UnsafeCell<u32>>,
+        steps: Steps,
     }
 
     // SAFETY: in a model only; the checker reports every access that is not ordered.
@@ -214,6 +216,7 @@ mod loom_tests {
             Arc::new(Self {
                 returns: ReturnStack::with_capacity(slots as usize),
                 slots: (0..slots).map(|_| UnsafeCell::new(0)).collect(),
+                steps: Steps::new(),
             })
         }
 
@@ -226,6 +229,17 @@ mod loom_tests {
                 }
             })
         }
+
+        fn give(&self, index: u32) {
+            self.steps.pass();
+            self.touch(index);
+            self.returns.push(index);
+        }
+
+        fn collect(&self) -> Vec<(u32, u32)> {
+            self.steps.pass();
+            self.returns.take_all().map(|index| (index, self.touch(index))).collect()
+        }
     }
 
     #[test]
@@ -234,19 +248,15 @@ mod loom_tests {
             let pool = Pool::new(3);
             let threads = [vec![0, 1], vec![2]].map(|indices| {
                 let pool = Arc::clone(&pool);
-                thread::spawn(move || {
-                    for index in indices {
-                        pool.touch(index);
-                        pool.returns.push(index);
-                    }
-                })
+                thread::spawn(move || indices.into_iter().for_each(|index| pool.give(index)))
             });
-            let mut uses = Vec::new();
-            uses.extend(pool.returns.take_all().map(|index| pool.touch(index)));
+            let mut uses = pool.collect();
+            uses.extend(pool.collect());
             threads.into_iter().for_each(|t| t.join().unwrap());
-            uses.extend(pool.returns.take_all().map(|index| pool.touch(index)));
+            uses.extend(pool.collect());
+            uses.sort_unstable();
             // Each slot was used by its thread, then once by the shard.
-            assert_eq!(uses, [2, 2, 2]);
+            assert_eq!(uses, [(0, 2), (1, 2), (2, 2)]);
         });
     }
 
@@ -256,24 +266,37 @@ mod loom_tests {
             let pool = Pool::new(2);
             let other = {
                 let pool = Arc::clone(&pool);
-                thread::spawn(move || {
-                    pool.touch(1);
-                    pool.returns.push(1);
-                })
+                thread::spawn(move || pool.give(1))
             };
             // Slot 0 goes round twice: the other's compare may meet the same head again.
             let mut taken = 0;
             for _ in 0..2 {
-                pool.touch(0);
-                pool.returns.push(0);
-                for index in pool.returns.take_all() {
-                    pool.touch(index);
-                    taken += 1;
-                }
+                pool.give(0);
+                taken += pool.collect().len();
             }
             other.join().unwrap();
-            taken += pool.returns.take_all().count();
+            taken += pool.collect().len();
             assert_eq!(taken, 3);
+        });
+    }
+
+    #[test]
+    fn loom_returns_put_back_what_was_not_wanted() {
+        loom::model(|| {
+            let pool = Pool::new(3);
+            pool.give(0);
+            pool.give(1);
+            let other = {
+                let pool = Arc::clone(&pool);
+                thread::spawn(move || pool.give(2))
+            };
+            pool.steps.pass();
+            let first = pool.returns.take_all().next();
+            other.join().unwrap();
+            let mut indices: Vec<u32> = pool.collect().iter().map(|(index, _)| *index).collect();
+            indices.extend(first);
+            indices.sort_unstable();
+            assert_eq!(indices, [0, 1, 2]);
         });
     }
 }

@@ -1,7 +1,7 @@
 //! Host names, by the system's resolver on a thread of its own.
 //!
-//! getaddrinfo(3) blocks, so each name has a short-lived thread; at most [`RESOLVERS_MAX`] at a time in the
-//! process. Not role: caching, racing.
+//! getaddrinfo(3) blocks, so each name has a short-lived thread; at most [`RESOLVERS_MAX`] at a
+//! time in the process. Not role: caching, racing.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -409,7 +409,7 @@ mod tests {
         Update { pick: usize, deadline_in: Span },
         Advance { by: Span, pops_max: usize },
         AdvanceToNext,
-        StepBack { by: u64 },
+        Rewind { by: u64 },
     }
 
     /// `mantissa << shift`, so that every level of the wheel is as likely as any other.
@@ -545,7 +545,7 @@ mod tests {
                 Step::Advance { by, pops_max } => {
                     self.advance(self.now.saturating_add(by.nanos()), pops_max);
                 }
-                Step::StepBack { by } => self.advance(self.now.saturating_sub(by), 0),
+                Step::Rewind { by } => self.advance(self.now.saturating_sub(by), 0),
                 Step::AdvanceToNext => {
                     if let Some(next) = self.wheel.next_deadline() {
                         self.advance(next.as_nanos(), usize::MAX);
@@ -568,7 +568,7 @@ mod tests {
                 .prop_map(|(pick, deadline_in)| Step::Update { pick, deadline_in }),
             3 => (span(), 0_usize..6).prop_map(|(by, pops_max)| Step::Advance { by, pops_max }),
             2 => Just(Step::AdvanceToNext),
-            1 => (0..YEAR).prop_map(|by| Step::StepBack { by }),
+            1 => (0..YEAR).prop_map(|by| Step::Rewind { by }),
         ]
     }
 

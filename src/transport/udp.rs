@@ -78,7 +78,8 @@ impl UdpSocket {
         };
     }
 
-    /// The piece at the front that goes out as one operation: the whole train, or one datagram of it.
+    /// The piece at the front that goes out as one operation: the whole train, or one datagram of
+    /// it.
     pub(crate) fn piece(&self, datagram: &TxDatagram) -> (u32, u16) {
         if datagram.segment == 0 || !self.no_gso {
             (datagram.len, datagram.segment)

@@ -1,21 +1,28 @@
 //! Measurements: suites of `benches/`, and comparisons with peers of `benches/peers`.
 //!
 //! `benches/peers` is a workspace of its own, so that its dependencies stay out of this one. A
-//! suite `tcp` there is the script `run-tcp.sh [ROUNDS] [SECONDS]`; it prints one table.
+//! suite `tcp` there is the script `run-tcp.sh [ROUNDS] [SECONDS]`; it prints one table. It finds the
+//! engine's servers in ZERO_IO_EXAMPLES, and ZERO_IO_PEERS says whether to run them against the
+//! bare loops alone (`bare`) or against all peers too (`all`).
 
 use crate::args::Args;
 use crate::job::Job;
 use crate::{Outcome, paths, setup};
 use std::path::Path;
 
-pub(crate) const USAGE: &str = "[SUITE] [--peers] [--rounds N] [--secs S]";
+pub(crate) const USAGE: &str = "[SUITE] [--peers] [--counts] [--rounds N]..";
 /// Rounds that a comparison needs at least to mean something.
 const ROUNDS_DEFAULT: u32 = 5;
+/// Suites with figures that are counted, not timed (`run-counts.sh`).
+const COUNTED_SUITES: &[&str] = &["tcp", "http", "ws"];
+/// Suites that need no more than sockets; the others have servers of whole protocols as peers.
+const SOCKET_SUITES: &[&str] = &["tcp", "udp"];
 const BUILD_LIMIT_S: u64 = 3600;
 const SUITE_LIMIT_S: u64 = 2 * 3600;
 
 pub(crate) fn run(mut args: Args) -> Outcome<()> {
     let peers = args.flag("--peers");
+    let counts = args.flag("--counts");
     let rounds = args.value("--rounds")?.unwrap_or(ROUNDS_DEFAULT);
     let seconds: Option<f32> = args.value("--secs")?;
     let suite = args.positional();
@@ -34,9 +41,11 @@ pub(crate) fn run(mut args: Args) -> Outcome<()> {
         job.limit_s(SUITE_LIMIT_S).run()?.good()?;
     }
     if script(&root, &suite).is_file() {
-        setup::need("bench")?;
-        build_all(&root)?;
-        compare(&root, &suite, peers, rounds, seconds)?;
+        build(&root, &[&suite], peers)?;
+        match counts {
+            true => count(&root, &suite)?,
+            false => compare(&root, &suite, peers, rounds, seconds)?,
+        }
     }
     Ok(())
 }
@@ -44,12 +53,14 @@ pub(crate) fn run(mut args: Args) -> Outcome<()> {
 /// Every comparison, with all peers: for a release.
 pub(crate) fn all(rounds: u32) -> Outcome<usize> {
     let root = paths::root()?;
-    setup::need("bench")?;
-    build_all(&root)?;
-    let compared: Vec<_> =
-        suites(&root).into_iter().filter(|suite| script(&root, suite).is_file()).collect();
+    let mut compared = suites(&root);
+    compared.retain(|suite| script(&root, suite).is_file());
+    build(&root, &compared.iter().map(String::as_str).collect::<Vec<_>>(), true)?;
     for suite in &compared {
         compare(&root, suite, true, rounds, None)?;
+        if COUNTED_SUITES.contains(&suite.as_str()) {
+            count(&root, suite)?;
+        }
     }
     Ok(compared.len())
 }
@@ -66,7 +77,7 @@ fn suites(root: &Path) -> Vec<String> {
             let name = path.file_name()?.to_str()?;
             Some(name.strip_prefix(prefix)?.strip_suffix(suffix)?.to_string())
         });
-        names.filter(|name| name != "all").collect::<Vec<_>>()
+        names.filter(|name| !["all", "counts"].contains(&name.as_str())).collect::<Vec<_>>()
     };
     let mut all = names("benches", "", ".rs");
     all.extend(names("benches/peers", "run-", ".sh"));
@@ -75,15 +86,34 @@ fn suites(root: &Path) -> Vec<String> {
     all
 }
 
-/// The engine's servers and the peers, in release mode.
-fn build_all(root: &Path) -> Outcome<()> {
+/// The engine's servers, and the peers that these suites need, in release mode.
+fn build(root: &Path, suites: &[&str], peers: bool) -> Outcome<()> {
+    setup::need("bench")?;
     let own = Job::cargo(&["build", "--release", "--package", "zero-io", "--examples"]);
     own.limit_s(BUILD_LIMIT_S).run()?.good()?;
-    let peers = root.join("benches/peers");
-    let build = Job::cargo(&["build", "--release", "--workspace"]).cwd(&peers);
-    build.limit_s(BUILD_LIMIT_S).run()?.good()?;
-    Job::new("./setup.sh", &["cert", "c"]).cwd(&peers).run()?.good()?;
+    let whole_protocols = suites.iter().any(|suite| !SOCKET_SUITES.contains(suite));
+    let mut parts = vec!["sockets"];
+    parts.extend(peers.then_some("more"));
+    parts.extend(whole_protocols.then_some("app"));
+    let job = Job::new("./setup.sh", &parts).cwd(root.join("benches/peers"));
+    job.limit_s(BUILD_LIMIT_S).run()?.good()?;
     Ok(())
+}
+
+/// System calls and instructions per message, memory per idle connection.
+fn count(root: &Path, suite: &str) -> Outcome<()> {
+    if !COUNTED_SUITES.contains(&suite) {
+        return Err(format!("counts are there for {}", COUNTED_SUITES.join(", ")));
+    }
+    let job = script_job(root, "./run-counts.sh")?.arg(suite).env("ZERO_IO_PEERS", "all");
+    job.limit_s(SUITE_LIMIT_S).run()?.good()?;
+    Ok(())
+}
+
+fn script_job(root: &Path, script: &str) -> Outcome<Job> {
+    let examples = paths::target()?.join("release/examples");
+    let job = Job::new(script, &[]).cwd(root.join("benches/peers"));
+    Ok(job.env("ZERO_IO_EXAMPLES", examples.display()))
 }
 
 fn compare(
@@ -93,13 +123,10 @@ fn compare(
     rounds: u32,
     seconds: Option<f32>,
 ) -> Outcome<()> {
-    let script = format!("./run-{suite}.sh");
-    let examples = paths::target()?.join("release/examples");
-    let mut job = Job::new(&script, &[&rounds.to_string()]).cwd(root.join("benches/peers"));
+    let mut job = script_job(root, &format!("./run-{suite}.sh"))?.arg(rounds.to_string());
     if let Some(seconds) = seconds {
         job = job.arg(seconds.to_string());
     }
-    let job = job.env("ZERO_IO_EXAMPLES", examples.display());
     // Without peers: the engine and the bare loops that bound it.
     let job = job.env("ZERO_IO_PEERS", if peers { "all" } else { "bare" });
     job.limit_s(SUITE_LIMIT_S).run()?.good()?;

@@ -4,7 +4,7 @@ use crate::args::Args;
 use crate::board::{Failure, Report, Step};
 use crate::job::Job;
 use crate::tally::Tally;
-use crate::{Outcome, paths};
+use crate::{Outcome, manifest, paths};
 
 pub(crate) fn run(mut args: Args) -> Outcome<()> {
     let quick = args.flag("--quick");
@@ -19,12 +19,11 @@ pub(crate) fn quick_step() -> Step {
 
 /// The long form: all targets, and the tests with the defaults.
 pub(crate) fn check(quick: bool) -> Step {
-    let manifest = paths::read(&paths::root()?.join("Cargo.toml"))?;
-    let combinations = combinations(&manifest);
+    let combinations = combinations(&paths::read(&paths::root()?.join("Cargo.toml"))?);
     let mut failed = Vec::new();
     for features in &combinations {
         let base = ["clippy", "--quiet", "--package", "zero-io"];
-        let job = Job::cargo(&base).args(features.iter().copied());
+        let job = Job::cargo(&base).args(features.iter().cloned());
         let job = if quick { job } else { job.arg("--all-targets") };
         if !job.args(["--", "-D", "warnings"]).run()?.ok {
             failed.push(features.join(" "));
@@ -45,27 +44,12 @@ pub(crate) fn check(quick: bool) -> Step {
 }
 
 /// Cargo's words for each combination.
-fn combinations(manifest: &str) -> Vec<Vec<&str>> {
-    let none = vec!["--no-default-features"];
-    let alone = feature_names(manifest)
-        .into_iter()
-        .map(|name| vec!["--no-default-features", "--features", name]);
-    let mut all: Vec<Vec<&str>> = vec![none, vec!["--all-features"], vec![]];
-    all.extend(alone);
+fn combinations(manifest: &str) -> Vec<Vec<String>> {
+    let words = |line: &str| line.split_whitespace().map(String::from).collect();
+    let mut all = vec![words("--no-default-features"), words("--all-features"), words("")];
+    let alone = manifest::features(manifest).into_iter().map(|feature| feature.name);
+    all.extend(alone.map(|name| words(&format!("--no-default-features --features {name}"))));
     all
-}
-
-/// Every feature of a manifest, private ones too, without `default`.
-fn feature_names(manifest: &str) -> Vec<&str> {
-    let lines = manifest.lines().skip_while(|line| line.trim() != "[features]").skip(1);
-    let section = lines.take_while(|line| !line.starts_with('['));
-    let names = section.filter_map(|line| {
-        let (name, _) = line.split_once('=')?;
-        let name = name.trim();
-        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-        (plain && name != "default").then_some(name)
-    });
-    names.collect()
 }
 
 #[cfg(test)]
@@ -74,9 +58,8 @@ mod tests {
 
     #[test]
     fn none_all_defaults_and_each() {
-        let manifest = "[features]\ndefault = [\"tcp\"]\n# a = b\ntcp = []\nweb = [\n \"tcp\",\n]\n\
-                        _sim = []\n[lints]\nworkspace = true\n";
-        assert_eq!(feature_names(manifest), ["tcp", "web", "_sim"]);
-        assert_eq!(combinations(manifest).len(), 6);
+        let found = combinations("[features]\ndefault = [\"a\"]\na = []\n_b = []\n");
+        assert_eq!(found.len(), 5);
+        assert_eq!(found[4], ["--no-default-features", "--features", "_b"]);
     }
 }

@@ -14,6 +14,7 @@ mod fuzz;
 mod job;
 mod licences;
 mod loom;
+mod manifest;
 mod miri;
 mod paths;
 mod qemu;

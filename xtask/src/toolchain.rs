@@ -2,7 +2,7 @@
 
 use crate::board::{Report, Step};
 use crate::job::Job;
-use crate::{Outcome, paths};
+use crate::{Outcome, manifest, paths};
 
 /// The target of lanes that need one named (sanitizers do).
 pub(crate) fn host() -> Outcome<String> {
@@ -32,9 +32,9 @@ pub(crate) fn need_nightly(what: &str) -> Outcome<()> {
 /// The step that holds `rust-version` true: every other step is its test when this very version
 /// runs them; otherwise the declared toolchain compiles the workspace, if it is installed.
 pub(crate) fn minimum_step() -> Step {
-    let manifest = paths::read(&paths::root()?.join("Cargo.toml"))?;
-    let declared =
-        declared_minimum(&manifest).ok_or_else(|| "Cargo.toml has no rust-version".to_string())?;
+    let text = paths::read(&paths::root()?.join("Cargo.toml"))?;
+    let declared = manifest::rust_version(&text)
+        .ok_or_else(|| "Cargo.toml has no rust-version".to_string())?;
     let ran = Job::new("rustc", &["-V"]).quiet().run()?.good()?;
     let line = ran.lines.first().cloned().unwrap_or_default();
     let running = version(line.split_whitespace().nth(1).unwrap_or_default());
@@ -55,11 +55,6 @@ pub(crate) fn minimum_step() -> Step {
     Ok(Report::note(format!("compiles with {exact}")))
 }
 
-fn declared_minimum(manifest: &str) -> Option<String> {
-    let line = manifest.lines().find(|line| line.starts_with("rust-version"))?;
-    line.split('"').nth(1).map(String::from)
-}
-
 /// `1.95` and `1.95.0-nightly` as three numbers.
 fn version(text: &str) -> [u32; 3] {
     let mut parts = text.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
@@ -75,6 +70,5 @@ mod tests {
         assert_eq!(version("1.95"), [1, 95, 0]);
         assert_eq!(version("1.95.1-nightly"), [1, 95, 1]);
         assert!(version("1.100.0") > version("1.95.0"));
-        assert_eq!(declared_minimum("a = 1\nrust-version = \"1.95\"\n").as_deref(), Some("1.95"));
     }
 }

@@ -5,6 +5,7 @@ use super::Finding;
 use super::lexer::mask;
 use super::markdown::{anchors, cell_code, links, tables};
 use super::source::{close_of, files, relative};
+use crate::manifest::{self, Feature};
 use crate::{Outcome, paths};
 use std::path::Path;
 
@@ -46,23 +47,6 @@ pub(crate) fn check(root: &Path) -> Outcome<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Features of a manifest, without the private ones: name, and whether it is a default.
-fn features(manifest: &str) -> Vec<(String, bool)> {
-    let lines = manifest.lines().skip_while(|line| line.trim() != "[features]").skip(1);
-    let section: Vec<&str> = lines.take_while(|line| !line.starts_with('[')).collect();
-    let section: String = section.iter().filter(|l| !l.starts_with('#')).copied().collect();
-    // Entries may span lines: read them from `=` to the closing bracket.
-    let entries: Vec<(String, String)> = section
-        .split(']')
-        .filter_map(|entry| entry.split_once('='))
-        .map(|(name, value)| (name.trim().to_string(), value.to_string()))
-        .collect();
-    let defaults = entries.iter().find(|(name, _)| name == "default");
-    let defaults = defaults.map_or("", |(_, value)| value.as_str());
-    let public = entries.iter().filter(|(name, _)| name != "default" && !name.starts_with('_'));
-    public.map(|(name, _)| (name.clone(), defaults.contains(&format!("\"{name}\"")))).collect()
-}
-
 /// The README's table whose header begins with `Feature` and `Default`, against the manifest.
 fn feature_table(readme: &str, manifest: &str) -> Vec<Finding> {
     let path = "README.md";
@@ -70,23 +54,25 @@ fn feature_table(readme: &str, manifest: &str) -> Vec<Finding> {
     let Some(table) = found else {
         return vec![Finding::new(path, 0, "no table with the columns `Feature`, `Default`")];
     };
-    let features = features(manifest);
+    let features = manifest::features(manifest);
     let mut findings = Vec::new();
     for (line, cells) in &table.rows {
         let name = cell_code(&cells[0]);
         let says_default = cells.get(1).is_some_and(|cell| cell == "yes");
-        match features.iter().find(|(feature, _)| feature == name) {
+        let feature = features.iter().find(|feature| feature.name == name);
+        match feature.filter(|feature| feature.is_public()) {
             None => findings.push(Finding::new(path, *line, format!("no feature `{name}`"))),
-            Some((_, default)) if *default != says_default => {
-                let what = format!("`{name}`: default is {}", if *default { "yes" } else { "no" });
+            Some(feature) if feature.default != says_default => {
+                let truth = if feature.default { "yes" } else { "no" };
+                let what = format!("`{name}`: default is {truth}");
                 findings.push(Finding::new(path, *line, what));
             }
             Some(_) => {}
         }
     }
-    for (feature, _) in &features {
-        if !table.rows.iter().any(|(_, cells)| cell_code(&cells[0]) == feature) {
-            findings.push(Finding::new(path, 0, format!("feature `{feature}` has no row")));
+    for Feature { name, .. } in features.iter().filter(|feature| feature.is_public()) {
+        if !table.rows.iter().any(|(_, cells)| cell_code(&cells[0]) == name) {
+            findings.push(Finding::new(path, 0, format!("feature `{name}` has no row")));
         }
     }
     findings
@@ -209,11 +195,11 @@ mod tests {
 
     #[test]
     fn features_and_the_readme_agree() {
-        assert_eq!(features(MANIFEST), [("tcp".to_string(), true), ("web".to_string(), false)]);
         assert_eq!(readme("| `tcp` | yes | a |\n| `web` | | b |\n"), 0);
         assert_eq!(readme("| `tcp` | yes | a |\n"), 1);
         assert_eq!(readme("| `tcp` | | a |\n| `web` | | b |\n"), 1);
         assert_eq!(readme("| `tcp` | yes | a |\n| `web` | | b |\n| `quic` | | c |\n"), 1);
+        assert_eq!(readme("| `tcp` | yes | a |\n| `web` | | b |\n| `_sim` | | c |\n"), 1);
         assert_eq!(feature_table("no table", MANIFEST).len(), 1);
     }
 

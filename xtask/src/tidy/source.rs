@@ -149,9 +149,11 @@ fn blank(c: char) -> char {
     if c == '\n' { '\n' } else { ' ' }
 }
 
-/// Paths without ending of the modules that `source` declares as `#[cfg(test)] mod NAME;`.
+/// Paths without ending of the modules that `source` declares as `#[cfg(test)] mod NAME;`, with or
+/// without a `#[path]`.
 fn test_module_paths(source: &Source) -> Vec<String> {
     let (code, shipped) = (&source.code, &source.shipped);
+    let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
     let dir = match source.path.rsplit_once('/') {
         Some((dir, "mod.rs" | "lib.rs" | "main.rs")) => dir.to_string(),
         _ => source.path.trim_end_matches(".rs").to_string(),
@@ -162,10 +164,19 @@ fn test_module_paths(source: &Source) -> Vec<String> {
         let declaration = code[at + 3..].split([';', '{']).next().unwrap_or_default();
         let is_file = code[at + 3 + declaration.len()..].starts_with(';');
         if in_test && is_file {
-            found.push(format!("{dir}/{}", declaration.trim()));
+            let named = path_attribute(source, at).map(|file| format!("{folder}/{file}"));
+            let path = named.unwrap_or_else(|| format!("{dir}/{}", declaration.trim()));
+            found.push(path.trim_end_matches(".rs").to_string());
         }
     }
     found
+}
+
+/// What `#[path = ".."]` says among the attributes right before offset `at`.
+fn path_attribute(source: &Source, at: usize) -> Option<&str> {
+    let begin = source.code[..at].rfind([';', '}', '{']).map_or(0, |end| end + 1);
+    let attribute = words(&source.code[begin..at], "path").next()?;
+    source.text[begin + attribute..at].split('"').nth(1)
 }
 
 /// Every file below `root` that is ours.
@@ -223,6 +234,9 @@ mod tests {
             |path: &str| test_module_paths(&Source::new(path, "#[cfg(test)]\nmod t;\nmod u;"));
         assert_eq!(paths("src/pool/mod.rs"), ["src/pool/t"]);
         assert_eq!(paths("src/pool/slab.rs"), ["src/pool/slab/t"]);
+        let text = "mod a;\n#[cfg(test)]\n#[path = \"b_tests.rs\"]\nmod tests;";
+        let paths = test_module_paths(&Source::new("src/pool/slab.rs", text));
+        assert_eq!(paths, ["src/pool/b_tests"]);
     }
 
     #[test]
