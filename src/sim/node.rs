@@ -5,7 +5,7 @@
 //! *Invariant* K11: descriptor numbers are given out lowest first, so that a stale number names the
 //! next file as soon as there is one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -128,6 +128,8 @@ pub(super) struct Group {
 pub(super) struct Node {
     pub(super) fds: Vec<Option<FileId>>,
     pub(super) slots: Vec<Option<FileId>>,
+    /// Slots whose last installation failed.
+    pub(super) failed_slots: BTreeSet<u32>,
     pub(super) sq: VecDeque<(Op, Token)>,
     pub(super) pending: BTreeMap<u64, Pending>,
     /// Operations to be tried at the next `enter`.
@@ -152,6 +154,7 @@ impl Node {
         Self {
             fds: Vec::new(),
             slots: vec![None; shape.fixed_files as usize],
+            failed_slots: BTreeSet::new(),
             sq: VecDeque::new(),
             pending: BTreeMap::new(),
             run: Vec::new(),

@@ -20,6 +20,9 @@ use scenario::{Seen, run, world};
 const SEEDS_DEFAULT: u64 = 1_000;
 /// Lines of the trace that a failing seed prints.
 const TRACE_LINES: usize = 200;
+/// Failing seeds that are listed, and how much of each.
+const HEADLINE_COUNT_MAX: usize = 40;
+const HEADLINE_LEN_MAX: usize = 160;
 
 /// Seeds that failed once, and what they found.
 const REGRESSIONS: &[(u64, &str)] = &[];
@@ -72,9 +75,15 @@ fn run_all(seeds: &[u64]) -> Result<Seen, String> {
     });
     let mut failures = failures.into_inner().expect("no one panics here");
     failures.sort_by_key(|(seed, _)| *seed);
-    let numbers: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
+    let headline = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("seed "));
+        line.unwrap_or_default().chars().take(HEADLINE_LEN_MAX).collect::<String>()
+    };
+    let headlines: Vec<String> =
+        failures.iter().take(HEADLINE_COUNT_MAX).map(|(_, text)| headline(text)).collect();
+    let count = failures.len();
     match failures.into_iter().next() {
-        Some((_, text)) => Err(format!("{text}\n{} failing seeds: {numbers:?}", numbers.len())),
+        Some((_, text)) => Err(format!("{text}\n{count} seeds failed:\n{}", headlines.join("\n"))),
         None => Ok(total.into_inner().expect("no one panics here")),
     }
 }
