@@ -97,6 +97,10 @@ impl Extras {
         }
     }
 
+    pub(crate) fn describe(&self) -> String {
+        format!("timers {} watches {}", self.timers.len(), self.watches.len())
+    }
+
     pub(crate) fn is_settled(&self) -> bool {
         self.timers.is_empty() && self.watches.is_empty()
     }

@@ -151,6 +151,36 @@ impl Node {
         self.state.extras.close(&mut sender);
     }
 
+    /// What is still open or owed.
+    pub(crate) fn describe(&self) -> String {
+        let state = &self.state;
+        let mut out = format!("\nnode {}: ", self.index);
+        for (id, c) in &state.conns {
+            let flags = [
+                (c.connected, "connected"),
+                (c.read_closed, "read-closed"),
+                (c.aborted, "aborted"),
+                (c.closing, "closing"),
+                (c.fin, "fin"),
+                (c.blocked, "blocked"),
+                (c.paused, "paused"),
+                (c.by_handle, "by-handle"),
+                (c.is_drained(), "drained"),
+                (c.framed, "framed"),
+            ];
+            let set: Vec<&str> =
+                flags.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+            let waiting = c.backlog.len();
+            out += &format!("\n  {id} {:?} {} backlog {waiting}", c.part, set.join(" "));
+        }
+        let (owed, posted) = (state.owed.len(), state.posted.len());
+        let pools = self.io.pool_stats();
+        let idle = self.io.is_idle();
+        out += &format!("\n  owed {owed} posted {posted} {} idle {idle}", state.extras.describe());
+        out += &format!("\n  {:?} detached {}", pools.pools, pools.detached);
+        out
+    }
+
     /// Nothing is open and nothing is owed.
     pub(crate) fn is_settled(&self) -> bool {
         let state = &self.state;

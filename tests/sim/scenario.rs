@@ -105,9 +105,8 @@ fn settle(nodes: &mut [Node], cx: &mut Shared, done: fn(&Node) -> bool, what: &s
             break;
         }
     }
-    let open: Vec<_> = nodes.iter().flat_map(|n| &n.state.conns).collect();
-    let stats: Vec<_> = nodes.iter().map(|n| n.io.pool_stats()).collect();
-    panic!("{what} after {} ns: {open:#?}\n{stats:?}", cx.world.now_ns() - start_ns);
+    let open: String = nodes.iter().map(Node::describe).collect();
+    panic!("{what} after {} ns:{open}", cx.world.now_ns() - start_ns);
 }
 
 /// Small everywhere, so that every bound is met.
