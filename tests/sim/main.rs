@@ -33,7 +33,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs one seed; what it saw, or what is to be printed.
-fn attempt(seed: u64) -> Result<Seen, String> {
+fn attempt(seed: u64, trace_lines: usize) -> Result<Seen, String> {
     let world = world(seed);
     let table = world.faults().to_string();
     let outcome = catch_unwind(AssertUnwindSafe(|| run(&world)));
@@ -42,7 +42,7 @@ fn attempt(seed: u64) -> Result<Seen, String> {
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
         let trace = world.trace();
         let lines: Vec<&str> = trace.lines().collect();
-        let tail = lines[lines.len().saturating_sub(TRACE_LINES)..].join("\n");
+        let tail = lines[lines.len().saturating_sub(trace_lines)..].join("\n");
         format!(
             "{tail}\n\nseed {seed} failed: {}\nviolations: {:#?}\nfaults:\n{table}\nreplay: cargo xtask sim --seed {seed}\n",
             text.unwrap_or_default(),
@@ -63,7 +63,7 @@ fn run_all(seeds: &[u64]) -> Result<Seen, String> {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed) as usize;
                     let Some(seed) = seeds.get(at) else { return };
-                    match attempt(*seed) {
+                    match attempt(*seed, TRACE_LINES) {
                         Ok(seen) => add(&mut total.lock().expect("no one panics here"), seen),
                         Err(text) => {
                             failures.lock().expect("no one panics here").push((*seed, text));
@@ -99,7 +99,7 @@ fn add(total: &mut Seen, seen: Seen) {
 #[test]
 fn seeds() {
     if let Some(seed) = number("ZERO_IO_SIM_SEED") {
-        match attempt(seed) {
+        match attempt(seed, usize::MAX) {
             Ok(seen) => eprintln!("seed {seed}: {seen:?}"),
             Err(text) => panic!("{text}"),
         }
@@ -116,7 +116,7 @@ fn seeds() {
 #[test]
 fn regressions() {
     for (seed, found) in REGRESSIONS {
-        if let Err(text) = attempt(*seed) {
+        if let Err(text) = attempt(*seed, TRACE_LINES) {
             panic!("{found}\n{text}");
         }
     }

@@ -78,6 +78,8 @@ pub(crate) struct Node {
 pub(crate) struct State {
     index: usize,
     handle: IoHandle,
+    /// The handle has buffers of its own.
+    has_reserve: bool,
     pub(crate) conns: BTreeMap<ConnId, Conn>,
     ended: BTreeSet<ConnId>,
     places: BTreeMap<EndpointId, Place>,
@@ -94,6 +96,7 @@ impl Node {
         let state = State {
             index,
             handle: io.handle(),
+            has_reserve: io.handle().send_buffer(1).is_ok(),
             conns: BTreeMap::new(),
             ended: BTreeSet::new(),
             places: BTreeMap::new(),
@@ -239,7 +242,7 @@ impl State {
         let head = if framed { 1 } else { HEAD_LEN as u64 };
         let goal = [head + cx.chance.next() % longest, cx.chance.next() % longest];
         let mut conn = Conn::new(Part::Client { flow }, framed);
-        conn.by_handle = !framed && goal[0] < 2_000 && cx.chance.once_in(4);
+        conn.by_handle = self.has_reserve && !framed && goal[0] < 2_000 && cx.chance.once_in(4);
         conn.source = Some(Source::new(flow as u64, 0, framed, goal[0]));
         let dir = if answer == Answer::Echo { 0 } else { 1 };
         conn.check = Some(Check::new(flow as u64, dir, framed));
