@@ -46,7 +46,7 @@ impl Engine {
                 self.ring.group_publish(STREAM_GROUP);
             }
         }
-        if !self.lists.starved.is_empty() && lent >= REARM_MIN.min(self.lend_target) {
+        if !self.lists.starved.is_empty() && lent >= REARM_MIN.min(self.lend_target / 4).max(1) {
             self.rearm_starved(lent);
         }
     }
@@ -335,7 +335,7 @@ impl Engine {
             return;
         }
         let id = conn.id(index).as_u64();
-        let both = conn.has(Flags::SHUT_DONE);
+        let both = conn.has(Flags::SHUT_DONE | Flags::SEND_FAILED);
         self.inbox.push(Record::bare(Kind::ReadClosed, id, 0));
         if both {
             self.begin_end(index, code::NONE, true);

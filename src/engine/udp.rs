@@ -66,7 +66,9 @@ impl Engine {
             endpoint.ready = true;
         }
         self.lists.endpoint_work = true;
-        self.endpoints.id(index).ok_or(IoError::exhausted(PoolKind::Endpoints))
+        let id = self.endpoints.id(index).ok_or(IoError::exhausted(PoolKind::Endpoints))?;
+        crate::trace::endpoint_opened(id, Protocol::Udp);
+        Ok(id)
     }
 
     // ---- receiving
@@ -155,7 +157,8 @@ impl Engine {
     ) -> Result<()> {
         self.udp_check(endpoint, to, data.len(), 0)?;
         let class = self.pool.class_for(data.len())?;
-        let buf = self.pool.take(class, Use::TxBulk).ok_or(IoError::exhausted(class.kind()))?;
+        let buf =
+            self.pool.take(class, Use::TxBulk).ok_or_else(|| IoError::exhausted(class.kind()))?;
         self.pool.write(buf, 0, data);
         self.stats.bytes_copied_tx += data.len() as u64;
         let raw = RawSend { buf, start: 0, len: data.len() as u32 };

@@ -77,6 +77,10 @@ impl OwnedSlot {
             return Err(self);
         }
         let this = std::mem::ManuallyDrop::new(self);
+        // The only reference becomes ownership: the count starts from zero when the buffer is
+        // detached again.
+        let last = this.shared.refs.release(this.buf.0);
+        debug_assert!(last, "unique, and not the last");
         // SAFETY: `this` is never dropped, so the Arc moves out exactly once.
         let shared = unsafe { std::ptr::read(&raw const this.shared) };
         let base = shared.ptr(this.buf).as_ptr() as usize;

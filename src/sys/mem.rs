@@ -124,6 +124,7 @@ impl Region {
         self.base
     }
 
+    #[cfg(test)]
     /// The bytes mapped: what was asked for, rounded up to pages.
     pub(crate) const fn len(&self) -> usize {
         self.len

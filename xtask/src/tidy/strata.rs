@@ -13,7 +13,7 @@ const STRATA: &[&[&str]] = &[
     &["code", "error", "ids", "config", "time", "rng", "sync", "stats"],
     &["ring", "sys", "sim"],
     &["pool"],
-    &["event"],
+    &["event", "trace", "trace_off"],
     &["proto"],
     &["conn", "transport"],
     &["engine"],
