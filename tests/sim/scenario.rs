@@ -51,9 +51,9 @@ pub(crate) fn run(world: &World) -> Seen {
     }
     world.heal();
     cx.is_liveness = true;
-    settle(&mut nodes, &mut cx, Node::is_settled, "the connections do not end");
+    settle(&mut nodes, &mut cx, |node, _| node.is_settled(), "the connections do not end");
     nodes.iter_mut().for_each(Node::close_endpoints);
-    settle(&mut nodes, &mut cx, |node| node.io.is_idle(), "not everything came home");
+    settle(&mut nodes, &mut cx, is_home, "not everything came home");
     let mut seen = Seen { flow_count: cx.flows.len() as u64, ..Seen::default() };
     for node in &nodes {
         assert_eq!(world.open_fds(node.index), 0, "descriptors of node {}", node.index);
@@ -93,11 +93,16 @@ fn round(nodes: &mut [Node], cx: &mut Shared) {
     }
 }
 
-fn settle(nodes: &mut [Node], cx: &mut Shared, done: fn(&Node) -> bool, what: &str) {
+/// Nothing is open, lent out or under way.
+fn is_home(node: &Node, world: &World) -> bool {
+    node.io.is_idle() && world.open_fds(node.index) == 0
+}
+
+fn settle(nodes: &mut [Node], cx: &mut Shared, done: fn(&Node, &World) -> bool, what: &str) {
     let start_ns = cx.world.now_ns();
     for _ in 0..LIVENESS_ROUNDS {
         round(nodes, cx);
-        if nodes.iter().all(done) {
+        if nodes.iter().all(|node| done(node, &cx.world)) {
             return;
         }
         let passed_ns = cx.world.now_ns() - start_ns;
