@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::fault::Shape;
 use super::file::FileId;
-use super::mem::Piece;
+use super::mem::{self, Piece};
 use crate::ring::op::{Completion, Fd, Op, Token};
 use crate::sys::addr::SockAddr;
 
@@ -78,6 +78,18 @@ pub(super) struct Sending {
 pub(super) struct Memory {
     pub(super) pieces: Vec<Piece>,
     pub(super) checksum: u64,
+}
+
+impl Memory {
+    pub(super) fn new(pieces: Vec<Piece>) -> Self {
+        let checksum = mem::checksum(&pieces);
+        Self { pieces, checksum }
+    }
+
+    /// Whether a byte of it is not what it was.
+    pub(super) fn has_changed(&self) -> bool {
+        mem::checksum(&self.pieces) != self.checksum
+    }
 }
 
 /// What an operation occupies until its last completion was taken.

@@ -79,9 +79,8 @@ impl Kernel {
     /// The parts of operations that can wait.
     fn prepare(op: Op) -> Option<(Option<Sock>, Work)> {
         let send = |sock, pieces: Vec<mem::Piece>, zero_copy| {
-            let checksum = mem::checksum(&pieces);
             let total_len = pieces.iter().map(|piece| piece.len).sum();
-            let memory = Memory { pieces, checksum };
+            let memory = Memory::new(pieces);
             let sending = Sending { memory, total_len, done_len: 0, zero_copy, notifying: false };
             Some((Some(sock), Work::Send(sending)))
         };
