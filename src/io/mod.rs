@@ -5,6 +5,8 @@
 
 mod handle;
 mod seed;
+#[cfg(feature = "_sim")]
+mod sim;
 mod split;
 mod stream;
 #[cfg(feature = "tcp")]
