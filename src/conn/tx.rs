@@ -226,6 +226,8 @@ pub(crate) struct Block {
     /// Sources that a zero-copy send has finished with on the socket, and that its notification
     /// will free.
     pub(crate) pinned: Vec<Source>,
+    /// Bytes of the connection that those are.
+    pub(crate) pinned_bytes: u32,
     /// The connection that the send is of, in its generation.
     pub(crate) conn: crate::ids::ConnId,
     busy: bool,
@@ -257,6 +259,7 @@ impl Blocks {
                     gather: Gather::new(),
                     generation: 0,
                     pinned: Vec::with_capacity(Gather::CAPACITY),
+                    pinned_bytes: 0,
                     conn,
                     busy: false,
                 }));

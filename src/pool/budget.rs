@@ -78,6 +78,13 @@ impl Budget {
         if self.used[i] < self.guaranteed[i] { free > 0 } else { free > self.unused }
     }
 
+    /// How many of `free` buffers `usage` may take.
+    pub(crate) const fn available(&self, usage: Use, free: u32) -> u32 {
+        let i = usage as usize;
+        let own = self.guaranteed[i].saturating_sub(self.used[i]);
+        free.saturating_sub(self.unused - own)
+    }
+
     #[inline]
     pub(crate) const fn charge(&mut self, usage: Use) {
         let i = usage as usize;
