@@ -382,6 +382,13 @@ impl Pool {
         self.classes[class as usize].free.len() as u32
     }
 
+    /// Free buffers but for what is set aside for other uses: a quick lower bound of `available`.
+    #[inline]
+    pub(crate) fn free_for(&self, class: Class, usage: Use) -> u32 {
+        let state = &self.classes[class as usize];
+        (state.free.len() as u32).saturating_sub(state.budget.set_aside(usage))
+    }
+
     /// Buffers that `usage` may take.
     pub(crate) fn available(&self, class: Class, usage: Use) -> u32 {
         let state = &self.classes[class as usize];
