@@ -50,6 +50,7 @@ fn script(faults: Faults, unix: bool) -> (u64, Saw) {
         }
     }
     assert_eq!(world.violations(), [""; 0]);
+    world.advance_by(Duration::from_secs(60));
     assert_eq!(world.files(), 0);
     let [server, client] = saw;
     assert!(server.connected == server.disconnected, "each accepted connection ends once");
