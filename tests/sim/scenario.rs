@@ -41,8 +41,10 @@ pub(crate) fn run(world: &World) -> Seen {
     let count = 2 + cx.chance.below(2);
     let mut nodes: Vec<Node> = Vec::new();
     for index in 0..count {
-        let io = Io::in_world(config(&mut cx.chance), world).expect("a node");
-        let mut node = Node::new(index, io);
+        let config = config(&mut cx.chance);
+        let table_max = config.max_connections;
+        let io = Io::in_world(config, world).expect("a node");
+        let mut node = Node::new(index, io, table_max);
         node.open(&mut cx);
         nodes.push(node);
     }
