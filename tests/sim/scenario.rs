@@ -115,7 +115,8 @@ fn settle(nodes: &mut [Node], cx: &mut Shared, done: fn(&Node, &World) -> bool, 
         }
     }
     let open: String = nodes.iter().map(Node::describe).collect();
-    panic!("{what} after {} ns:{open}", cx.world.now_ns() - start_ns);
+    let files = cx.world.describe_files();
+    panic!("{what} after {} ns:{open}\n{files}", cx.world.now_ns() - start_ns);
 }
 
 /// Small everywhere, so that every bound is met.
