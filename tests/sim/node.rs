@@ -8,7 +8,7 @@ use std::time::Duration;
 use zero_io::sim::World;
 use zero_io::{
     ConnId, ConnTimeouts, EndpointId, Event, Events, HostOrAddr, Io, IoError, IoHandle, OwnedSlot,
-    PoolKind, Sender, StreamId, TcpConnectConfig, TcpListenConfig, UdsConnectConfig,
+    PoolKind, PressureState, Sender, StreamId, TcpConnectConfig, TcpListenConfig, UdsConnectConfig,
     UdsListenConfig,
 };
 
@@ -20,7 +20,7 @@ use crate::pattern::{Check, HEAD_LEN, Source, framing};
 const STREAM: StreamId = StreamId::ZERO;
 /// Bytes that wait for a connection before the one they come from is paused.
 const BACKLOG_HIGH: usize = 16 * 1024;
-/// How long a connection table may stay full in the liveness phase.
+/// How long a table or a pool may stay full in the liveness phase.
 const FULL_LIMIT_NS: u64 = 20_000_000_000;
 
 /// Where to connect to.
@@ -128,6 +128,7 @@ impl Node {
 
     /// What the application does of its own accord in a round.
     pub(crate) fn act(&mut self, cx: &mut Shared) {
+        let pressure = self.io.pool_pressure().map_or(PressureState::Healthy, |info| info.state);
         let (_, mut sender) = self.io.split();
         let ids: Vec<ConnId> = self.state.conns.keys().copied().collect();
         for id in ids {
@@ -137,7 +138,7 @@ impl Node {
             self.state.mischief(&mut sender, cx);
         } else {
             self.state.held.drain(..).for_each(Held::check);
-            self.state.shed(&mut sender, cx);
+            self.state.shed(pressure, &mut sender, cx);
         }
         self.state.extras.act(self.index, &mut sender, cx);
     }
@@ -707,10 +708,11 @@ impl State {
         }
     }
 
-    /// Full tables of several nodes can wait for each other: then the application gives one up.
-    fn shed(&mut self, sender: &mut Sender<'_>, cx: &mut Shared) {
+    /// Full tables and full pools of several nodes can wait for each other: then the application
+    /// gives a connection up, as a write limit would.
+    fn shed(&mut self, pressure: PressureState, sender: &mut Sender<'_>, cx: &mut Shared) {
         let now_ns = cx.world.now_ns();
-        if self.conns.len() < self.table_max {
+        if self.conns.len() < self.table_max && pressure < PressureState::Critical {
             self.full_since_ns = now_ns;
         }
         if now_ns - self.full_since_ns < FULL_LIMIT_NS {
