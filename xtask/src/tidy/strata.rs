@@ -17,7 +17,7 @@ const STRATA: &[&[&str]] = &[
     &["proto"],
     &["conn", "transport"],
     &["engine"],
-    &["io", "cluster", "runtime", "middleware", "ops"],
+    &["io", "cluster", "runtime", "middleware", "ops", "fuzz"],
 ];
 
 pub(crate) fn check(source: &Source) -> Vec<Finding> {
