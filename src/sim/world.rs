@@ -180,4 +180,10 @@ impl World {
     pub fn files(&self) -> usize {
         self.kernel.borrow().files.count()
     }
+
+    /// Every file in a line, for a failing run.
+    #[must_use]
+    pub fn describe_files(&self) -> String {
+        self.kernel.borrow().files.describe()
+    }
 }
