@@ -4,6 +4,7 @@ use crate::Outcome;
 use crate::args::Args;
 use crate::board::{Report, Step};
 use crate::runner::settle;
+use crate::sim::AMONG_TESTS_SEEDS;
 use crate::{paths, toolchain};
 
 /// Building everything anew and running it several times slower.
@@ -25,7 +26,7 @@ pub(crate) fn step() -> Step {
         .target_dir(&paths::lane_target("asan")?)
         .env("RUSTFLAGS", "-Zsanitizer=address -Cforce-frame-pointers=yes")
         .env("ASAN_OPTIONS", "detect_stack_use_after_return=1:strict_init_order=1")
-        .env("ZERO_IO_SANITIZER", "address")
+        .env("ZERO_IO_SIM_SEEDS", AMONG_TESTS_SEEDS)
         .limit_s(LIMIT_S)
         .run()?;
     if ran.ok && ran.tally.passed == 0 {
