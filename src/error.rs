@@ -156,7 +156,8 @@ impl PoolKind {
 pub enum IoError {
     /// The running kernel lacks what the io_uring backend is built on.
     #[error(
-        "Linux {found} is too old: the io_uring backend needs {required} or later; upgrade the kernel"
+        "Linux {found} is too old: the io_uring backend needs {required} or later; upgrade the \
+         kernel"
     )]
     KernelTooOld {
         /// The oldest version that works.
@@ -176,9 +177,9 @@ pub enum IoError {
     },
     /// `RLIMIT_MEMLOCK` does not leave room for the rings.
     #[error(
-        "{syscall} ran out of lockable memory (RLIMIT_MEMLOCK is {limit_bytes} bytes, shared by all \
-         processes of the user); raise it (ulimit -l, LimitMEMLOCK=), grant CAP_IPC_LOCK, or lower \
-         UringConfig::sq_entries"
+        "{syscall} ran out of lockable memory (RLIMIT_MEMLOCK is {limit_bytes} bytes, shared by \
+         all processes of the user); raise it (ulimit -l, LimitMEMLOCK=), grant CAP_IPC_LOCK, or \
+         lower UringConfig::sq_entries"
     )]
     MemlockLimit {
         /// The call that failed.
@@ -219,8 +220,8 @@ pub enum IoError {
     },
     /// A pool or table is empty. Nothing was accepted; try again after the next `poll`.
     #[error(
-        "{pool:?} is exhausted; retry after the next poll (Event::Writable, Event::PoolPressure tell \
-         when), or raise Config::{}", .pool.config_field()
+        "{pool:?} is exhausted; retry after the next poll (Event::Writable, Event::PoolPressure \
+         tell when), or raise Config::{}", .pool.config_field()
     )]
     PoolExhausted {
         /// Which.
@@ -231,7 +232,8 @@ pub enum IoError {
     DnsError,
     /// A connection was not established in time.
     #[error(
-        "the connection was not established within {timeout_ms} ms; check the peer or raise connect_timeout"
+        "the connection was not established within {timeout_ms} ms; check the peer or raise \
+         connect_timeout"
     )]
     ConnectTimeout {
         /// The limit that passed.
@@ -344,7 +346,8 @@ pub enum IoError {
     IoGone,
     /// The process forked, and the ring belongs to the parent.
     #[error(
-        "this Io belongs to the parent process: an io_uring cannot be used after fork; make a new Io"
+        "this Io belongs to the parent process: an io_uring cannot be used after fork; make \
+         a new Io"
     )]
     Forked,
     /// The address is in use by another socket.

@@ -1,6 +1,11 @@
 //! One [`Io`] per core over io_uring, driven by the caller's own loop: [`Io::poll`], then
 //! [`Io::next_event`].
 
+#![cfg_attr(
+    any(not(feature = "_sim"), not(feature = "tcp")),
+    expect(dead_code, reason = "the simulator and TCP use parts that are always compiled")
+)]
+
 pub mod code;
 mod config;
 mod conn;
@@ -20,6 +25,11 @@ mod stats;
 mod sync;
 mod sys;
 mod time;
+#[cfg(feature = "tracing")]
+mod trace;
+#[cfg(not(feature = "tracing"))]
+#[path = "trace_off.rs"]
+mod trace;
 mod transport;
 
 pub use config::*;
@@ -32,4 +42,5 @@ pub use pool::{
     OwnedSlot, PoolPressureInfo, PoolStats, PoolUse, PressureState, ReferencePool, SendBuffer,
 };
 pub use stats::{ConnStats, IoStats};
+pub use sys::affinity::{allowed_cpus, pin_current_thread};
 pub use sys::sockopt::PeerCred;

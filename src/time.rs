@@ -12,10 +12,6 @@ pub(crate) mod wheel;
 use std::time::Duration;
 
 const NANOS_PER_SEC: u64 = 1_000_000_000;
-const MICROS_PER_SEC: u64 = 1_000_000;
-const MILLIS_PER_SEC: u64 = 1_000;
-const NANOS_PER_MICRO: u32 = 1_000;
-const NANOS_PER_MILLI: u32 = 1_000_000;
 
 /// A moment on a monotonic clock, in nanoseconds since an arbitrary origin (584 years of range).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,25 +54,6 @@ pub(crate) const fn nanos(span: Duration) -> u64 {
     span.as_secs().saturating_mul(NANOS_PER_SEC).saturating_add(span.subsec_nanos() as u64)
 }
 
-/// `span` in microseconds, rounded up; `u64::MAX` when it does not fit.
-pub(crate) const fn micros_ceil(span: Duration) -> u64 {
-    let part = span.subsec_nanos().div_ceil(NANOS_PER_MICRO);
-    span.as_secs().saturating_mul(MICROS_PER_SEC).saturating_add(part as u64)
-}
-
-/// `span` in milliseconds, rounded up; `u64::MAX` when it does not fit.
-pub(crate) const fn millis_ceil(span: Duration) -> u64 {
-    let part = span.subsec_nanos().div_ceil(NANOS_PER_MILLI);
-    span.as_secs().saturating_mul(MILLIS_PER_SEC).saturating_add(part as u64)
-}
-
-/// `span` as the timeout argument of poll-like calls: milliseconds, rounded up, at most
-/// `i32::MAX` (24.8 days; the caller waits again after that).
-pub(crate) const fn poll_timeout_ms(span: Duration) -> i32 {
-    let ms = millis_ceil(span);
-    if ms > i32::MAX as u64 { i32::MAX } else { ms as i32 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,24 +77,17 @@ mod tests {
     }
 
     #[test]
-    fn hazard_143_timeouts_round_up_and_never_overflow() {
-        // Duration, then its nanoseconds, microseconds, milliseconds and poll timeout.
+    fn hazard_143_timeouts_never_overflow() {
         let day = Duration::from_secs(86_400);
         let rows = [
-            (Duration::ZERO, 0, 0, 0, 0),
-            (Duration::from_nanos(1), 1, 1, 1, 1),
-            (Duration::from_nanos(1_000), 1_000, 1, 1, 1),
-            (Duration::from_nanos(1_001), 1_001, 2, 1, 1),
-            (Duration::from_nanos(999_999_999), 999_999_999, 1_000_000, 1_000, 1_000),
-            (Duration::from_nanos(1_000_001), 1_000_001, 1_001, 2, 2),
-            (day * 25, 2_160_000_000_000_000, 2_160_000_000_000, 2_160_000_000, i32::MAX),
-            (Duration::MAX, u64::MAX, u64::MAX, u64::MAX, i32::MAX),
+            (Duration::ZERO, 0),
+            (Duration::from_nanos(1), 1),
+            (Duration::from_nanos(999_999_999), 999_999_999),
+            (day * 25, 2_160_000_000_000_000),
+            (Duration::MAX, u64::MAX),
         ];
-        for (span, ns, us, ms, poll) in rows {
+        for (span, ns) in rows {
             assert_eq!(nanos(span), ns, "{span:?}");
-            assert_eq!(micros_ceil(span), us, "{span:?}");
-            assert_eq!(millis_ceil(span), ms, "{span:?}");
-            assert_eq!(poll_timeout_ms(span), poll, "{span:?}");
         }
     }
 }

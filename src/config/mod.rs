@@ -308,7 +308,8 @@ mod tests {
 
     #[test]
     fn a_bad_field_is_named() {
-        let bad: [(fn(&mut Config), &str); 6] = [
+        type Change = fn(&mut Config);
+        let bad: [(Change, &str); 6] = [
             (|c| c.pool_slot_size = 1199, "pool_slot_size"),
             (|c| c.pool_slot_size = 1201, "pool_slot_size"),
             (|c| c.max_connections = 0, "max_connections"),

@@ -185,7 +185,8 @@ impl Conn {
     /// Whether the application may still write.
     pub(crate) fn takes_writes(&self) -> bool {
         self.phase == Phase::Open
-            && !self.has(Flags::SHUT_WANTED | Flags::SHUT_DONE | Flags::GRACEFUL | Flags::SEND_FAILED)
+            && !self
+                .has(Flags::SHUT_WANTED | Flags::SHUT_DONE | Flags::GRACEFUL | Flags::SEND_FAILED)
     }
 }
 

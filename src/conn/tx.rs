@@ -234,6 +234,7 @@ pub(crate) struct Block {
 /// The transmit blocks of one shard. Without a free one, segments are sent singly.
 pub(crate) struct Blocks {
     /// Boxed, since the kernel knows their addresses.
+    #[expect(clippy::vec_box, reason = "a block must not move when the list grows (K5)")]
     blocks: Vec<Box<Block>>,
     free: Vec<u32>,
     max: usize,
@@ -287,6 +288,11 @@ impl Blocks {
         block.busy = false;
         block.generation = (block.generation + 1) & ((1 << crate::ids::GENERATION_BITS) - 1);
         self.free.push(index);
+    }
+
+    /// What zero-copy sends of a connection keep until their notifications.
+    pub(crate) fn pinned_of(&self, conn: crate::ids::ConnId) -> impl Iterator<Item = &Source> {
+        self.blocks.iter().filter(move |b| b.busy && b.conn == conn).flat_map(|b| &b.pinned)
     }
 
     /// Blocks of sends whose last completion did not come yet.

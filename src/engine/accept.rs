@@ -6,16 +6,16 @@
 //! measurement.
 
 use super::Engine;
-use crate::conn::{Flags, Phase};
 use crate::config::{ConnTimeouts, Framing};
-use crate::error::{IoError, Result};
+use crate::conn::{Flags, Phase};
+use crate::error::{IoError, PoolKind, Result};
 use crate::event::record::{Kind, Record};
 use crate::ids::{EndpointId, Protocol};
 use crate::pool::PressureState;
 use crate::proto::App;
 use crate::ring::{Completion, Fd, Op, Sock, Tag};
-use crate::sys::addr::SockAddr;
 use crate::sys::POLLIN;
+use crate::sys::addr::SockAddr;
 use crate::time::Time;
 use crate::transport::{Endpoint, Kind as EndpointKind, Listener};
 
@@ -41,7 +41,9 @@ impl Engine {
             endpoint.ready = true;
             self.lists.endpoint_work = true;
         }
-        self.endpoints.id(index).ok_or(IoError::exhausted(crate::error::PoolKind::Endpoints))
+        let id = self.endpoints.id(index).ok_or(IoError::exhausted(PoolKind::Endpoints))?;
+        crate::trace::endpoint_opened(id, protocol);
+        Ok(id)
     }
 
     /// Arms the readiness poll of an endpoint, unless it is armed or closing.
@@ -90,6 +92,7 @@ impl Engine {
             self.lists.retry_at = Time::MAX;
             self.lists.endpoint_work = true;
             self.retry_connects();
+            self.resend();
         }
         if self.lists.endpoint_starved {
             self.lists.endpoint_work = true;
@@ -143,8 +146,9 @@ impl Engine {
                     }
                     return;
                 }
-                Err(_) => {
+                Err(error) => {
                     self.stats.accept_errors += 1;
+                    crate::trace::accept_rests(EndpointId::new(index, generation), &error);
                     let until = now.saturating_add(REST);
                     listener_of(self.endpoints.at(index), until);
                     self.lists.retry_at = self.lists.retry_at.min(until);
@@ -182,6 +186,7 @@ impl Engine {
         let fixed = index < self.effective.fixed_files;
         let now = self.now;
         let conn = self.conns.at(index);
+        crate::trace::conn_opened(conn.id(index), conn.protocol);
         conn.phase = Phase::Open;
         conn.deadline = Time::MAX;
         (conn.last_rx, conn.last_tx) = (now, now);
@@ -262,4 +267,3 @@ fn listener_of(endpoint: Option<&mut Endpoint>, until: Time) {
         listener.resting_until = Some(until);
     }
 }
-

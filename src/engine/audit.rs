@@ -88,7 +88,8 @@ impl Engine {
     /// When a buffer or a place is unaccounted for.
     pub(crate) fn audit(&self) {
         self.pool.audit();
-        let held: usize = self.conns.iter().filter(|(_, c)| c.has(crate::conn::Flags::MUTED)).count();
+        let held: usize =
+            self.conns.iter().filter(|(_, c)| c.has(crate::conn::Flags::MUTED)).count();
         assert!(held == self.lists.muted, "{} muted, {held} found", self.lists.muted);
         assert!(self.inbox.len() <= self.inbox.capacity());
     }

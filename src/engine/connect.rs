@@ -90,7 +90,12 @@ impl Engine {
     }
 
     /// Starts one try.
-    fn connect_to(&mut self, index: u32, config: &TcpConnectConfig, addr: SocketAddr) -> Result<()> {
+    fn connect_to(
+        &mut self,
+        index: u32,
+        config: &TcpConnectConfig,
+        addr: SocketAddr,
+    ) -> Result<()> {
         let peer = SockAddr::from(addr);
         let fd = self.ring.tcp_socket(config, &peer)?;
         let conn = self.conns.at(index);
@@ -111,7 +116,8 @@ impl Engine {
         if self.conns.find(id).is_none_or(|c| c.phase != Phase::Waiting) {
             return;
         }
-        let found: VecDeque<_> = addrs.unwrap_or_default().into_iter().take(ADDRESSES_MAX).collect();
+        let found: VecDeque<_> =
+            addrs.unwrap_or_default().into_iter().take(ADDRESSES_MAX).collect();
         if found.is_empty() {
             return self.begin_end(index, code::RESOLVE_FAILED, false);
         }

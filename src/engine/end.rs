@@ -1,7 +1,7 @@
 //! How a connection ends: cancel what is under way, wait for it, close, tell.
 //!
 //! ```text
-//! Open ── begin_end ──▶ Ending ── last completion ──▶ Closing ── closed ──▶ Ended ── Disconnected ──▶ free
+//! Open ─ begin_end ─▶ Ending ─ last completion ─▶ Closing ─ closed ─▶ Ended ─ Disconnected ─▶ free
 //! ```
 //!
 //! *Invariants*: the descriptor is closed only when nothing is under way on it (61 of the hazards:
@@ -10,6 +10,7 @@
 
 use super::Engine;
 use crate::code;
+use crate::conn::tx::Source;
 use crate::conn::{Flags, Phase, Span};
 use crate::error::Result;
 use crate::ids::ConnId;
@@ -128,7 +129,19 @@ impl Engine {
         let conn = self.conns.at(index);
         conn.phase = Phase::Ended;
         let id = conn.id(index);
+        if self.guards.used() > 0 {
+            self.tell_pinned(id);
+        }
         self.lists.notices.push_back(id);
+    }
+
+    /// Guard writes whose notification is still due are told now: nothing may follow `Disconnected`.
+    fn tell_pinned(&mut self, id: ConnId) {
+        for source in self.blocks.pinned_of(id) {
+            if let Source::Guard { guard, .. } = *source {
+                self.guards.tell(guard);
+            }
+        }
     }
 
     /// The next `Writable` or `Disconnected`.
@@ -143,6 +156,7 @@ impl Engine {
                     error_code: conn.code,
                     clean: conn.has(Flags::CLEAN),
                 };
+                crate::trace::conn_ended(id, conn.code, conn.has(Flags::CLEAN));
                 if conn.has(Flags::MUTED) {
                     self.lists.muted -= 1;
                 }

@@ -6,8 +6,8 @@
 
 use super::Engine;
 use super::end::Notice;
-use crate::conn::guard::Done;
 use crate::conn::Flags;
+use crate::conn::guard::Done;
 use crate::error::{IoError, PoolKind, Result};
 use crate::event::record::{Kind, Record};
 use crate::event::{Event, PeerAddr, Readiness, reason_bytes};

@@ -18,6 +18,8 @@ pub(super) struct Lists {
     pub(super) buffer_waiters: VecDeque<ConnId>,
     /// Connections with a `Writable` or a `Disconnected` to be handed out.
     pub(super) notices: VecDeque<ConnId>,
+    /// Connections whose send the kernel could not take for want of memory.
+    pub(super) resend: Vec<ConnId>,
     /// The connection whose bytes wait for room in the event queue: no completion is taken while
     /// there is one.
     pub(super) stalled: Option<ConnId>,
@@ -40,6 +42,7 @@ impl Lists {
             starved: VecDeque::with_capacity(connections),
             buffer_waiters: VecDeque::with_capacity(connections),
             notices: VecDeque::with_capacity(connections * 2),
+            resend: Vec::new(),
             stalled: None,
             udp_dirty: Vec::with_capacity(endpoints),
             endpoint_work: false,

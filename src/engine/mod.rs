@@ -36,6 +36,7 @@ use crate::config::{Config, Effective};
 use crate::conn::guard::Guards;
 use crate::conn::table::Table;
 use crate::conn::tx::{Blocks, Segments};
+use crate::conn::{Conn, Phase};
 use crate::error::Result;
 use crate::event::inbox::Inbox;
 use crate::pool::{Cascade, Pool, PressureState};
@@ -309,6 +310,7 @@ impl Engine {
         let pools = self.pool_stats().pools;
         if let Some(info) = self.cascade.update(&pools) {
             self.pressure_due = true;
+            crate::trace::pressure(&info);
             self.pool.set_strict(info.state >= PressureState::Warning);
             // Falling pressure lets listeners and sockets go on.
             self.lists.endpoint_work = true;
@@ -329,7 +331,11 @@ impl Engine {
     pub(crate) fn shut_down(&mut self) -> bool {
         self.pool.shared().set_gone();
         let came_home = self.ring.shutdown();
-        let fds: Vec<_> = self.conns.iter().map(|(_, c)| c.sock.fd).filter(|fd| *fd >= 0).collect();
+        // A connection that is being closed has given its descriptor to the ring: its number may
+        // be somebody else's by now.
+        let open = |conn: &Conn| conn.sock.fd >= 0 && conn.phase != Phase::Closing;
+        let fds: Vec<_> =
+            self.conns.iter().filter(|(_, c)| open(c)).map(|(_, c)| c.sock.fd).collect();
         for fd in fds {
             self.ring.close_now(fd);
         }

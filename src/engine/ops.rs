@@ -44,7 +44,12 @@ impl Engine {
 
     /// Copies as much as fits; how much. What did not fit is asked for again by `Writable`.
     #[inline]
-    pub(crate) fn stream_write(&mut self, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<usize> {
+    pub(crate) fn stream_write(
+        &mut self,
+        conn: ConnId,
+        stream: StreamId,
+        data: &[u8],
+    ) -> Result<usize> {
         self.writable(conn, stream)?;
         let index = conn.index();
         let wanted = data.len().min(self.credit(conn));

@@ -46,7 +46,7 @@ impl Engine {
                 self.ring.group_publish(STREAM_GROUP);
             }
         }
-        if !self.lists.starved.is_empty() && lent >= REARM_MIN.min(self.lend_target) {
+        if !self.lists.starved.is_empty() && lent >= REARM_MIN.min(self.lend_target / 4).max(1) {
             self.rearm_starved(lent);
         }
     }
@@ -65,8 +65,7 @@ impl Engine {
     /// Arms the receive, or cancels it, as the connection's state wants it.
     pub(super) fn settle_recv(&mut self, index: u32) {
         let conn = self.conns.at(index);
-        let unwanted =
-            Flags::PAUSED
+        let unwanted = Flags::PAUSED
             | Flags::STARVED
             | Flags::HOLDING
             | Flags::EOF
@@ -204,7 +203,13 @@ impl Engine {
     }
 
     /// A message was found: at the front of the span, or whole in the carry.
-    fn push_frame(&mut self, index: u32, kind: crate::config::MessageKind, span: &mut Span, len: u32) {
+    fn push_frame(
+        &mut self,
+        index: u32,
+        kind: crate::config::MessageKind,
+        span: &mut Span,
+        len: u32,
+    ) {
         let conn = self.conns.at(index);
         let id = conn.id(index).as_u64();
         let (buf, offset, len) = if conn.carry.is_empty() {
@@ -330,7 +335,7 @@ impl Engine {
             return;
         }
         let id = conn.id(index).as_u64();
-        let both = conn.has(Flags::SHUT_DONE);
+        let both = conn.has(Flags::SHUT_DONE | Flags::SEND_FAILED);
         self.inbox.push(Record::bare(Kind::ReadClosed, id, 0));
         if both {
             self.begin_end(index, code::NONE, true);

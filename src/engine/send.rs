@@ -6,10 +6,10 @@
 //! announces it.
 
 use super::{Engine, Lists};
+use crate::config::Toggle;
 use crate::conn::guard::Guards;
 use crate::conn::tx::{NO_BLOCK, Source};
 use crate::conn::{Flags, Phase};
-use crate::config::Toggle;
 use crate::ids::Protocol;
 use crate::pool::Pool;
 use crate::ring::{Completion, Op, Tag, Token};
@@ -17,6 +17,8 @@ use crate::sys::{SHUT_WR, errno};
 
 /// Bytes of one send operation at most.
 const SEND_BYTES_MAX: usize = 1 << 24;
+/// How long a send rests that the kernel could not take for want of memory.
+const RESEND_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
 
 impl Engine {
     /// Puts the connection on the list of those with something to send.
@@ -200,7 +202,8 @@ impl Engine {
         match -result {
             // Zero from a send of more than zero bytes would spin: treat it as the error it is.
             0 if !conn.tx.is_empty() => return self.on_send_error(index, errno::EPIPE),
-            errno::EAGAIN | errno::EINTR | errno::ENOBUFS | errno::ENOMEM => {}
+            errno::EAGAIN | errno::ENOBUFS | errno::ENOMEM => return self.send_again_later(index),
+            errno::EINTR => {}
             errno::EOPNOTSUPP if !conn.has(Flags::NO_ZERO_COPY) => conn.set(Flags::NO_ZERO_COPY),
             error @ 1.. => return self.on_send_error(index, error),
             _ => {}
@@ -208,6 +211,21 @@ impl Engine {
         self.mark_dirty_if_due(index);
         self.settle_credits();
         self.offer_credit(index);
+    }
+
+    /// The kernel is short of memory for the moment: a pause, rather than a spin.
+    fn send_again_later(&mut self, index: u32) {
+        let id = self.conns.at(index).id(index);
+        self.lists.resend.push(id);
+        self.lists.retry_at = self.lists.retry_at.min(self.now.saturating_add(RESEND_PAUSE));
+    }
+
+    pub(super) fn resend(&mut self) {
+        while let Some(id) = self.lists.resend.pop() {
+            if self.conns.find(id).is_some_and(|c| c.phase == Phase::Open) {
+                self.mark_dirty(id.index());
+            }
+        }
     }
 
     fn mark_dirty_if_due(&mut self, index: u32) {
@@ -223,7 +241,8 @@ impl Engine {
         let conn = self.conns.at(index);
         conn.set(Flags::SEND_FAILED);
         conn.code = error as u64;
-        let reads_on = conn.has(Flags::RECV_ARMED | Flags::STARVED | Flags::HOLDING | Flags::STALLED)
+        let reads_on = conn
+            .has(Flags::RECV_ARMED | Flags::STARVED | Flags::HOLDING | Flags::STALLED)
             && !conn.has(Flags::PAUSED);
         self.drop_queue(index);
         if !reads_on {

@@ -102,19 +102,20 @@ impl Engine {
     pub(crate) fn timer_set(&mut self, after: std::time::Duration, token: u64) -> Result<TimerId> {
         let due = self.ring.now().saturating_add(after);
         match self.user_timers.insert(due, token) {
-            Ok(key) => Ok(TimerId::from_u64(key.to_bits())),
+            Ok(key) => Ok(timer_id(key)),
             Err(_) => Err(IoError::exhausted(PoolKind::Timers)),
         }
     }
 
     /// Whether it was still to be handed out.
     pub(crate) fn timer_cancel(&mut self, timer: TimerId) -> bool {
-        TimerKey::from_bits(timer.as_u64()).is_some_and(|key| self.user_timers.cancel(key).is_some())
+        TimerKey::from_bits(u64::from(timer.index()) << 32 | u64::from(timer.generation()))
+            .is_some_and(|key| self.user_timers.cancel(key).is_some())
     }
 
     pub(super) fn pop_timer(&mut self) -> Option<(TimerId, u64)> {
         let (key, token) = self.user_timers.pop_due()?;
-        Some((TimerId::from_u64(key.to_bits()), token))
+        Some((timer_id(key), token))
     }
 
     // ---- watched descriptors
@@ -183,6 +184,12 @@ impl Engine {
             self.inbox.push(record);
         }
     }
+}
+
+/// The public name of a timer: the key's index and generation.
+const fn timer_id(key: TimerKey) -> TimerId {
+    let bits = key.to_bits();
+    TimerId::new((bits >> 32) as u32, bits as u32)
 }
 
 /// The earliest moment at which `overdue` may find something. Limits that do not run now are

@@ -60,12 +60,15 @@ impl Engine {
         socket.connected = config.connect.is_some();
         socket.family = SockAddr::from(config.bind).family();
         (socket.timestamps, socket.tos) = (config.timestamps, config.tos);
-        let index = self.endpoints.insert(fd, Protocol::Udp, EndpointKind::Udp(Box::new(socket)))?;
+        let index =
+            self.endpoints.insert(fd, Protocol::Udp, EndpointKind::Udp(Box::new(socket)))?;
         if let Some(endpoint) = self.endpoints.at(index) {
             endpoint.ready = true;
         }
         self.lists.endpoint_work = true;
-        self.endpoints.id(index).ok_or(IoError::exhausted(PoolKind::Endpoints))
+        let id = self.endpoints.id(index).ok_or(IoError::exhausted(PoolKind::Endpoints))?;
+        crate::trace::endpoint_opened(id, Protocol::Udp);
+        Ok(id)
     }
 
     // ---- receiving
@@ -154,7 +157,8 @@ impl Engine {
     ) -> Result<()> {
         self.udp_check(endpoint, to, data.len(), 0)?;
         let class = self.pool.class_for(data.len())?;
-        let buf = self.pool.take(class, Use::TxBulk).ok_or(IoError::exhausted(class.kind()))?;
+        let buf =
+            self.pool.take(class, Use::TxBulk).ok_or_else(|| IoError::exhausted(class.kind()))?;
         self.pool.write(buf, 0, data);
         self.stats.bytes_copied_tx += data.len() as u64;
         let raw = RawSend { buf, start: 0, len: data.len() as u32 };
@@ -269,7 +273,9 @@ impl Engine {
                 let (len, segment) = udp.piece(datagram);
                 let ptr = self.pool.ptr(datagram.buf).wrapping_add(datagram.offset as usize);
                 let whole = len == datagram.len;
-                if !self.send_batch.push(datagram.to, ptr, len as usize, segment, datagram.tos) || !whole {
+                if !self.send_batch.push(datagram.to, ptr, len as usize, segment, datagram.tos)
+                    || !whole
+                {
                     break;
                 }
             }

@@ -45,7 +45,10 @@ impl Inbox {
     /// When there is no room: the caller has to look first.
     #[inline]
     pub(crate) fn push(&mut self, record: Record) {
-        assert!(self.len < self.ring.len(), "the event queue is full: its producer did not ask for room");
+        assert!(
+            self.len < self.ring.len(),
+            "the event queue is full: its producer did not ask for room"
+        );
         let mut at = self.head + self.len;
         if at >= self.ring.len() {
             at -= self.ring.len();

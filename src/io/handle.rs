@@ -89,7 +89,12 @@ impl IoHandle {
     ///
     /// # Errors
     /// `QueueFull`, `IoGone`: the buffer went back to the pool.
-    pub fn stream_write_buffer(&self, conn: ConnId, stream: StreamId, buffer: SendBuffer) -> Result<()> {
+    pub fn stream_write_buffer(
+        &self,
+        conn: ConnId,
+        stream: StreamId,
+        buffer: SendBuffer,
+    ) -> Result<()> {
         self.push(Command::Write { conn, stream, buffer })
     }
 

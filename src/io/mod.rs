@@ -5,6 +5,8 @@
 
 mod handle;
 mod seed;
+#[cfg(feature = "_sim")]
+mod sim;
 mod split;
 mod stream;
 #[cfg(feature = "tcp")]
@@ -28,6 +30,7 @@ use crate::event::Event;
 use crate::pool::{OwnedSlot, PoolPressureInfo, PoolStats, PressureState};
 use crate::ring::{Ring, Uring};
 use crate::stats::IoStats;
+use crate::trace;
 
 /// One shard: its sockets, its ring, its payload pool and its connection table. Driven by the
 /// thread that made it.
@@ -80,6 +83,7 @@ impl Io {
     pub(crate) fn with_ring(config: Config, ring: Ring) -> Result<Self> {
         config.validate()?;
         let engine = Box::new(Engine::new(config, ring)?);
+        trace::io_started(&engine.effective);
         Ok(Self { engine, _here: PhantomData })
     }
 
@@ -178,7 +182,9 @@ impl Drop for Io {
     /// end without an event; what was queued may not be sent: use `close_graceful` and poll
     /// before.
     fn drop(&mut self) {
-        if !self.engine.shut_down() {
+        let came_home = self.engine.shut_down();
+        trace::io_stopped(came_home);
+        if !came_home {
             // P5: the kernel still refers to the memory, so it must outlive the process.
             self.engine.leak_memory();
         }

@@ -95,7 +95,10 @@ impl super::Io {
 
 /// Writes methods for both `Io` and `Sender`, which differ in how they reach the engine only.
 macro_rules! both {
-    ($($(#[$meta:meta])* pub fn $name:ident(&mut $this:ident $(, $arg:ident: $ty:ty)* $(,)?) -> $ret:ty $body:block)*) => {
+    ($(
+        $(#[$meta:meta])*
+        pub fn $name:ident(&mut $this:ident $(, $arg:ident: $ty:ty)* $(,)?) -> $ret:ty $body:block
+    )*) => {
         impl $crate::io::Io {
             $($(#[$meta])* pub fn $name(&mut self $(, $arg: $ty)*) -> $ret {
                 let $this = self.engine();

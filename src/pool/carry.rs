@@ -49,7 +49,12 @@ impl Carry {
     ///
     /// # Errors
     /// `BufferTooLarge` when no class holds `need`; `None` when no such buffer is free.
-    pub(crate) fn append(&mut self, pool: &mut Pool, need: usize, data: &[u8]) -> Result<Option<usize>> {
+    pub(crate) fn append(
+        &mut self,
+        pool: &mut Pool,
+        need: usize,
+        data: &[u8],
+    ) -> Result<Option<usize>> {
         let len = self.len as usize;
         let size = need.max(len + data.len());
         let mut copied = data.len();

@@ -4,7 +4,7 @@
 //! ```text
 //! class    size                      used for
 //! Slots    Config::pool_slot_size    datagrams, small sends, detached copies, partial messages
-//! Stream   Config::stream_buffer_size  stream receive (lent to the kernel), large sends, partial messages
+//! Stream   Config::stream_buffer_size  stream receive (lent to the kernel), large sends
 //! Gro      64 KiB                    segmented datagrams
 //! Jumbo    Config::jumbo_size        messages longer than a stream buffer
 //! ```
@@ -27,18 +27,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub use owned::OwnedSlot;
-pub use pressure::{PoolPressureInfo, PoolStats, PoolUse, PressureState, ReferencePool};
 pub(crate) use pressure::{Cascade, Gauge};
-pub use send::SendBuffer;
+pub use pressure::{PoolPressureInfo, PoolStats, PoolUse, PressureState, ReferencePool};
 pub(crate) use send::RawSend;
+pub use send::SendBuffer;
 pub(crate) use shared::PoolShared;
 
 use crate::config::{Config, GRO_BUFFER_SIZE, HugePages, Toggle};
 use crate::error::{IoError, PoolKind, Result};
 use crate::sys::mem::Region;
 use crate::sys::wake::Waker;
-pub(crate) use budget::Use;
 use budget::Budget;
+pub(crate) use budget::Use;
 use shared::CLASS_COUNT;
 
 /// One buffer, by its number in the whole pool.
@@ -376,7 +376,7 @@ impl Pool {
     /// A buffer to write into, for the application.
     pub(crate) fn send_buffer(&mut self, min: usize) -> Result<SendBuffer> {
         let class = self.class_for(min)?;
-        let buf = self.take(class, Use::TxBulk).ok_or(IoError::exhausted(class.kind()))?;
+        let buf = self.take(class, Use::TxBulk).ok_or_else(|| IoError::exhausted(class.kind()))?;
         Ok(SendBuffer::new(Arc::clone(&self.shared), buf, min as u32))
     }
 

@@ -27,7 +27,13 @@ unsafe impl Sync for OwnedSlot {}
 
 impl OwnedSlot {
     /// Wraps one reference that was already counted.
-    pub(super) fn new(shared: Arc<PoolShared>, buf: BufId, offset: u32, len: u32, sole: bool) -> Self {
+    pub(super) fn new(
+        shared: Arc<PoolShared>,
+        buf: BufId,
+        offset: u32,
+        len: u32,
+        sole: bool,
+    ) -> Self {
         debug_assert!(offset as usize + len as usize <= shared.size_of(buf));
         // SAFETY: P1, the range lies inside the buffer.
         let data = unsafe { shared.ptr(buf).add(offset as usize) };
@@ -50,7 +56,11 @@ impl OwnedSlot {
             Bound::Excluded(n) => *n,
             Bound::Unbounded => self.len(),
         };
-        assert!(from <= to && to <= self.len(), "{from}..{to} is outside a payload of {}", self.len());
+        assert!(
+            from <= to && to <= self.len(),
+            "{from}..{to} is outside a payload of {}",
+            self.len()
+        );
         // SAFETY: `from` is at most the payload's length.
         self.data = unsafe { self.data.add(from) };
         self.len = (to - from) as u32;
@@ -67,6 +77,10 @@ impl OwnedSlot {
             return Err(self);
         }
         let this = std::mem::ManuallyDrop::new(self);
+        // The only reference becomes ownership: the count starts from zero when the buffer is
+        // detached again.
+        let last = this.shared.refs.release(this.buf.0);
+        debug_assert!(last, "unique, and not the last");
         // SAFETY: `this` is never dropped, so the Arc moves out exactly once.
         let shared = unsafe { std::ptr::read(&raw const this.shared) };
         let base = shared.ptr(this.buf).as_ptr() as usize;

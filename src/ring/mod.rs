@@ -30,6 +30,10 @@ use crate::time::Time;
 pub(crate) use uring::Uring;
 
 /// The backend of one shard.
+#[cfg_attr(
+    feature = "_sim",
+    expect(clippy::large_enum_variant, reason = "there is one ring per shard, in a box")
+)]
 pub(crate) enum Ring {
     /// io_uring.
     Uring(Uring),

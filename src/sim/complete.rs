@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use super::fault::Fault;
 use super::kernel::{Event, Kernel};
 use super::mem;
-use super::node::{Buffer, Claim, OpRef, Posted, Work};
+use super::node::{Buffer, Claim, Memory, OpRef, Posted, Work};
 use super::trace::What;
 use crate::ring::op::{Completion, Token, Wait};
 
@@ -35,11 +35,17 @@ impl Kernel {
         let token = pending.token;
         let mut claims = [None; 2];
         let mut released = None;
-        match &pending.what {
+        let mut memory = None;
+        match &mut pending.what {
             // K6: with its first completion a send is over, notification or not.
-            Work::Send(_) => {
+            Work::Send(sending) => {
                 released = pending.file.take();
                 claims[1] = released.map(Claim::Send);
+                // K8: of a short zero-copy send, what was taken stays with the kernel alone.
+                if !last && result >= 0 {
+                    let taken = Memory::new(mem::front(&sending.memory.pieces, result as usize));
+                    memory = Some(std::mem::replace(&mut sending.memory, taken));
+                }
             }
             Work::Recv { .. } if last => {
                 released = pending.file.take();
@@ -48,7 +54,6 @@ impl Kernel {
             _ if last => released = pending.file.take(),
             _ => {}
         }
-        let mut memory = None;
         if last {
             claims[0] = (token != Token::IGNORE).then_some(Claim::Token(token.0));
             let node = &mut self.nodes[me.node];
@@ -176,9 +181,7 @@ impl Kernel {
             self.nodes[node].provided.remove(&address);
         }
         // K5: until this very moment the memory was the kernel's.
-        if let Some(memory) = posted.memory
-            && mem::checksum(&memory.pieces) != memory.checksum
-        {
+        if posted.memory.is_some_and(|memory| memory.has_changed()) {
             self.violation(node, format!("K5: memory of {token:?} changed before it completed"));
         }
     }
@@ -250,7 +253,7 @@ impl Kernel {
         });
         let posted = state.posted.iter().chain(&state.cq).chain(&state.overflow);
         let memory: Vec<_> = posted.filter_map(|p| p.memory.clone()).chain(unsent).collect();
-        if memory.iter().any(|memory| mem::checksum(&memory.pieces) != memory.checksum) {
+        if memory.iter().any(Memory::has_changed) {
             self.violation(node, "K5: memory changed before the ring was shut down".into());
         }
         self.close_ring(node);

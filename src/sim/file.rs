@@ -205,13 +205,4 @@ impl Files {
     pub(super) fn count(&self) -> usize {
         self.entries.len() - self.vacant.len()
     }
-
-    /// Every file, oldest place first.
-    pub(super) fn ids(&self) -> Vec<FileId> {
-        let entries = self.entries.iter().enumerate();
-        entries
-            .filter(|(_, (_, file))| file.is_some())
-            .map(|(index, (serial, _))| FileId { index: index as u32, serial: *serial })
-            .collect()
-    }
 }

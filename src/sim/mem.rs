@@ -48,6 +48,20 @@ pub(super) fn copy_out(
     count_max - left
 }
 
+/// The pieces that hold the first `len` bytes.
+pub(super) fn front(pieces: &[Piece], len: usize) -> Vec<Piece> {
+    let mut left = len;
+    let mut out = Vec::new();
+    for piece in pieces {
+        let len = piece.len.min(left);
+        left -= len;
+        if len > 0 {
+            out.push(Piece { ptr: piece.ptr, len });
+        }
+    }
+    out
+}
+
 /// All bytes of one piece.
 pub(super) fn to_vec(ptr: *const u8, len: usize) -> Vec<u8> {
     Piece { ptr, len }.bytes().to_vec()

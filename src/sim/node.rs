@@ -5,13 +5,13 @@
 //! *Invariant* K11: descriptor numbers are given out lowest first, so that a stale number names the
 //! next file as soon as there is one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::fault::Shape;
 use super::file::FileId;
-use super::mem::Piece;
+use super::mem::{self, Piece};
 use crate::ring::op::{Completion, Fd, Op, Token};
 use crate::sys::addr::SockAddr;
 
@@ -80,6 +80,18 @@ pub(super) struct Memory {
     pub(super) checksum: u64,
 }
 
+impl Memory {
+    pub(super) fn new(pieces: Vec<Piece>) -> Self {
+        let checksum = mem::checksum(&pieces);
+        Self { pieces, checksum }
+    }
+
+    /// Whether a byte of it is not what it was.
+    pub(super) fn has_changed(&self) -> bool {
+        mem::checksum(&self.pieces) != self.checksum
+    }
+}
+
 /// What an operation occupies until its last completion was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Claim {
@@ -128,6 +140,8 @@ pub(super) struct Group {
 pub(super) struct Node {
     pub(super) fds: Vec<Option<FileId>>,
     pub(super) slots: Vec<Option<FileId>>,
+    /// Slots whose last installation failed.
+    pub(super) failed_slots: BTreeSet<u32>,
     pub(super) sq: VecDeque<(Op, Token)>,
     pub(super) pending: BTreeMap<u64, Pending>,
     /// Operations to be tried at the next `enter`.
@@ -152,6 +166,7 @@ impl Node {
         Self {
             fds: Vec::new(),
             slots: vec![None; shape.fixed_files as usize],
+            failed_slots: BTreeSet::new(),
             sq: VecDeque::new(),
             pending: BTreeMap::new(),
             run: Vec::new(),

@@ -15,6 +15,7 @@ use super::fault::Fault;
 use super::file::{Addr, FileId, Kind, Listener, Stream};
 use super::kernel::Kernel;
 use super::node::Buffer;
+use super::trace::What;
 use crate::config::{
     Effective, HugePages, MulticastGroup, TcpConnectConfig, TcpListenConfig, UdpEndpointConfig,
     UdsListenConfig,
@@ -45,6 +46,7 @@ impl SimRing {
     }
 
     /// The number of the node, from 0.
+    #[cfg(test)]
     pub(crate) const fn node(&self) -> usize {
         self.node
     }
@@ -316,7 +318,7 @@ impl SimRing {
             }
             None => kernel.violation(self.node, format!("K11: close_now of {fd}, which is closed")),
         }
-        drop(kernel.called(self.node, "close", Ok(fd), |fd| (*fd).into()));
+        kernel.trace(self.node, What::Call("close", fd.into()));
     }
 }
 

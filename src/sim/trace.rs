@@ -9,7 +9,7 @@ use super::file::FileId;
 use crate::ring::op::{Completion, Op, Token};
 
 /// Entries that are kept.
-const TRACE_COUNT_MAX: usize = 4_000;
+const TRACE_COUNT_MAX: usize = 50_000;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum What {

@@ -90,6 +90,7 @@ impl RefCounts {
         true
     }
 
+    #[cfg(test)]
     /// Holders at this moment; other holders may change it at once.
     pub(crate) fn count(&self, index: u32) -> u32 {
         self.counts[index as usize].load(Ordering::Relaxed)

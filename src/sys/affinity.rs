@@ -10,7 +10,7 @@ use crate::error::{IoError, Result};
 const CPUS_MAX: usize = size_of::<libc::cpu_set_t>() * 8;
 
 /// The processors that the calling thread may run on, ascending.
-pub(crate) fn allowed_cpus() -> Result<Vec<usize>> {
+pub fn allowed_cpus() -> Result<Vec<usize>> {
     let set = current()?;
     // SAFETY: the index is below the size of the set.
     Ok((0..CPUS_MAX).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect())
@@ -20,7 +20,7 @@ pub(crate) fn allowed_cpus() -> Result<Vec<usize>> {
 ///
 /// # Errors
 /// [`IoError::InvalidArgument`] when the process may not use that processor.
-pub(crate) fn pin_current_thread(cpu: usize) -> Result<()> {
+pub fn pin_current_thread(cpu: usize) -> Result<()> {
     const DENIED: IoError = IoError::InvalidArgument {
         what: "cpu",
         why: "this process may not run on it; see sched_getaffinity(2) or the container's cpuset",

@@ -146,6 +146,7 @@ impl RecvBatch {
         self.arrays.results[i] = Received { key, ..received };
     }
 
+    #[cfg(test)]
     /// Forgets the first `count` buffers; those behind them stay staged and move to the front.
     pub(crate) fn consume(&mut self, count: usize) {
         let count = count.min(self.len);
@@ -296,6 +297,7 @@ impl SendBatch {
         self.arrays.entries[..self.len][i]
     }
 
+    #[cfg(test)]
     /// Forgets the first `count` datagrams; those behind them stay staged and move to the front.
     pub(crate) fn consume(&mut self, count: usize) {
         let count = count.min(self.len);

@@ -54,15 +54,18 @@ impl Gather {
         true
     }
 
+    #[cfg(test)]
     pub(crate) const fn count(&self) -> usize {
         self.count
     }
 
+    #[cfg(test)]
     /// The bytes of all pieces.
     pub(crate) const fn total_len(&self) -> usize {
         self.total_len
     }
 
+    #[cfg(test)]
     pub(crate) const fn is_full(&self) -> bool {
         self.count == Self::CAPACITY
     }

@@ -124,6 +124,7 @@ impl Region {
         self.base
     }
 
+    #[cfg(test)]
     /// The bytes mapped: what was asked for, rounded up to pages.
     pub(crate) const fn len(&self) -> usize {
         self.len
@@ -208,8 +209,9 @@ mod tests {
         let region = check(8 << 20, Toggle::Off, true);
         let mut resident = vec![0_u8; region.len() / PAGE_LEN];
         // SAFETY: the vector has one byte for each page of the mapping.
-        let answer =
-            unsafe { libc::mincore(region.base().as_ptr().cast(), region.len(), resident.as_mut_ptr()) };
+        let answer = unsafe {
+            libc::mincore(region.base().as_ptr().cast(), region.len(), resident.as_mut_ptr())
+        };
         assert_eq!(answer, 0);
         assert!(resident.iter().all(|page| page & 1 == 1));
     }

@@ -35,10 +35,11 @@ pub(crate) fn spawn(
     if before >= RESOLVERS_MAX {
         return Err(IoError::QueueFull { queue: "host name resolver", capacity: RESOLVERS_MAX });
     }
-    let started = std::thread::Builder::new().name("zero-io-resolver".to_owned()).spawn(move || {
-        let _place = place;
-        done((host.as_str(), port).to_socket_addrs().ok().map(Iterator::collect));
-    });
+    let started =
+        std::thread::Builder::new().name("zero-io-resolver".to_owned()).spawn(move || {
+            let _place = place;
+            done((host.as_str(), port).to_socket_addrs().ok().map(Iterator::collect));
+        });
     match started {
         Ok(_) => Ok(()),
         Err(error) => Err(IoError::os("clone", error.raw_os_error().unwrap_or(libc::EAGAIN))),

@@ -5,7 +5,7 @@
 //! Not its role: reading the clock, knowing what an entry means, or deciding what happens when it
 //! is full (the caller gets [`WheelFull`] and names the error).
 //!
-//! Time is cut into ticks of 2^16 ns ([`TICK`], 65.536 us). A deadline is rounded up to a tick and
+//! Time is cut into ticks of 2^16 ns (65.536 us). A deadline is rounded up to a tick and
 //! the clock down, so an entry never fires early and at most one tick late. Eight levels of 64
 //! slots hold 48 bits of ticks, which is all of [`Time`]: no deadline needs clamping and no level
 //! wraps around.
@@ -31,10 +31,10 @@
 use super::Time;
 use std::fmt;
 use std::num::NonZeroU64;
-use std::time::Duration;
 
+#[cfg(test)]
 /// Resolution of the wheel: an entry fires within this span after its deadline.
-pub(crate) const TICK: Duration = Duration::from_nanos(1 << TICK_SHIFT);
+pub(crate) const TICK: std::time::Duration = std::time::Duration::from_nanos(1 << TICK_SHIFT);
 /// Most entries that one wheel can be built for (indices are 32 bits wide).
 pub(crate) const TIMERS_MAX: usize = (NONE - FIRST_ENTRY) as usize;
 
@@ -232,16 +232,19 @@ impl Wheel {
         Some(time_of(self.slot_start(level, slot)))
     }
 
+    #[cfg(test)]
     /// Timers that are armed, those included that are due and not popped.
     pub(crate) const fn len(&self) -> usize {
         self.armed
     }
 
+    #[cfg(test)]
     /// True when no timer is armed.
     pub(crate) const fn is_empty(&self) -> bool {
         self.armed == 0
     }
 
+    #[cfg(test)]
     /// The bound given at construction.
     pub(crate) const fn capacity(&self) -> usize {
         self.capacity

@@ -71,7 +71,11 @@ impl UdpSocket {
 
     /// Learns from the last receive: full batches ask for more next time.
     pub(crate) fn learn(&mut self, asked: usize, got: usize) {
-        self.ask = if got == asked { (asked * 2).min(BATCH_MAX) } else { (got * 2).clamp(ASK_MIN, BATCH_MAX) };
+        self.ask = if got == asked {
+            (asked * 2).min(BATCH_MAX)
+        } else {
+            (got * 2).clamp(ASK_MIN, BATCH_MAX)
+        };
     }
 
     /// The piece at the front that goes out as one operation: the whole train, or one datagram of

@@ -18,10 +18,10 @@ const SHORT_MAX: usize = 300;
 
 /// All datagrams that were ever sent, and where to.
 #[derive(Debug, Default)]
-pub struct Datagrams {
-    pub lens: Vec<usize>,
-    pub addrs: Vec<SocketAddr>,
-    pub received_count: u64,
+pub(crate) struct Datagrams {
+    pub(crate) lens: Vec<usize>,
+    pub(crate) addrs: Vec<SocketAddr>,
+    pub(crate) received_count: u64,
 }
 
 impl Datagrams {
@@ -63,14 +63,14 @@ struct Watch {
 }
 
 #[derive(Default)]
-pub struct Extras {
+pub(crate) struct Extras {
     sockets: Vec<EndpointId>,
     timers: BTreeMap<u64, Timer>,
     watches: BTreeMap<u64, Watch>,
 }
 
 impl Extras {
-    pub fn open(&mut self, sender: &mut Sender<'_>, cx: &mut Shared) {
+    pub(crate) fn open(&mut self, sender: &mut Sender<'_>, cx: &mut Shared) {
         let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         let nobody: SocketAddr = "127.0.0.1:9".parse().expect("an address");
         for kind in 0..4 {
@@ -91,17 +91,21 @@ impl Extras {
         }
     }
 
-    pub fn close(&mut self, sender: &mut Sender<'_>) {
+    pub(crate) fn close(&mut self, sender: &mut Sender<'_>) {
         for id in self.sockets.drain(..) {
             sender.endpoint_close(id).expect("the socket is open");
         }
     }
 
-    pub fn is_settled(&self) -> bool {
+    pub(crate) fn describe(&self) -> String {
+        format!("timers {} watches {}", self.timers.len(), self.watches.len())
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
         self.timers.is_empty() && self.watches.is_empty()
     }
 
-    pub fn on_event(&mut self, event: &Event<'_>, cx: &mut Shared) {
+    pub(crate) fn on_event(&mut self, event: &Event<'_>, cx: &mut Shared) {
         match *event {
             Event::UdpRecv { endpoint, data, truncated, .. } => {
                 assert!(self.sockets.contains(&endpoint), "a datagram of a closed socket");
@@ -122,7 +126,7 @@ impl Extras {
         }
     }
 
-    pub fn act(&mut self, node: usize, sender: &mut Sender<'_>, cx: &mut Shared) {
+    pub(crate) fn act(&mut self, node: usize, sender: &mut Sender<'_>, cx: &mut Shared) {
         if cx.is_liveness {
             return self.finish(sender, cx);
         }

@@ -8,7 +8,7 @@ use crate::pattern::{Check, Source};
 
 /// How a flow is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// With what came.
     Echo,
     /// With a stream of the server's own.
@@ -17,32 +17,31 @@ pub enum Answer {
 
 /// One conversation, from end to end.
 #[derive(Debug, Clone)]
-pub struct Flow {
-    pub key: u64,
-    pub answer: Answer,
-    pub framed: bool,
+pub(crate) struct Flow {
+    pub(crate) key: u64,
+    pub(crate) answer: Answer,
     /// Bytes, or messages, by direction.
-    pub goal: [u64; 2],
+    pub(crate) goal: [u64; 2],
     /// Bytes that were accepted from the two ends.
-    pub sent: [u64; 2],
+    pub(crate) sent: [u64; 2],
     /// Bytes that arrived at the two ends: of the client's, of the server's.
-    pub got: [u64; 2],
+    pub(crate) got: [u64; 2],
     /// How the two ends ended.
-    pub ended: [Option<Ended>; 2],
-    pub relayed: bool,
+    pub(crate) ended: [Option<Ended>; 2],
+    pub(crate) relayed: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub struct Ended {
-    pub code: u64,
-    pub clean: bool,
+pub(crate) struct Ended {
+    pub(crate) code: u64,
+    pub(crate) clean: bool,
     /// The workload called `close`.
-    pub aborted: bool,
+    pub(crate) aborted: bool,
 }
 
 impl Flow {
     /// Both ends say that everything went through: then everything must have.
-    pub fn check_complete(&self) -> bool {
+    pub(crate) fn check_complete(&self) -> bool {
         let [Some(client), Some(server)] = self.ended else { return false };
         let orderly = |e: &Ended| e.clean && e.code == 0 && !e.aborted;
         if self.relayed || !orderly(&client) || !orderly(&server) {
@@ -55,43 +54,53 @@ impl Flow {
 
 /// Who a connection is.
 #[derive(Debug, Clone)]
-pub enum Part {
-    Client { flow: usize },
+pub(crate) enum Part {
+    Client {
+        flow: usize,
+    },
     /// The head has not arrived yet.
-    Unknown { head: Vec<u8> },
-    Server { flow: usize },
+    Unknown {
+        head: Vec<u8>,
+    },
+    Server {
+        flow: usize,
+    },
     /// One half of a relay; the other one.
-    Relay { other: Option<ConnId> },
+    Relay {
+        other: Option<ConnId>,
+    },
 }
 
 /// One connection of one node.
 #[derive(Debug)]
-pub struct Conn {
-    pub part: Part,
-    pub framed: bool,
-    pub connected: bool,
-    pub read_closed: bool,
+pub(crate) struct Conn {
+    pub(crate) part: Part,
+    pub(crate) framed: bool,
+    pub(crate) connected: bool,
+    pub(crate) read_closed: bool,
     /// `close` was called.
-    pub aborted: bool,
+    pub(crate) aborted: bool,
     /// `close_graceful` was called.
-    pub closing: bool,
+    pub(crate) closing: bool,
+    /// `close` was asked for through the handle: it happens later.
+    pub(crate) closing_by_handle: bool,
     /// `shutdown_write` was called, or `close_graceful`.
-    pub fin: bool,
+    pub(crate) fin: bool,
     /// A write was short: `Writable` has to follow.
-    pub blocked: bool,
-    pub paused: bool,
+    pub(crate) blocked: bool,
+    pub(crate) paused: bool,
     /// Everything goes through the handle.
-    pub by_handle: bool,
-    pub source: Option<Source>,
-    pub check: Option<Check>,
+    pub(crate) by_handle: bool,
+    pub(crate) source: Option<Source>,
+    pub(crate) check: Option<Check>,
     /// Produced or received, and not accepted yet.
-    pub backlog: VecDeque<u8>,
+    pub(crate) backlog: VecDeque<u8>,
     /// Guard writes under way.
-    pub guards: BTreeSet<u64>,
+    pub(crate) guards: BTreeSet<u64>,
 }
 
 impl Conn {
-    pub const fn new(part: Part, framed: bool) -> Self {
+    pub(crate) const fn new(part: Part, framed: bool) -> Self {
         Self {
             part,
             framed,
@@ -99,6 +108,7 @@ impl Conn {
             read_closed: false,
             aborted: false,
             closing: false,
+            closing_by_handle: false,
             fin: false,
             blocked: false,
             paused: false,
@@ -110,12 +120,12 @@ impl Conn {
         }
     }
 
-    pub fn takes_writes(&self) -> bool {
+    pub(crate) fn takes_writes(&self) -> bool {
         self.connected && !self.fin && !self.aborted
     }
 
     /// Everything that is to be sent was accepted.
-    pub fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         self.backlog.is_empty() && self.source.as_ref().is_none_or(Source::is_done)
     }
 }

@@ -3,19 +3,19 @@
 use zero_io::{Frame, Framing, MessageKind};
 
 /// The number of the flow, at the front of what a client sends.
-pub const HEAD_LEN: usize = 8;
+pub(crate) const HEAD_LEN: usize = 8;
 /// Bytes in front of a message: its length.
 const PREFIX_LEN: usize = 2;
 /// The longest payload of a message: longer than the smallest stream buffers.
 const PAYLOAD_LEN_MAX: u64 = 3_000;
 
-pub fn mix(a: u64, b: u64) -> u64 {
+pub(crate) fn mix(a: u64, b: u64) -> u64 {
     let x = (a ^ b.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (x ^ (x >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }
 
 /// Byte `at` of a direction.
-pub fn byte(key: u64, dir: usize, at: u64) -> u8 {
+pub(crate) fn byte(key: u64, dir: usize, at: u64) -> u8 {
     if dir == 0 && at < HEAD_LEN as u64 {
         return key.to_le_bytes()[at as usize];
     }
@@ -24,12 +24,12 @@ pub fn byte(key: u64, dir: usize, at: u64) -> u8 {
 }
 
 /// Bytes `from..to` of a direction.
-pub fn bytes(key: u64, dir: usize, from: u64, to: u64) -> Vec<u8> {
+pub(crate) fn bytes(key: u64, dir: usize, from: u64, to: u64) -> Vec<u8> {
     (from..to).map(|at| byte(key, dir, at)).collect()
 }
 
 /// Message `number` of a direction, with its prefix. The first one of a client is the head.
-pub fn message(key: u64, dir: usize, number: u64) -> Vec<u8> {
+pub(crate) fn message(key: u64, dir: usize, number: u64) -> Vec<u8> {
     let payload = if dir == 0 && number == 0 {
         key.to_le_bytes().to_vec()
     } else {
@@ -51,38 +51,33 @@ fn next(bytes: &[u8]) -> Frame {
 }
 
 /// How messages are cut.
-pub fn framing() -> Framing {
+pub(crate) fn framing() -> Framing {
     Framing::new(MessageKind::User(1), next)
 }
 
 /// What one side sends, produced as it is needed.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub(crate) struct Source {
     key: u64,
     dir: usize,
     framed: bool,
     /// The next byte, or the next message.
     at: u64,
     /// Where it ends.
-    pub goal: u64,
+    pub(crate) goal: u64,
 }
 
 impl Source {
-    pub const fn new(key: u64, dir: usize, framed: bool, goal: u64) -> Self {
+    pub(crate) const fn new(key: u64, dir: usize, framed: bool, goal: u64) -> Self {
         Self { key, dir, framed, at: 0, goal }
     }
 
-    pub const fn is_done(&self) -> bool {
+    pub(crate) const fn is_done(&self) -> bool {
         self.at >= self.goal
     }
 
-    /// Nothing more than what was produced.
-    pub const fn cut(&mut self) {
-        self.goal = self.at;
-    }
-
     /// The next piece, of about `len` bytes.
-    pub fn produce(&mut self, len: u64) -> Vec<u8> {
+    pub(crate) fn produce(&mut self, len: u64) -> Vec<u8> {
         if self.is_done() {
             return Vec::new();
         }
@@ -100,21 +95,21 @@ impl Source {
 
 /// What one side must receive.
 #[derive(Debug, Clone)]
-pub struct Check {
+pub(crate) struct Check {
     key: u64,
     dir: usize,
     framed: bool,
     at: u64,
-    pub len: u64,
+    pub(crate) len: u64,
 }
 
 impl Check {
-    pub const fn new(key: u64, dir: usize, framed: bool) -> Self {
+    pub(crate) const fn new(key: u64, dir: usize, framed: bool) -> Self {
         Self { key, dir, framed, at: 0, len: 0 }
     }
 
     /// The prefix property, piece by piece.
-    pub fn take(&mut self, data: &[u8]) {
+    pub(crate) fn take(&mut self, data: &[u8]) {
         let expected = if self.framed {
             message(self.key, self.dir, self.at)
         } else {

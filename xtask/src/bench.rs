@@ -1,9 +1,9 @@
 //! Measurements: suites of `benches/`, and comparisons with peers of `benches/peers`.
 //!
 //! `benches/peers` is a workspace of its own, so that its dependencies stay out of this one. A
-//! suite `tcp` there is the script `run-tcp.sh [ROUNDS] [SECONDS]`; it prints one table. It finds the
-//! engine's servers in ZERO_IO_EXAMPLES, and ZERO_IO_PEERS says whether to run them against the
-//! bare loops alone (`bare`) or against all peers too (`all`).
+//! suite `tcp` there is the script `run-tcp.sh [ROUNDS] [SECONDS]`; it prints one table. It finds
+//! the engine's servers in ZERO_IO_EXAMPLES, and ZERO_IO_PEERS says whether to run them against
+//! the bare loops alone (`bare`) or against all peers too (`all`).
 
 use crate::args::Args;
 use crate::job::Job;

@@ -114,7 +114,7 @@ fn k8_hazard_56_a_notification_comes_iff_it_was_announced() {
     for (make, copied) in [(pair as fn(Faults) -> _, false), (pair, true), (unix_pair, false)] {
         let faults = always(Fault::ZcLate).with(Fault::ZcCopied, u32::from(copied) * 1_000_000);
         let (world, mut a, mut b, fd, _) = make(faults);
-        let text = vec![1; 100];
+        let text = [1; 100];
         let op = Op::SendZc { sock: Sock::plain(fd), ptr: text.as_ptr(), len: 100 };
         let token = Token::new(Tag::SendZc, 0, 0);
         a.ring.push(op, token);

@@ -18,7 +18,7 @@ const BUFFER_LEN: usize = 256;
 /// One node with some memory to receive into.
 struct Host {
     ring: SimRing,
-    buffers: Vec<Box<[u8; BUFFER_LEN]>>,
+    buffers: Vec<Box<[u8]>>,
 }
 
 impl Host {
@@ -27,7 +27,7 @@ impl Host {
         ring.group_register(GROUP, 64).unwrap();
         let mut host = Self { ring, buffers: Vec::new() };
         for bid in 0..buffer_count {
-            host.buffers.push(Box::new([0; BUFFER_LEN]));
+            host.buffers.push(Box::from([0; BUFFER_LEN]));
             host.give_back(bid);
         }
         host

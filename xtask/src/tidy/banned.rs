@@ -28,7 +28,11 @@ const SHIPPED: &[Ban] = &[
     ban("RwLock", &[], NO_LOCKS),
     ban("Condvar", &[], NO_LOCKS),
     ban("spin_loop", &["src/engine/spin.rs", "src/sync.rs"], "the one bounded spin has its file"),
-    ban("thread::sleep", &["src/ring/setup.rs"], "waiting is `poll`'s: arm a timer"),
+    ban(
+        "thread::sleep",
+        &["src/ring/setup.rs", "src/sys/resolve.rs"],
+        "waiting is `poll`'s: arm a timer",
+    ),
     ban("println!", &[], NO_PRINT),
     ban("print!", &[], NO_PRINT),
     ban("eprintln!", &[], NO_PRINT),

@@ -13,11 +13,11 @@ const STRATA: &[&[&str]] = &[
     &["code", "error", "ids", "config", "time", "rng", "sync", "stats"],
     &["ring", "sys", "sim"],
     &["pool"],
-    &["event"],
+    &["event", "trace", "trace_off"],
     &["proto"],
     &["conn", "transport"],
     &["engine"],
-    &["io", "cluster", "runtime", "middleware", "ops"],
+    &["io", "cluster", "runtime", "middleware", "ops", "fuzz"],
 ];
 
 pub(crate) fn check(source: &Source) -> Vec<Finding> {

@@ -1,0 +1,79 @@
+#![expect(clippy::print_stdout, reason = "an example talks to its user")]
+//! What zero-io serves so far, on one thread: `cargo run --release --example showcase`.
+//! Ends by itself after `--seconds N`.
+
+mod status;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use zero_io::TcpListenConfig;
+use zero_io::{Config, ConnId, Event, Frame, Framing, Io, MessageKind, Result, Sender, StreamId};
+
+const LINE: MessageKind = MessageKind::User(1);
+const LINES: Framing = Framing::new(LINE, cut_line);
+const STATUS_EVERY: Duration = Duration::from_millis(500);
+
+fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let seconds = std::env::args().skip_while(|arg| arg != "--seconds").nth(1);
+    let mut statuses_left = seconds.map_or(Ok(u64::MAX), |n| n.parse::<u64>().map(|n| n * 2))?;
+    let mut io = Io::new(Config::default())?;
+    let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let tcp = io.tcp_listen(at(7000)).or_else(|_| io.tcp_listen(at(0)))?;
+    let lines = |port| TcpListenConfig::new(at(port)).with(|c| c.framing = Some(LINES));
+    let lines = io.tcp_listen_with(lines(7001)).or_else(|_| io.tcp_listen_with(lines(0)))?;
+    let udp = io.udp_bind(at(7002)).or_else(|_| io.udp_bind(at(0)))?;
+    let path = std::env::temp_dir().join(format!("zero-io-{}.sock", std::process::id()));
+    io.uds_listen(&path.to_string_lossy())?;
+    let mut port = |id| io.local_addr(id).map(|a| a.inet().map_or(0, |a| a.port()));
+    println!("TCP echo               nc 127.0.0.1 {}", port(tcp)?);
+    println!("TCP lines in capitals  nc 127.0.0.1 {}", port(lines)?);
+    println!("UDP echo               nc -u 127.0.0.1 {}", port(udp)?);
+    println!("Unix socket echo       nc -U {}", path.display());
+    let mut status = status::Status::default();
+    io.timer_set(STATUS_EVERY, 0)?;
+    while statuses_left > 0 {
+        io.poll(Duration::from_secs(1))?;
+        let (mut events, mut sender) = io.split();
+        let mut status_due = false;
+        while let Some(event) = events.next_event() {
+            status.note(&event);
+            match event {
+                Event::StreamFrame { conn, kind, data, .. } => {
+                    let answered = answer(&mut sender, conn, kind, data);
+                    let _ = answered.or_else(|_| sender.close(conn));
+                }
+                Event::ReadClosed { conn, .. } => {
+                    let _ = sender.close_graceful(conn, Duration::ZERO);
+                }
+                Event::UdpRecv { endpoint, from, data, .. } => {
+                    let _ = sender.udp_forward(endpoint, from, data);
+                }
+                Event::Timer { .. } => status_due = true,
+                _ => {}
+            }
+        }
+        if status_due {
+            status.print(&io);
+            statuses_left -= 1;
+            io.timer_set(STATUS_EVERY, 0)?;
+        }
+    }
+    Ok(std::fs::remove_file(path)?)
+}
+
+fn cut_line(bytes: &[u8]) -> Frame {
+    let newline = bytes.iter().position(|byte| *byte == b'\n');
+    newline.map_or(Frame::Need(bytes.len() + 1), |at| Frame::Ready(at + 1))
+}
+
+/// Lines come back in capitals, by one copy; the rest without one. Who does not read is cut off.
+fn answer(io: &mut Sender<'_>, conn: ConnId, kind: MessageKind, data: &[u8]) -> Result<()> {
+    if kind != LINE {
+        return io.forward(conn, StreamId::ZERO, data);
+    }
+    let mut line = io.send_buffer(data.len())?;
+    line.copy_from_slice(data);
+    line.make_ascii_uppercase();
+    io.stream_write_buffer(conn, StreamId::ZERO, line)
+}

@@ -1,0 +1,79 @@
+//! The status line: what was served since the last one, and at what cost.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{IsTerminal, Write, stdout};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use zero_io::{Event, Io, PressureState};
+
+/// Counts allocations, those of the standard library included.
+struct CountingAllocator(AtomicU64);
+
+// SAFETY: every call goes on to the system's allocator as it came.
+unsafe impl GlobalAlloc for CountingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.0.fetch_add(1, Relaxed);
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator(AtomicU64::new(0));
+
+#[derive(Default)]
+pub(super) struct Status {
+    connections: u64,
+    messages: u64,
+    /// Since the last line.
+    recent: u64,
+    bytes: u64,
+    copied_before: u64,
+    allocations_before: u64,
+    since: Option<Instant>,
+}
+
+impl Status {
+    pub(super) fn note(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Connected { .. } => self.connections += 1,
+            Event::Disconnected { .. } => self.connections -= 1,
+            Event::StreamFrame { data, .. } | Event::UdpRecv { data, .. } => {
+                self.recent += 1;
+                self.bytes += data.len() as u64;
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn print(&mut self, io: &Io) {
+        let stats = io.io_stats();
+        let copied = stats.bytes_copied_rx + stats.bytes_copied_tx;
+        let allocations = ALLOCATOR.0.load(Relaxed);
+        let seconds =
+            self.since.replace(Instant::now()).map_or(0.5, |at| at.elapsed().as_secs_f64());
+        let per = |n: u64, of: u64| if of == 0 { 0.0 } else { n as f64 / of as f64 };
+        self.messages += self.recent;
+        // A terminal shows one line that changes.
+        let (start, end) = if stdout().is_terminal() { ("\r", "   ") } else { ("", "\n") };
+        print!(
+            "{start}{} connections, {} messages, {:.0}/s, {:.2} copies and {:.2} allocations per \
+             message, {:?}{end}",
+            self.connections,
+            self.messages,
+            self.recent as f64 / seconds,
+            per(copied - self.copied_before, self.bytes),
+            per(allocations - self.allocations_before, self.recent),
+            io.pool_pressure().map_or(PressureState::Healthy, |info| info.state),
+        );
+        let _ = stdout().flush();
+        (self.copied_before, self.allocations_before) = (copied, allocations);
+        (self.recent, self.bytes) = (0, 0);
+    }
+}

@@ -1,0 +1,53 @@
+//! What an operator may want to see happen, through the `tracing` facade; its off-twin is
+//! `trace_off.rs`.
+//!
+//! Role: one function per fact, none on the hot path. Not role: statistics
+//! ([`IoStats`](crate::IoStats)).
+
+use crate::config::Effective;
+use crate::error::IoError;
+use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::pool::PoolPressureInfo;
+
+/// A shard was made.
+pub(crate) fn io_started(effective: &Effective) {
+    tracing::info!(target: "zero_io", ?effective, "shard started");
+}
+
+/// A shard is dropped. `came_home`: the kernel let go of all memory.
+pub(crate) fn io_stopped(came_home: bool) {
+    if came_home {
+        tracing::info!(target: "zero_io", "shard stopped");
+    } else {
+        tracing::error!(
+            target: "zero_io",
+            "shard stopped while the kernel still used its memory: the pool is leaked"
+        );
+    }
+}
+
+/// A listener or a UDP socket was opened.
+pub(crate) fn endpoint_opened(endpoint: EndpointId, protocol: Protocol) {
+    tracing::debug!(target: "zero_io", %endpoint, %protocol, "endpoint opened");
+}
+
+/// Accepting rests.
+pub(crate) fn accept_rests(endpoint: EndpointId, error: &IoError) {
+    tracing::warn!(target: "zero_io", %endpoint, %error, "accepting rests");
+}
+
+/// A connection is established.
+pub(crate) fn conn_opened(conn: ConnId, protocol: Protocol) {
+    tracing::debug!(target: "zero_io", %conn, %protocol, "connected");
+}
+
+/// A connection ended.
+pub(crate) fn conn_ended(conn: ConnId, code: u64, clean: bool) {
+    let reason = crate::code::reason(code).unwrap_or_else(|| crate::code::errno_name(code));
+    tracing::debug!(target: "zero_io", %conn, code, reason, clean, "disconnected");
+}
+
+/// The pools changed their state.
+pub(crate) fn pressure(info: &PoolPressureInfo) {
+    tracing::warn!(target: "zero_io", ?info, "pool pressure");
+}

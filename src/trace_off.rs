@@ -1,0 +1,27 @@
+//! The twin of `trace.rs` without the feature `tracing`: the same functions, which do nothing.
+
+use crate::config::Effective;
+use crate::error::IoError;
+use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::pool::PoolPressureInfo;
+
+/// A shard was made.
+pub(crate) const fn io_started(_effective: &Effective) {}
+
+/// A shard is dropped. `came_home`: the kernel let go of all memory.
+pub(crate) const fn io_stopped(_came_home: bool) {}
+
+/// A listener or a UDP socket was opened.
+pub(crate) const fn endpoint_opened(_endpoint: EndpointId, _protocol: Protocol) {}
+
+/// Accepting rests.
+pub(crate) const fn accept_rests(_endpoint: EndpointId, _error: &IoError) {}
+
+/// A connection is established.
+pub(crate) const fn conn_opened(_conn: ConnId, _protocol: Protocol) {}
+
+/// A connection ended.
+pub(crate) const fn conn_ended(_conn: ConnId, _code: u64, _clean: bool) {}
+
+/// The pools changed their state.
+pub(crate) const fn pressure(_info: &PoolPressureInfo) {}

@@ -1,0 +1,278 @@
+//! The examples, run as a user would run them: started, talked to over the standard library's
+//! sockets, and killed.
+//!
+//! Not role: what the engine does. *Invariant*: a program that is missing fails its test.
+
+#![cfg(feature = "tcp")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running example. Killed when dropped.
+struct Example {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Example {
+    fn start(name: &str, args: &[&str]) -> Self {
+        let tests = std::env::current_exe().unwrap();
+        let path: PathBuf = tests.parent().unwrap().parent().unwrap().join("examples").join(name);
+        assert!(path.exists(), "{} is missing: run `cargo build --examples`", path.display());
+        let mut child = Command::new(path).args(args).stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output }
+    }
+
+    /// The next line; empty at the end.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// The rest of its first line, which says where it listens.
+    fn place(&mut self) -> String {
+        let line = self.line();
+        line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}")).to_owned()
+    }
+
+    fn connect(&mut self) -> TcpStream {
+        tcp(self.place().parse().unwrap())
+    }
+
+    /// All that is still written, from a program that ends by itself.
+    fn finish(&mut self) -> String {
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {rest}");
+        rest
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn tcp(addr: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 7 + i / 251) as u8).collect()
+}
+
+/// Writes, says that it is done, and reads to the end. The writer is a thread of its own, so that
+/// more can be sent than fits on the way.
+fn exchange<S: Sync>(stream: &S, data: &[u8], shut: impl Fn(&S) + Sync) -> Vec<u8>
+where
+    for<'a> &'a S: Read + Write,
+{
+    let mut answer = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut writer = stream;
+            writer.write_all(data).unwrap();
+            shut(stream);
+        });
+        let mut reader = stream;
+        reader.read_to_end(&mut answer).unwrap();
+    });
+    answer
+}
+
+fn exchange_tcp(stream: &TcpStream, data: &[u8]) -> Vec<u8> {
+    exchange(stream, data, |s| s.shutdown(Shutdown::Write).unwrap())
+}
+
+fn ask_udp(addr: &str, data: &[u8]) -> Vec<u8> {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.send_to(data, addr).unwrap();
+    let mut answer = vec![0; 2048];
+    let (len, from) = socket.recv_from(&mut answer).unwrap();
+    assert_eq!(from.to_string(), addr);
+    answer.truncate(len);
+    answer
+}
+
+#[test]
+fn tcp_echo() {
+    let mut server = Example::start("tcp_echo", &["127.0.0.1:0"]);
+    let mut first = server.connect();
+    let addr = first.peer_addr().unwrap();
+    first.write_all(b"hello").unwrap();
+    let mut answer = [0; 5];
+    first.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"hello");
+    let data = pattern(5_000_000);
+    assert!(exchange_tcp(&tcp(addr), &data) == data, "a large echo came back changed");
+    // A client that resets with an answer on its way does not end the server.
+    for _ in 0..20 {
+        let mut rude = tcp(addr);
+        rude.write_all(&pattern(200_000)).unwrap();
+        drop(rude);
+    }
+    assert_eq!(exchange_tcp(&first, b"still there"), b"still there");
+}
+
+#[test]
+fn udp_echo() {
+    let mut server = Example::start("udp_echo", &["127.0.0.1:0"]);
+    let addr = server.place();
+    for data in [&b"hello"[..], b"", &pattern(1400)] {
+        assert_eq!(ask_udp(&addr, data), data);
+    }
+}
+
+#[test]
+fn uds_echo() {
+    let path = std::env::temp_dir().join(format!("zero-io-test-{}.sock", std::process::id()));
+    let mut server = Example::start("uds_echo", &[path.to_str().unwrap()]);
+    assert_eq!(server.place(), path.to_str().unwrap());
+    let data = pattern(3_000_000);
+    let stream = UnixStream::connect(&path).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let answer = exchange(&stream, &data, |s| s.shutdown(Shutdown::Write).unwrap());
+    assert!(answer == data, "the echo came back changed");
+    let who = server.line();
+    assert!(who.contains(&format!("process {}", std::process::id())), "{who}");
+    assert!(server.line().ends_with("closed"));
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn proxy() {
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream_addr = upstream.local_addr().unwrap();
+    let mut server = Example::start("proxy", &["127.0.0.1:0", &upstream_addr.to_string()]);
+    let client = server.connect();
+    let proxy_addr = client.peer_addr().unwrap();
+    // Written before anybody accepts at the other side; then a half-close each way.
+    (&client).write_all(b"early ").unwrap();
+    let (served, _) = upstream.accept().unwrap();
+    let data = pattern(4_000_000);
+    let back = pattern(3_000_000);
+    let seen = std::thread::scope(|scope| {
+        let seen = scope.spawn(|| {
+            let mut seen = Vec::new();
+            (&served).read_to_end(&mut seen).unwrap();
+            // The client is done sending, and is still answered.
+            (&served).write_all(&back).unwrap();
+            served.shutdown(Shutdown::Write).unwrap();
+            seen
+        });
+        assert!(exchange_tcp(&client, &data) == back, "the answer came back changed");
+        seen.join().unwrap()
+    });
+    assert!(seen.starts_with(b"early ") && seen[6..] == data, "the request was changed");
+    // Nobody is there any more: the client is closed rather than left waiting.
+    drop(upstream);
+    let mut refused = tcp(proxy_addr);
+    let end = refused.read(&mut [0; 16]);
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    let waited = end.is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock);
+    assert!(!waited, "the client was left waiting");
+}
+
+#[test]
+fn a_proxy_holds_back_a_sender_whose_receiver_does_not_read() {
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = upstream.local_addr().unwrap().to_string();
+    let mut server = Example::start("proxy", &["127.0.0.1:0", &addr]);
+    let mut client = server.connect();
+    let (mut served, _) = upstream.accept().unwrap();
+    client.set_nonblocking(true).unwrap();
+    // The kernel's buffers of both sides and 64 buffers of 32 KiB between them, with room to spare.
+    const BOUND: usize = 32 << 20;
+    let block = pattern(1 << 16);
+    let (mut sent, mut idle) = (0, 0);
+    while idle < 20 {
+        match client.write(&block[sent % 1000..]) {
+            Ok(n) => (sent, idle) = (sent + n, 0),
+            Err(_) => {
+                idle += 1;
+                std::thread::sleep(Duration::from_millis(25));
+            }
+        }
+        assert!(sent < BOUND, "{sent} bytes were taken that nobody reads");
+    }
+    client.shutdown(Shutdown::Write).unwrap();
+    served.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut received = Vec::new();
+    served.read_to_end(&mut received).unwrap();
+    assert_eq!(received.len(), sent, "all that was taken arrives");
+}
+
+#[test]
+fn timers() {
+    let output = Example::start("timers", &[]).finish();
+    let at = |what: &str| output.find(what).unwrap_or_else(|| panic!("no {what:?} in {output}"));
+    assert!(at("10 ms timer") < at("30 ms timer") && at("30 ms timer") < at("50 ms timer"));
+    assert!(at("tick 1 ") < at("tick 5 "));
+    at("cancelled: true");
+    assert!(!output.contains("25 ms timer"), "a cancelled timer came: {output}");
+}
+
+#[test]
+fn multicast() {
+    let group = format!("239.255.77.1:{}", 20_000 + std::process::id() % 10_000);
+    let output = Example::start("multicast", &[&group, "3"]).finish();
+    assert_eq!(output.matches("hello from process").count(), 3, "{output}");
+}
+
+#[test]
+fn workers() {
+    let mut server = Example::start("workers", &["127.0.0.1:0"]);
+    let first = server.connect();
+    let addr = first.peer_addr().unwrap();
+    let text = b"in order, please; ".repeat(5_000);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let answer = exchange_tcp(&tcp(addr), &text);
+                assert!(answer == text.to_ascii_uppercase(), "{} bytes came", answer.len());
+            });
+        }
+    });
+    assert_eq!(exchange_tcp(&first, b"done"), b"DONE");
+}
+
+#[test]
+fn showcase() {
+    let mut server = Example::start("showcase", &["--seconds", "2"]);
+    let [echo, lines, udp, unix]: [String; 4] = std::array::from_fn(|_| server.line());
+    let addr = |line: &str, tool: &str| {
+        let (_, addr) = line.split_once(tool).unwrap_or_else(|| panic!("no {tool} in {line:?}"));
+        addr.trim().replace(' ', ":")
+    };
+    let echo = tcp(addr(&echo, "nc ").parse().unwrap());
+    assert_eq!(exchange_tcp(&echo, b"as it came"), b"as it came");
+    let lines = tcp(addr(&lines, "nc ").parse().unwrap());
+    assert_eq!(exchange_tcp(&lines, b"one\ntwo\n"), b"ONE\nTWO\n");
+    assert_eq!(ask_udp(&addr(&udp, "nc -u "), b"datagram"), b"datagram");
+    let path = addr(&unix, "nc -U ");
+    let unix = UnixStream::connect(&path).unwrap();
+    assert_eq!(exchange(&unix, b"local", |s| s.shutdown(Shutdown::Write).unwrap()), b"local");
+    let status = server.finish();
+    let last = status.lines().last().unwrap_or_default();
+    // Not a terminal: lines, four in two seconds.
+    assert!(status.lines().count() == 4 && !status.contains('\r'), "{status:?}");
+    assert!(last.contains("0 connections") && last.contains("5 messages"), "{status}");
+    assert!(last.ends_with("Healthy"), "{status}");
+    assert!(!PathBuf::from(path).exists(), "the socket file was left behind");
+}

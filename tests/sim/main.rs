@@ -1,0 +1,134 @@
+//! The engine on the simulated kernel: many seeds, named seeds, and "the N-th operation fails".
+//!
+//! `ZERO_IO_SIM_SEEDS` says how many seeds (default 1000), `ZERO_IO_SIM_SEED` replays one with its
+//! trace. See docs/SIM.md.
+
+mod chance;
+mod extras;
+mod flow;
+mod node;
+mod nth;
+mod pattern;
+mod scenario;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use scenario::{Seen, run, world};
+
+const SEEDS_DEFAULT: u64 = 1_000;
+/// Lines of the trace that a failing seed prints.
+const TRACE_LINES: usize = 200;
+/// Failing seeds that are listed, and how much of each.
+const HEADLINE_COUNT_MAX: usize = 40;
+const HEADLINE_LEN_MAX: usize = 160;
+
+/// Seeds that failed once, and what they found.
+const REGRESSIONS: &[(u64, &str)] = &[];
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} = {text} is no number")))
+}
+
+/// Runs one seed; what it saw, or what is to be printed.
+fn attempt(seed: u64, trace_lines: usize) -> Result<Seen, String> {
+    let world = world(seed);
+    let table = world.faults().to_string();
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(&world)));
+    outcome.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+        let trace = world.trace();
+        let lines: Vec<&str> = trace.lines().collect();
+        let tail = lines[lines.len().saturating_sub(trace_lines)..].join("\n");
+        format!(
+            "{tail}\n\nseed {seed} failed: {}\nviolations: {:#?}\nfaults:\n{table}\nreplay: cargo xtask sim --seed {seed}\n",
+            text.unwrap_or_default(),
+            world.violations()
+        )
+    })
+}
+
+/// Runs seeds on all processors; the first failure by number.
+fn run_all(seeds: &[u64]) -> Result<Seen, String> {
+    let next = AtomicU64::new(0);
+    let failures: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
+    let total = Mutex::new(Seen::default());
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed) as usize;
+                    let Some(seed) = seeds.get(at) else { return };
+                    match attempt(*seed, TRACE_LINES) {
+                        Ok(seen) => add(&mut total.lock().expect("no one panics here"), seen),
+                        Err(text) => {
+                            failures.lock().expect("no one panics here").push((*seed, text));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let mut failures = failures.into_inner().expect("no one panics here");
+    failures.sort_by_key(|(seed, _)| *seed);
+    let headline = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("seed "));
+        line.unwrap_or_default().chars().take(HEADLINE_LEN_MAX).collect::<String>()
+    };
+    let headlines: Vec<String> =
+        failures.iter().take(HEADLINE_COUNT_MAX).map(|(_, text)| headline(text)).collect();
+    let count = failures.len();
+    match failures.into_iter().next() {
+        Some((_, text)) => Err(format!("{text}\n{count} seeds failed:\n{}", headlines.join("\n"))),
+        None => Ok(total.into_inner().expect("no one panics here")),
+    }
+}
+
+fn add(total: &mut Seen, seen: Seen) {
+    total.flow_count += seen.flow_count;
+    total.connected_count += seen.connected_count;
+    total.complete_count += seen.complete_count;
+    total.byte_count += seen.byte_count;
+    total.datagram_count += seen.datagram_count;
+}
+
+#[test]
+fn seeds() {
+    if let Some(seed) = number("ZERO_IO_SIM_SEED") {
+        match attempt(seed, usize::MAX) {
+            Ok(seen) => eprintln!("seed {seed}: {seen:?}"),
+            Err(text) => panic!("{text}"),
+        }
+        return;
+    }
+    let count = number("ZERO_IO_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT);
+    let seeds: Vec<u64> = (0..count).collect();
+    let seen = run_all(&seeds).unwrap_or_else(|text| panic!("{text}"));
+    eprintln!("{count} seeds: {seen:?}");
+    assert!(count < 20 || seen.complete_count > count, "the workload does too little: {seen:?}");
+    assert!(count < 20 || seen.datagram_count > count, "the workload does too little: {seen:?}");
+}
+
+#[test]
+fn regressions() {
+    for (seed, found) in REGRESSIONS {
+        if let Err(text) = attempt(*seed, TRACE_LINES) {
+            panic!("{found}\n{text}");
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 0..3 {
+        let runs = [world(seed), world(seed)].map(|world| {
+            let outcome = catch_unwind(AssertUnwindSafe(|| run(&world)));
+            (outcome.is_ok(), world.now_ns(), world.operations())
+        });
+        assert_eq!(runs[0], runs[1], "seed {seed}");
+    }
+}
