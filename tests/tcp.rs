@@ -47,6 +47,7 @@ fn an_outgoing_connection_has_no_endpoint() {
     let asked = shard.io.tcp_connect(addr).unwrap();
     let early = shard.io.stream_write(asked, STREAM, b"too early");
     assert_eq!(early, Err(IoError::NotConnected { conn: asked }));
+    shard.step(TICK);
     let (peer, _) = listener.accept().unwrap();
     let told = shard.wait("Connected", |seen| match seen {
         Seen::Connected { conn, endpoint: None, peer, protocol: Protocol::Tcp } => {
@@ -123,9 +124,9 @@ fn a_bind_address_is_used() {
     let bind: SocketAddr = "127.0.0.2:0".parse().unwrap();
     let config = TcpConnectConfig::new(addr).with(|c| c.bind = Some(bind));
     let conn = shard.io.tcp_connect_with(config).unwrap();
+    assert_eq!(shard.wait_connected(None), conn);
     let (_peer, from) = listener.accept().unwrap();
     assert_eq!(from.ip(), bind.ip());
-    assert_eq!(shard.wait_connected(None), conn);
     assert_eq!(shard.io.conn_local_addr(conn).unwrap().inet(), Some(from));
     shard.finish();
 }
@@ -591,8 +592,8 @@ fn a_proxy_slows_its_source_down_to_its_sink() {
     }
     sending.join().unwrap();
     assert_same(&reading.join().unwrap(), &pattern(9, TOTAL));
-    // The bound, and what was under way when it was reached.
-    assert!(queued_most <= 24 * 32 * 1024, "{queued_most} bytes were queued");
+    // The bound, and the buffers that the kernel had when it was reached.
+    assert!(queued_most <= (8 + 128) * 32 * 1024, "{queued_most} bytes were queued");
 }
 
 // ---- guard writes
@@ -626,7 +627,6 @@ fn guard_writes(zero_copy: Toggle) {
     all.extend_from_slice(b"the same memory twice: ");
     all.extend_from_slice(&slice);
     shard.io.shutdown_write(conn, STREAM).unwrap();
-    let got = thread::spawn(move || reader.join().unwrap());
     let is_done = |seen: &Seen| matches!(seen, Seen::SendDone { .. });
     shard.until("seven SendDone", |shard| shard.count(is_done) == 7);
     let mut tokens = Vec::new();
@@ -654,7 +654,7 @@ fn guard_writes(zero_copy: Toggle) {
     assert_eq!((Arc::strong_count(&slice), Arc::strong_count(&vector)), (1, 1), "released");
     assert_eq!(Arc::strong_count(&text), 1, "released");
     assert_eq!(shard.io.io_stats().bytes_copied_tx, 22, "the copied write alone");
-    assert_same(&got.join().unwrap(), &all);
+    assert_same(&shard.join(reader), &all);
     shard.finish();
 }
 
@@ -671,7 +671,10 @@ fn guard_writes_by_zero_copy_sends() {
 
 #[test]
 fn a_guard_write_that_does_not_get_through_is_aborted() {
-    let mut shard = Shard::with(|c| c.send_high_water = 64 << 20);
+    let mut shard = Shard::with(|c| {
+        c.send_high_water = 64 << 20;
+        c.uring.zero_copy_send = Toggle::Off;
+    });
     let (conn, peer) = shard.accepted();
     let memory = Arc::new(pattern(3, 32 << 20));
     shard.io.stream_write_guard(conn, STREAM, Arc::clone(&memory), 1).unwrap();
@@ -683,10 +686,7 @@ fn a_guard_write_that_does_not_get_through_is_aborted() {
         shard.count(|seen| matches!(seen, Seen::Disconnected { .. })) == 1
     });
     shard.run_for(Duration::from_millis(50));
-    let (first, second, third) = match shard.seen.as_slice() {
-        [a, b, c] => (a, b, c),
-        other => panic!("{other:?}"),
-    };
+    let [first, second, third] = shard.seen.as_slice() else { panic!("{:?}", shard.seen) };
     let aborted = SendOutcome::Aborted;
     assert!(
         matches!(first, Seen::SendDone { token: 1, outcome, bytes, .. }
@@ -697,6 +697,37 @@ fn a_guard_write_that_does_not_get_through_is_aborted() {
     assert!(matches!(third, Seen::Disconnected { code: code::LOCAL_CLOSE, .. }), "{third:?}");
     assert_eq!(Arc::strong_count(&memory), 1, "released");
     drop(peer);
+    shard.finish();
+}
+
+#[test]
+fn memory_of_an_aborted_zero_copy_write_is_kept_while_the_kernel_refers_to_it() {
+    let mut shard = Shard::with(|c| {
+        c.send_high_water = 64 << 20;
+        c.uring.zero_copy_send = Toggle::On;
+    });
+    let (conn, mut peer) = shard.accepted();
+    let data = pattern(3, 16 << 20);
+    let memory = Arc::new(data.clone());
+    shard.io.stream_write_guard(conn, STREAM, Arc::clone(&memory), 1).unwrap();
+    shard.run_for(Duration::from_millis(50));
+    shard.io.close(conn).unwrap();
+    assert_eq!(shard.wait_end(conn).0, code::LOCAL_CLOSE);
+    // What the kernel took is still delivered, and it is right.
+    let reader = thread::spawn(move || {
+        let mut got = Vec::new();
+        let _ = peer.read_to_end(&mut got);
+        got
+    });
+    let got = shard.join(reader);
+    assert!(!got.is_empty());
+    assert_same(&got, &data[..got.len()]);
+    let bytes = shard.wait("SendDone", |seen| match seen {
+        Seen::SendDone { token: 1, bytes, outcome: SendOutcome::Aborted, .. } => Some(*bytes),
+        _ => None,
+    });
+    assert_eq!(bytes, got.len());
+    assert_eq!(Arc::strong_count(&memory), 1, "released");
     shard.finish();
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use zero_io::{
@@ -270,6 +271,13 @@ impl Shard {
         });
     }
 
+    /// Polls until a peer's thread has ended; what it gave.
+    #[track_caller]
+    pub(crate) fn join<T>(&mut self, thread: JoinHandle<T>) -> T {
+        self.until("a peer's thread to end", |_| thread.is_finished());
+        thread.join().expect("the peer is content")
+    }
+
     /// Closes what is open and checks that nothing is left behind.
     #[track_caller]
     pub(crate) fn finish(mut self) {
@@ -349,5 +357,6 @@ const _: fn(&Shard) = |shard| {
     let _ = (Shard::new, Shard::of, Shard::run_for, Shard::bytes_of, Shard::wait_bytes);
     let _ = (Shard::wait_end, Shard::wait_read_closed, Shard::wait_datagram, Shard::accepted);
     let _ = (Shard::write_all, Shard::finish, Shard::listen, shard.count(|_| true));
+    let _ = Shard::join::<()>;
     let _ = (plain_listener, pattern, assert_same, read_to_end(&[][..]), TICK, STREAM);
 };
