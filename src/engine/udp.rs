@@ -218,6 +218,13 @@ impl Engine {
                 why: "port 0 cannot be sent to; use the peer's port",
             });
         }
+        let family = udp.family;
+        if to.is_some_and(|to| SockAddr::from(to).for_family(family).family() != family) {
+            return Err(IoError::InvalidArgument {
+                what: "destination",
+                why: "the socket is an IPv4 one; bind an IPv6 address to reach IPv6",
+            });
+        }
         if len > DATAGRAM_LEN_MAX {
             return Err(IoError::DatagramTooLarge { len, max: DATAGRAM_LEN_MAX });
         }
