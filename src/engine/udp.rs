@@ -308,6 +308,10 @@ impl Engine {
         self.stats.udp_errors += 1;
         let Some(endpoint) = self.endpoints.at(index) else { return };
         let EndpointKind::Udp(udp) = &mut endpoint.kind else { return };
+        if matches!(error, IoError::Os { errno, .. } if errno.0 == errno::ECONNREFUSED) {
+            // An ICMP answer to an earlier datagram, told once: this one was not tried.
+            return;
+        }
         let train = udp.queue.front().is_some_and(|d| d.segment > 0) && !udp.no_gso;
         let refused = matches!(error, IoError::Os { errno, .. }
             if matches!(errno.0, errno::EIO | errno::EINVAL | errno::EMSGSIZE | errno::EOPNOTSUPP));
