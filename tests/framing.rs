@@ -219,8 +219,8 @@ fn what_is_framed_can_be_echoed_and_detached() {
     let mut shard = Shard::new();
     let (endpoint, addr) =
         shard.listen_with(|c| c.framing = Some(Framing::new(LENGTHS, by_length)));
-    let config = TcpConnectConfig::new(addr)
-        .with(|c| c.framing = Some(Framing::new(LENGTHS, by_length)));
+    let config =
+        TcpConnectConfig::new(addr).with(|c| c.framing = Some(Framing::new(LENGTHS, by_length)));
     let client = shard.io.tcp_connect_with(config).unwrap();
     let server = shard.wait_connected(Some(endpoint));
     shard.wait_connected(None);

@@ -901,9 +901,8 @@ fn option_of(local: SocketAddr, peer: SocketAddr, level: i32, option: i32) -> i3
         let mut value: libc::c_int = -1;
         let mut len = size_of_val(&value) as libc::socklen_t;
         // SAFETY: `value` and `len` outlive the call.
-        let answer = unsafe {
-            libc::getsockopt(copy, level, option, (&raw mut value).cast(), &raw mut len)
-        };
+        let answer =
+            unsafe { libc::getsockopt(copy, level, option, (&raw mut value).cast(), &raw mut len) };
         assert_eq!(answer, 0);
         return value;
     }

@@ -6,9 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime};
 
 use common::{Datagram, PATIENCE, Seen, Shard, TICK, assert_same, localhost, pattern};
-use zero_io::{
-    EndpointId, Errno, Event, IoError, MulticastGroup, UdpEndpointConfig, UdpTransmit,
-};
+use zero_io::{EndpointId, Errno, Event, IoError, MulticastGroup, UdpEndpointConfig, UdpTransmit};
 
 fn bind(
     shard: &mut Shard,
@@ -217,6 +215,23 @@ fn every_datagram_after_a_refusal_is_sent() {
     shard.finish();
 }
 
+#[test]
+fn a_refusal_drops_no_datagram_but_the_refused() {
+    let mut shard = Shard::new();
+    let (peer, peer_addr) = plain("127.0.0.1:0");
+    let (endpoint, _) = bind(&mut shard, "127.0.0.1:0", |c| c.connect = Some(peer_addr));
+    drop(peer);
+    // On loopback each is answered before the next one is sent.
+    for n in 0..10 {
+        shard.io.udp_send_connected(endpoint, &[n]).unwrap();
+    }
+    shard.until("all to be sent", |shard| shard.io.io_stats().datagrams_sent == 10);
+    let stats = shard.io.io_stats();
+    assert_eq!(stats.datagrams_dropped, 0);
+    assert!(stats.udp_errors > 0);
+    shard.finish();
+}
+
 /// Sends trains from one `Io` and receives them in another.
 fn trains(receive_gro: bool, segment: u16, lens: &[usize]) {
     let mut from = Shard::new();
@@ -298,8 +313,8 @@ fn a_destination_of_the_other_family_is_named() {
     let (four, _) = bind(&mut shard, "127.0.0.1:0", |_| ());
     let error = shard.io.udp_send_bytes(four, "[::1]:9".parse().unwrap(), b"x");
     assert!(matches!(error, Err(IoError::InvalidArgument { .. })), "{error:?}");
-    let config = UdpEndpointConfig::new(localhost())
-        .with(|c| c.connect = Some("[::1]:9".parse().unwrap()));
+    let config =
+        UdpEndpointConfig::new(localhost()).with(|c| c.connect = Some("[::1]:9".parse().unwrap()));
     let error = shard.io.udp_bind_with(config);
     assert!(matches!(error, Err(IoError::InvalidArgument { .. })), "{error:?}");
     shard.finish();

@@ -183,9 +183,7 @@ fn nobody_there_is_told() {
 fn bad_paths_are_named() {
     let mut shard = Shard::new();
     for path in ["", "@", &"x".repeat(108), "nul\0inside"] {
-        for error in
-            [shard.io.uds_listen(path).map(drop), shard.io.uds_connect(path).map(drop)]
-        {
+        for error in [shard.io.uds_listen(path).map(drop), shard.io.uds_connect(path).map(drop)] {
             assert!(matches!(error, Err(IoError::InvalidArgument { .. })), "{path:?}: {error:?}");
         }
     }
