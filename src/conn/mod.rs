@@ -101,6 +101,27 @@ bitflags::bitflags! {
     }
 }
 
+impl Flags {
+    /// What takes a connection off the short paths.
+    pub(crate) const SPECIAL: Self = Self::RECV_CANCELLED
+        .union(Self::SHUTDOWN_BUSY)
+        .union(Self::PAUSED)
+        .union(Self::STARVED)
+        .union(Self::HOLDING)
+        .union(Self::STALLED)
+        .union(Self::EOF)
+        .union(Self::SHUT_WANTED)
+        .union(Self::SHUT_DONE)
+        .union(Self::WANT_WRITABLE)
+        .union(Self::WRITABLE_QUEUED)
+        .union(Self::WAITS_FOR_BUFFERS)
+        .union(Self::GRACEFUL)
+        .union(Self::SEND_FAILED)
+        .union(Self::SEND_IS_ZC)
+        .union(Self::MUTED)
+        .union(Self::ANNOUNCE_DUE);
+}
+
 /// Bytes that arrived and could not be turned into events yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
@@ -180,6 +201,21 @@ impl Conn {
                 | Flags::SHUTDOWN_BUSY
                 | Flags::INSTALL_BUSY,
         )
+    }
+
+    /// Counts a received buffer.
+    #[inline]
+    pub(crate) const fn received(&mut self, now: Time, len: u32) {
+        self.last_rx = now;
+        self.bytes_received += len as u64;
+        self.held += 1;
+    }
+
+    /// Whether the connection is in the plainest state: open, with nothing special under way. What
+    /// happens most often then happens on a short path.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.phase == Phase::Open && !self.has(Flags::SPECIAL)
     }
 
     /// Whether the application may still write.

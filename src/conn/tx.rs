@@ -19,14 +19,15 @@ pub(crate) const NO_BLOCK: u32 = u32::MAX;
 pub(crate) enum Source {
     /// A buffer of the pool, held once by the segment. `own`: written by a copying write, so that
     /// the next one may append.
-    Buf { buf: BufId, offset: u32, own: bool },
-    /// Memory of the application: the guard's number and how far into it.
-    Guard { guard: u32, ptr: *const u8 },
+    Buf { buf: BufId, own: bool },
+    /// Memory of the application, by the guard's number.
+    Guard { guard: u32 },
 }
 
 /// A stretch of bytes to be sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment {
+    pub(crate) ptr: *const u8,
     pub(crate) source: Source,
     pub(crate) len: u32,
     next: u32,
@@ -50,6 +51,12 @@ impl TxQueue {
 
     pub(crate) const fn is_empty(&self) -> bool {
         self.head == NO_SEGMENT
+    }
+
+    /// Whether it is one segment.
+    #[inline]
+    pub(crate) const fn is_single(&self) -> bool {
+        self.segments == 1
     }
 }
 
@@ -84,8 +91,9 @@ impl Segments {
         self.capacity - self.used
     }
 
-    fn alloc(&mut self, source: Source, len: u32) -> Option<u32> {
-        let node = Segment { source, len, next: NO_SEGMENT };
+    #[inline]
+    fn alloc(&mut self, ptr: *const u8, source: Source, len: u32) -> Option<u32> {
+        let node = Segment { ptr, source, len, next: NO_SEGMENT };
         let index = if self.free != NO_SEGMENT {
             let index = self.free;
             self.free = self.nodes[index as usize].next;
@@ -102,6 +110,7 @@ impl Segments {
         Some(index)
     }
 
+    #[inline]
     fn dealloc(&mut self, index: u32) {
         self.nodes[index as usize].next = self.free;
         self.free = index;
@@ -110,8 +119,14 @@ impl Segments {
 
     /// Appends a segment; false when the bound is reached.
     #[inline]
-    pub(crate) fn push(&mut self, queue: &mut TxQueue, source: Source, len: u32) -> bool {
-        let Some(index) = self.alloc(source, len) else { return false };
+    pub(crate) fn push(
+        &mut self,
+        queue: &mut TxQueue,
+        ptr: *const u8,
+        source: Source,
+        len: u32,
+    ) -> bool {
+        let Some(index) = self.alloc(ptr, source, len) else { return false };
         if queue.tail == NO_SEGMENT {
             queue.head = index;
         } else {
@@ -123,16 +138,18 @@ impl Segments {
         true
     }
 
-    /// The last segment, if a copying write may append to it: it is not under way and its buffer
-    /// is the write's own. Gives the buffer and the offset at which it ends.
-    #[inline]
-    pub(crate) fn appendable(&self, queue: &TxQueue) -> Option<(BufId, u32)> {
+    /// The last segment, if a copying write may append to it: it is not under way and its buffer is
+    /// the write's own. Gives the buffer and the offset at which it ends.
+    pub(crate) fn appendable(&self, queue: &TxQueue, pool: &Pool) -> Option<(BufId, usize)> {
         if queue.tail == NO_SEGMENT || queue.busy >= queue.segments {
             return None;
         }
         let tail = &self.nodes[queue.tail as usize];
         match tail.source {
-            Source::Buf { buf, offset, own: true } => Some((buf, offset + tail.len)),
+            Source::Buf { buf, own: true } => {
+                let end = tail.ptr.addr() + tail.len as usize;
+                Some((buf, end - pool.ptr(buf).addr()))
+            }
             _ => None,
         }
     }
@@ -152,6 +169,22 @@ impl Segments {
             at = node.next;
             Some(node)
         })
+    }
+
+    /// The first segment.
+    #[inline]
+    pub(crate) fn front(&self, queue: &TxQueue) -> Option<&Segment> {
+        self.nodes.get(queue.head as usize)
+    }
+
+    /// Takes the only segment off a queue of one.
+    #[inline]
+    pub(crate) fn pop_single(&mut self, queue: &mut TxQueue) -> Source {
+        debug_assert!(queue.segments == 1);
+        let source = self.nodes[queue.head as usize].source;
+        self.dealloc(queue.head);
+        *queue = TxQueue::EMPTY;
+        source
     }
 
     /// Takes `sent` bytes off the front. `done` is called with each piece that was sent (its
@@ -174,10 +207,7 @@ impl Segments {
                 if left > 0 {
                     done(node.source, left, false);
                     node.len -= left;
-                    match &mut node.source {
-                        Source::Buf { offset, .. } => *offset += left,
-                        Source::Guard { ptr, .. } => *ptr = ptr.wrapping_add(left as usize),
-                    }
+                    node.ptr = node.ptr.wrapping_add(left as usize);
                 }
                 return;
             }
@@ -205,17 +235,6 @@ impl Segments {
             drop(node.source);
         }
         *queue = TxQueue::EMPTY;
-    }
-}
-
-impl Segment {
-    /// Where its bytes are now.
-    #[inline]
-    pub(crate) fn ptr(&self, pool: &Pool) -> *const u8 {
-        match self.source {
-            Source::Buf { buf, offset, .. } => pool.ptr(buf).wrapping_add(offset as usize),
-            Source::Guard { ptr, .. } => ptr,
-        }
     }
 }
 
@@ -305,8 +324,10 @@ impl Blocks {
 mod tests {
     use super::*;
 
+    const BYTES: [u8; 100] = [0; 100];
+
     fn buf(n: u32) -> Source {
-        Source::Buf { buf: BufId(n), offset: 0, own: true }
+        Source::Buf { buf: BufId(n), own: false }
     }
 
     #[test]
@@ -314,39 +335,29 @@ mod tests {
         let mut segments = Segments::new(4);
         let mut queue = TxQueue::EMPTY;
         for n in 0..3 {
-            assert!(segments.push(&mut queue, buf(n), 100));
+            assert!(segments.push(&mut queue, BYTES.as_ptr(), buf(n), 100));
         }
         let mut seen = Vec::new();
         segments.advance(&mut queue, 150, |s, n, end| seen.push((s, n, end)));
         assert_eq!(seen, [(buf(0), 100, true), (buf(1), 50, false)]);
         assert_eq!(queue.bytes, 150);
         let front = segments.iter(queue).next().unwrap();
-        assert_eq!(front.source, Source::Buf { buf: BufId(1), offset: 50, own: true });
+        assert_eq!((front.source, front.ptr), (buf(1), BYTES.as_ptr().wrapping_add(50)));
         assert_eq!(front.len, 50);
         segments.advance(&mut queue, 150, |_, _, _| ());
         assert!(queue.is_empty() && segments.used() == 0);
     }
 
     #[test]
-    fn nothing_is_appended_to_what_is_under_way() {
-        let mut segments = Segments::new(4);
-        let mut queue = TxQueue::EMPTY;
-        assert!(segments.appendable(&queue).is_none());
-        segments.push(&mut queue, buf(0), 10);
-        assert_eq!(segments.appendable(&queue), Some((BufId(0), 10)));
-        queue.busy = 1;
-        assert!(segments.appendable(&queue).is_none());
-        segments.push(&mut queue, buf(1), 10);
-        assert_eq!(segments.appendable(&queue), Some((BufId(1), 10)));
-    }
-
-    #[test]
     fn the_bound_is_shared() {
         let mut segments = Segments::new(2);
         let (mut a, mut b) = (TxQueue::EMPTY, TxQueue::EMPTY);
-        assert!(segments.push(&mut a, buf(0), 1) && segments.push(&mut b, buf(1), 1));
-        assert!(!segments.push(&mut a, buf(2), 1));
+        assert!(
+            segments.push(&mut a, BYTES.as_ptr(), buf(0), 1)
+                && segments.push(&mut b, BYTES.as_ptr(), buf(1), 1)
+        );
+        assert!(!segments.push(&mut a, BYTES.as_ptr(), buf(2), 1));
         segments.clear(&mut b, |_| ());
-        assert!(segments.push(&mut a, buf(2), 1));
+        assert!(segments.push(&mut a, BYTES.as_ptr(), buf(2), 1));
     }
 }

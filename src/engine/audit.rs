@@ -123,10 +123,14 @@ impl Trace {
     }
 
     #[inline]
-    pub(super) fn note(&mut self, completion: Completion) {
-        if self.max == 0 {
-            return;
+    pub(super) fn note(&mut self, completion: &Completion) {
+        if self.max > 0 {
+            self.keep(*completion);
         }
+    }
+
+    #[cold]
+    fn keep(&mut self, completion: Completion) {
         if self.last.len() == self.max {
             self.last.pop_front();
         }

@@ -145,7 +145,7 @@ impl Engine {
     /// Guard writes whose notification is still due are told now: nothing may follow `Disconnected`.
     fn tell_pinned(&mut self, id: ConnId) {
         for source in self.blocks.pinned_of(id) {
-            if let Source::Guard { guard, .. } = *source {
+            if let Source::Guard { guard } = *source {
                 self.guards.tell(guard);
             }
         }

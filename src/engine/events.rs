@@ -9,6 +9,7 @@ use super::end::Notice;
 use crate::conn::Flags;
 use crate::conn::guard::Done;
 use crate::error::{IoError, PoolKind, Result};
+use crate::event::inbox::Payload;
 use crate::event::record::{Kind, Record};
 use crate::event::{Event, PeerAddr, Readiness, reason_bytes};
 use crate::ids::{ConnId, EndpointId, StreamId, WatchId};
@@ -23,39 +24,64 @@ impl Engine {
     #[inline]
     pub(crate) fn next_event<'a>(&mut self) -> Option<Event<'a>> {
         self.release_current();
-        while let Some(record) = self.pop_record() {
-            self.inbox.current = Some(record);
-            if let Some(event) = self.resolve(record) {
+        let record = self.inbox.pop();
+        if let Some(Record { kind: Kind::StreamFrame(kind), buf, offset, len, id, .. }) = record
+            && self.lists.muted == 0
+        {
+            self.stats.events += 1;
+            let data = self.hand_out(buf, offset, len);
+            let conn = ConnId::from_u64(id);
+            return Some(Event::StreamFrame { conn, stream: StreamId::ZERO, kind, data });
+        }
+        self.next_other(record)
+    }
+
+    /// As `next_event`, for all but the most frequent event.
+    fn next_other<'a>(&mut self, mut record: Option<Record>) -> Option<Event<'a>> {
+        while let Some(found) = record {
+            if let Some(event) = self.resolve(found) {
                 self.stats.events += 1;
                 return Some(event);
             }
             self.release_current();
+            record = self.inbox.pop();
         }
         let event = self.next_unqueued();
         self.stats.events += u64::from(event.is_some());
         event
     }
 
+    #[inline]
     fn release_current(&mut self) {
-        if let Some(record) = self.inbox.current.take()
-            && record.buf != BufId::NONE
+        if let Some(payload) = self.inbox.current.take()
+            && let Some(owner) = self.pool.release_credit(payload.buf)
         {
-            self.pool.release(record.buf);
+            self.credit(owner);
         }
     }
 
-    /// The next record; a train of datagrams gives one at a time.
-    fn pop_record(&mut self) -> Option<Record> {
-        let front = self.inbox.front_mut()?;
-        let segment = front.extra as u32;
-        if front.kind == Kind::UdpRecv && segment > 0 && segment < front.len {
-            let first = Record { len: segment, ..*front };
-            front.offset += segment;
-            front.len -= segment;
-            self.pool.hold(first.buf);
-            return Some(first);
+    /// Lends the payload out; its buffer stays held until the next event is asked for.
+    #[inline]
+    fn hand_out<'a>(&mut self, buf: BufId, offset: u32, len: u32) -> &'a [u8] {
+        if buf == BufId::NONE {
+            return &[];
         }
-        self.inbox.pop()
+        self.inbox.current = Some(Payload { buf, offset, len });
+        // SAFETY: `inbox.current` holds the frozen buffer until the next event is asked for, which
+        // the caller's borrow excludes while the slice lives.
+        unsafe { self.pool.slice(buf, offset, len) }
+    }
+
+    /// A train of datagrams gives its first one; what is left stays in front.
+    fn split_train(&mut self, record: Record) -> Record {
+        let segment = record.extra as u32;
+        if segment == 0 || segment >= record.len {
+            return record;
+        }
+        self.pool.hold(record.buf);
+        let (offset, len) = (record.offset + segment, record.len - segment);
+        self.inbox.unpop(Record { offset, len, ..record });
+        Record { len: segment, ..record }
     }
 
     /// Events that are noted elsewhere, so that there is always room for them.
@@ -80,29 +106,37 @@ impl Engine {
         })
     }
 
-    #[inline]
     fn resolve<'a>(&mut self, record: Record) -> Option<Event<'a>> {
-        let conn = ConnId::from_u64(record.id);
+        let record = match record.kind {
+            Kind::UdpRecv => self.split_train(record),
+            _ => record,
+        };
+        let Record { kind, buf, offset, len, id, extra } = record;
+        // Also what is not handed out must be released.
+        let data = match kind {
+            Kind::FdReady => &[],
+            _ => self.hand_out(buf, offset, len),
+        };
+        let conn = ConnId::from_u64(id);
         if self.lists.muted > 0 && self.is_muted(record) {
             return None;
         }
-        Some(match record.kind {
+        Some(match kind {
             Kind::StreamFrame(kind) => {
-                let data = self.payload(record);
                 Event::StreamFrame { conn, stream: StreamId::ZERO, kind, data }
             }
             Kind::ReadClosed => Event::ReadClosed { conn, stream: StreamId::ZERO },
-            Kind::Connected => self.connected(conn, record.extra)?,
-            Kind::UdpRecv => self.datagram(record)?,
+            Kind::Connected => self.connected(conn, extra)?,
+            Kind::UdpRecv => self.datagram(id, buf, data)?,
             Kind::FdReady => {
-                let watch = WatchId::from_u64(record.id);
+                let watch = WatchId::from_u64(id);
                 if !self.watches.is_live(watch) {
                     return None;
                 }
-                let readiness = Readiness::from_bits_truncate(record.len);
-                Event::FdReady { watch, token: record.extra, readiness }
+                let readiness = Readiness::from_bits_truncate(len);
+                Event::FdReady { watch, token: extra, readiness }
             }
-            Kind::User => Event::User { token: record.extra, data: self.payload(record) },
+            Kind::User => Event::User { token: extra, data },
         })
     }
 
@@ -112,16 +146,6 @@ impl Engine {
             && self.conns.find(ConnId::from_u64(record.id)).is_none_or(|c| c.has(Flags::MUTED))
     }
 
-    #[inline]
-    fn payload<'a>(&self, record: Record) -> &'a [u8] {
-        if record.buf == BufId::NONE {
-            return &[];
-        }
-        // SAFETY: `inbox.current` holds the frozen buffer until the next event is asked for, which
-        // the caller's borrow excludes while the slice lives.
-        unsafe { self.pool.slice(record.buf, record.offset, record.len) }
-    }
-
     fn connected<'a>(&mut self, conn: ConnId, endpoint: u64) -> Option<Event<'a>> {
         let found = self.conns.find(conn)?;
         let (peer, protocol) = (peer_addr(&found.peer), found.protocol);
@@ -129,12 +153,11 @@ impl Engine {
         Some(Event::Connected { conn, endpoint, peer, protocol })
     }
 
-    fn datagram<'a>(&mut self, record: Record) -> Option<Event<'a>> {
-        let endpoint = EndpointId::from_u64(record.id);
+    fn datagram<'a>(&mut self, id: u64, buf: BufId, data: &'a [u8]) -> Option<Event<'a>> {
+        let endpoint = EndpointId::from_u64(id);
         // Of a closed endpoint nothing more is told.
         let timestamps = self.endpoints.udp(endpoint).ok()?.timestamps;
-        let data = self.payload(record);
-        let note = self.notes.of(record.buf);
+        let note = self.notes.of(buf);
         Some(Event::UdpRecv {
             endpoint,
             from: note.from.ip()?,
@@ -151,24 +174,26 @@ impl Engine {
     /// The current event's payload, to be kept. Without a copy while the caps allow, else copied
     /// into a slot.
     pub(crate) fn detach_current(&mut self) -> Result<OwnedSlot> {
-        let Some(record) = self.inbox.current.filter(|r| r.buf != BufId::NONE) else {
+        let Some(Payload { buf, offset, len }) = self.inbox.current else {
             return Err(IoError::InvalidArgument {
                 what: "detach",
                 why: "the current event has no payload, or it was detached already",
             });
         };
         if self.pressure() < PressureState::Critical
-            && let Ok(owned) = self.pool.detach(record.buf, record.offset, record.len)
+            && let Ok(owned) = self.pool.detach(buf, offset, len)
         {
             self.inbox.current = None;
             return Ok(owned);
         }
         let exhausted = IoError::exhausted(PoolKind::Detached);
-        let class = self.pool.class_for(record.len as usize)?;
+        let class = self.pool.class_for(len as usize)?;
         let copy = self.pool.take(class, Use::Scratch).ok_or(exhausted)?;
-        self.pool.write(copy, 0, self.payload(record));
-        self.stats.bytes_copied_rx += u64::from(record.len);
-        match self.pool.detach(copy, 0, record.len) {
+        // SAFETY: the payload is held by `inbox.current`, and the copy is another buffer.
+        let data = unsafe { self.pool.slice(buf, offset, len) };
+        self.pool.write(copy, 0, data);
+        self.stats.bytes_copied_rx += u64::from(len);
+        match self.pool.detach(copy, 0, len) {
             Ok(owned) => {
                 self.release_current();
                 Ok(owned)
@@ -182,7 +207,7 @@ impl Engine {
 
     /// Where `data` lies, if it is (a part of) the current event's payload.
     pub(super) fn place_in_current(&self, data: &[u8]) -> Option<(BufId, u32)> {
-        let record = self.inbox.current.filter(|r| r.buf != BufId::NONE)?;
+        let record = self.inbox.current?;
         let base = self.pool.ptr(record.buf) as usize;
         let start = (data.as_ptr() as usize).checked_sub(base + record.offset as usize)?;
         let fits = start + data.len() <= record.len as usize;

@@ -263,20 +263,12 @@ impl Engine {
     fn run_completions(&mut self) {
         let mut budget = COMPLETIONS_PER_TICK_MAX;
         loop {
-            while self.reaped_at < self.reaped_len {
-                if self.inbox.room() < ROOM_PER_COMPLETION || self.lists.stalled.is_some() {
-                    return;
-                }
-                let completion = self.reaped[self.reaped_at];
-                self.reaped_at += 1;
-                self.dispatch(completion);
-            }
-            if budget == 0 {
+            if !self.run_reaped() || budget == 0 {
                 return;
             }
             self.reaped_at = 0;
             self.reaped_len = self.ring.reap(&mut self.reaped);
-            budget = budget.saturating_sub(self.reaped_len.max(1));
+            budget = budget.saturating_sub(self.reaped_len);
             if self.reaped_len == 0 {
                 return;
             }
@@ -284,13 +276,39 @@ impl Engine {
         }
     }
 
+    /// Handles the completions that were taken from the ring. Whether all were.
+    fn run_reaped(&mut self) -> bool {
+        // Out of `self` for the moment, so that the loop need not look for it after each one.
+        let reaped = std::mem::take(&mut self.reaped);
+        let mut at = self.reaped_at;
+        let waiting = reaped.get(at..self.reaped_len).unwrap_or_default();
+        for completion in waiting {
+            if self.inbox.room() < ROOM_PER_COMPLETION || self.lists.stalled.is_some() {
+                break;
+            }
+            at += 1;
+            self.dispatch(completion);
+        }
+        self.reaped = reaped;
+        self.reaped_at = at;
+        at >= self.reaped_len
+    }
+
     /// One completion to the part that waits for it.
     #[inline]
-    fn dispatch(&mut self, completion: Completion) {
+    fn dispatch(&mut self, completion: &Completion) {
         self.trace.note(completion);
+        match completion.token.tag_bits() {
+            Tag::RECV => self.on_recv(completion),
+            Tag::SEND => self.on_send(completion),
+            _ => self.dispatch_rare(*completion),
+        }
+    }
+
+    fn dispatch_rare(&mut self, completion: Completion) {
         match completion.token.tag() {
-            Tag::Recv => self.on_recv(completion),
-            Tag::Send => self.on_send(completion),
+            Tag::Recv => self.on_recv(&completion),
+            Tag::Send => self.on_send(&completion),
             Tag::SendZc => self.on_send_zc(completion),
             Tag::Accept => self.on_acceptable(completion),
             Tag::UdpReadable => self.on_udp_readable(completion),

@@ -27,7 +27,7 @@ impl Engine {
 
     /// Bytes that fit below the high-water mark.
     #[inline]
-    fn credit(&mut self, conn: ConnId) -> usize {
+    fn send_room(&mut self, conn: ConnId) -> usize {
         let high = self.config.send_high_water;
         high.saturating_sub(self.conns.at(conn.index()).tx.bytes as usize)
     }
@@ -50,9 +50,41 @@ impl Engine {
         stream: StreamId,
         data: &[u8],
     ) -> Result<usize> {
+        if self.write_short(conn, stream, data) {
+            return Ok(data.len());
+        }
+        self.stream_write_any(conn, stream, data)
+    }
+
+    /// The short path: something that fits a slot, to a plain connection with an empty queue.
+    #[inline]
+    fn write_short(&mut self, id: ConnId, stream: StreamId, data: &[u8]) -> bool {
+        let fits = data.len().wrapping_sub(1) < self.pool.class_size(Class::Slots);
+        let Some(conn) = self.conns.find(id) else { return false };
+        let plain = conn.is_plain() && conn.tx.is_empty() && conn.timeouts.write.is_none();
+        if !(fits && plain && stream == StreamId::ZERO) {
+            return false;
+        }
+        let Some(buf) = self.pool.take(Class::Slots, Use::TxBulk) else { return false };
+        let source = Source::Buf { buf, own: true };
+        let ptr = self.pool.fill(buf, data);
+        if !self.segments.push(&mut conn.tx, ptr, source, data.len() as u32) {
+            self.pool.release(buf);
+            return false;
+        }
+        if !conn.has(Flags::DIRTY) {
+            conn.set(Flags::DIRTY);
+            self.lists.dirty.push(id);
+        }
+        self.stats.bytes_copied_tx += data.len() as u64;
+        true
+    }
+
+    /// The same in every other case.
+    fn stream_write_any(&mut self, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<usize> {
         self.writable(conn, stream)?;
         let index = conn.index();
-        let wanted = data.len().min(self.credit(conn));
+        let wanted = data.len().min(self.send_room(conn));
         self.start_write_clock(index);
         let mut done = 0;
         while done < wanted {
@@ -74,11 +106,11 @@ impl Engine {
     /// Appends to the last segment, or starts a new one; how many bytes.
     fn write_piece(&mut self, index: u32, data: &[u8]) -> usize {
         let conn = self.conns.at(index);
-        if let Some((buf, end)) = self.segments.appendable(&conn.tx) {
-            let room = self.pool.size_of(buf) - end as usize;
+        if let Some((buf, end)) = self.segments.appendable(&conn.tx, &self.pool) {
+            let room = self.pool.size_of(buf) - end;
             if room > 0 {
                 let n = room.min(data.len());
-                self.pool.write(buf, end as usize, &data[..n]);
+                self.pool.write(buf, end, &data[..n]);
                 self.segments.grow_last(&mut conn.tx, n as u32);
                 return n;
             }
@@ -92,17 +124,17 @@ impl Engine {
         for class in classes {
             let Some(buf) = self.pool.take(class, Use::TxBulk) else { continue };
             let n = data.len().min(self.pool.class_size(class));
-            self.pool.write(buf, 0, &data[..n]);
-            self.append(index, Source::Buf { buf, offset: 0, own: true }, n as u32);
+            let ptr = self.pool.fill(buf, &data[..n]);
+            self.append(index, ptr, Source::Buf { buf, own: true }, n as u32);
             return n;
         }
         0
     }
 
     /// Queues a segment; the caller made sure that there is room.
-    fn append(&mut self, index: u32, source: Source, len: u32) {
+    fn append(&mut self, index: u32, ptr: *const u8, source: Source, len: u32) {
         let conn = self.conns.at(index);
-        let pushed = self.segments.push(&mut conn.tx, source, len);
+        let pushed = self.segments.push(&mut conn.tx, ptr, source, len);
         debug_assert!(pushed, "the caller looked for room");
     }
 
@@ -164,7 +196,7 @@ impl Engine {
             self.want_writable(conn, true);
             return Err(IoError::exhausted(PoolKind::SendQueue));
         }
-        if self.credit(conn) == 0 {
+        if self.send_room(conn) == 0 {
             self.want_writable(conn, false);
             let capacity = self.config.send_high_water;
             return Err(IoError::QueueFull { queue: "connection send", capacity });
@@ -179,8 +211,9 @@ impl Engine {
             return;
         }
         self.start_write_clock(conn.index());
-        let source = Source::Buf { buf: raw.buf, offset: raw.start, own: false };
-        self.append(conn.index(), source, raw.len);
+        let source = Source::Buf { buf: raw.buf, own: false };
+        let ptr = self.pool.ptr(raw.buf).wrapping_add(raw.start as usize);
+        self.append(conn.index(), ptr, source, raw.len);
         self.mark_dirty(conn.index());
     }
 
@@ -194,7 +227,7 @@ impl Engine {
     /// high-water mark: what bounds it is the number of receive buffers that its source may hold.
     pub(crate) fn forward(&mut self, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<()> {
         self.writable(conn, stream)?;
-        let Some((buf, offset)) = self.place_in_current(data) else {
+        let Some((buf, _)) = self.place_in_current(data) else {
             return Err(IoError::InvalidArgument {
                 what: "data to forward",
                 why: "it is not of the current event; use stream_write for other bytes",
@@ -208,8 +241,8 @@ impl Engine {
         }
         self.pool.hold(buf);
         self.start_write_clock(conn.index());
-        let source = Source::Buf { buf, offset, own: false };
-        self.append(conn.index(), source, data.len() as u32);
+        let source = Source::Buf { buf, own: false };
+        self.append(conn.index(), data.as_ptr(), source, data.len() as u32);
         self.mark_dirty(conn.index());
         Ok(())
     }
@@ -253,7 +286,7 @@ impl Engine {
             return Ok(());
         }
         self.start_write_clock(conn.index());
-        self.append(conn.index(), Source::Guard { guard, ptr }, len);
+        self.append(conn.index(), ptr, Source::Guard { guard }, len);
         self.mark_dirty(conn.index());
         Ok(())
     }

@@ -6,11 +6,12 @@
 
 use super::{Engine, STREAM_GROUP};
 use crate::code;
+use crate::config::MessageKind;
 use crate::conn::{Flags, Phase, Span};
 use crate::error::IoError;
 use crate::event::record::{Kind, Record};
-use crate::pool::{BufId, Class, PressureState};
-use crate::proto::Step;
+use crate::pool::{BufId, Class, Owner, PressureState};
+use crate::proto::{App, Step};
 use crate::ring::{Completion, Op, Tag};
 use crate::sys::errno;
 
@@ -20,6 +21,8 @@ pub(super) const LEND_MIN: u32 = 128;
 /// Starved connections are armed again when so many buffers are with the kernel, or all that can
 /// be.
 const REARM_MIN: u32 = 16;
+/// Buffers that every connection may hold.
+const HELD_ALWAYS: u32 = 1;
 /// A connection may hold one in so many of the free stream buffers.
 const HELD_SHARE: u32 = 8;
 /// Bytes given at least to a machine that asks for one more.
@@ -87,25 +90,71 @@ impl Engine {
     }
 
     /// Credits connections for buffers that came home; those that held too many are read again.
+    #[inline]
     pub(super) fn settle_credits(&mut self) {
+        if self.pool.has_credit() {
+            self.settle_all_credits();
+        }
+    }
+
+    fn settle_all_credits(&mut self) {
         while let Some(owner) = self.pool.next_credit() {
-            let low = self.held_max() / 2;
-            let conn = self.conns.at(owner.index);
-            if conn.generation != owner.generation {
-                continue;
-            }
+            self.credit(owner);
+        }
+    }
+
+    /// A buffer of that connection came home.
+    #[inline]
+    pub(super) fn credit(&mut self, owner: Owner) {
+        let conn = self.conns.at(owner.index);
+        if conn.generation == owner.generation {
             conn.held -= 1;
-            if conn.has(Flags::HOLDING) && conn.held <= low {
-                conn.unset(Flags::HOLDING);
-                self.settle_recv(owner.index);
+            if conn.has(Flags::HOLDING) {
+                self.read_again(owner.index);
             }
+        }
+    }
+
+    fn read_again(&mut self, index: u32) {
+        let low = self.held_max() / 2;
+        let conn = self.conns.at(index);
+        if conn.held <= low {
+            conn.unset(Flags::HOLDING);
+            self.settle_recv(index);
         }
     }
 
     // ---- completions
 
-    pub(super) fn on_recv(&mut self, completion: Completion) {
+    #[inline]
+    pub(super) fn on_recv(&mut self, completion: &Completion) {
         let buf = completion.buffer().map(|bid| self.pool.unlend(Class::Stream, bid));
+        if let Some(conn) = self.conns.of_token(completion.token)
+            && let Some(buf) = buf
+            && conn.is_plain()
+            && matches!(conn.app, App::Raw)
+            && completion.more()
+            && completion.result > 0
+        {
+            // The short path: bytes for a plain connection whose receive goes on.
+            let (index, len) = (completion.token.index(), completion.result as u32);
+            conn.received(self.now, len);
+            let held = conn.held;
+            let (owner, id) = (conn.owner(index), conn.id(index).as_u64());
+            self.pool.charge(buf, owner);
+            self.stats.bytes_received += u64::from(len);
+            let kind = Kind::StreamFrame(MessageKind::Binary);
+            self.inbox.push(Record { kind, buf, offset: 0, len, id, extra: 0 });
+            if held > HELD_ALWAYS {
+                self.check_held(index);
+            }
+            return;
+        }
+        self.on_recv_any(*completion, buf);
+    }
+
+    /// The same in every other case.
+    fn on_recv_any(&mut self, completion: Completion, buf: Option<BufId>) {
         let Some(conn) = self.conns.of_token(completion.token) else {
             if let Some(buf) = buf {
                 self.pool.release(buf);
@@ -132,6 +181,16 @@ impl Engine {
         self.after_recv(index);
     }
 
+    /// A connection that holds too many buffers is not read until some are free.
+    fn check_held(&mut self, index: u32) {
+        let held_max = self.held_max();
+        let conn = self.conns.at(index);
+        if conn.held > held_max && !conn.has(Flags::HOLDING) {
+            conn.set(Flags::HOLDING);
+            self.settle_recv(index);
+        }
+    }
+
     fn after_recv(&mut self, index: u32) {
         if self.conns.at(index).phase == Phase::Ending {
             self.advance_end(index);
@@ -149,18 +208,13 @@ impl Engine {
     }
 
     fn on_bytes(&mut self, index: u32, buf: BufId, len: u32) {
-        let held_max = self.held_max();
         let now = self.now;
         let conn = self.conns.at(index);
-        conn.last_rx = now;
-        conn.bytes_received += u64::from(len);
-        conn.held += 1;
-        if conn.held > held_max {
-            conn.set(Flags::HOLDING);
-        }
+        conn.received(now, len);
         let owner = conn.owner(index);
         self.pool.charge(buf, owner);
         self.stats.bytes_received += u64::from(len);
+        self.check_held(index);
         self.feed(index, Span { buf, offset: 0, len });
     }
 
@@ -203,13 +257,7 @@ impl Engine {
     }
 
     /// A message was found: at the front of the span, or whole in the carry.
-    fn push_frame(
-        &mut self,
-        index: u32,
-        kind: crate::config::MessageKind,
-        span: &mut Span,
-        len: u32,
-    ) {
+    fn push_frame(&mut self, index: u32, kind: MessageKind, span: &mut Span, len: u32) {
         let conn = self.conns.at(index);
         let id = conn.id(index).as_u64();
         let (buf, offset, len) = if conn.carry.is_empty() {

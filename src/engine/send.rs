@@ -42,7 +42,27 @@ impl Engine {
         self.flush_udp();
     }
 
+    #[inline]
     fn flush_conn(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        let short = conn.is_plain()
+            && conn.tx.is_single()
+            && !conn.has(Flags::SEND_BUSY)
+            && (conn.tx.bytes as usize) < self.config.uring.zero_copy_min;
+        if short && let Some(front) = self.segments.front(&conn.tx) {
+            // The short path: one segment, too small for anything but a plain send.
+            conn.set(Flags::SEND_BUSY);
+            conn.tx.busy = 1;
+            let (ptr, len) = (front.ptr, front.len);
+            let (sock, token) = (conn.sock, conn.token(Tag::Send, index));
+            self.ring.push(Op::Send { sock, ptr, len }, token);
+            return;
+        }
+        self.flush_any(index);
+    }
+
+    /// The same in every other case.
+    fn flush_any(&mut self, index: u32) {
         let conn = self.conns.at(index);
         if conn.phase != Phase::Open || conn.has(Flags::SEND_BUSY) {
             return;
@@ -55,7 +75,7 @@ impl Engine {
         let conn = self.conns.at(index);
         let mut front = self.segments.iter(conn.tx);
         let Some(first) = front.next() else { return };
-        let (ptr, len) = (first.ptr(&self.pool), first.len);
+        let (ptr, len) = (first.ptr, first.len);
         let single = front.next().is_none();
         let sock = conn.sock;
         conn.set(Flags::SEND_BUSY);
@@ -82,7 +102,7 @@ impl Engine {
             if bytes > SEND_BYTES_MAX && count > 0 {
                 break;
             }
-            if !gather.push(segment.ptr(&self.pool), segment.len as usize) {
+            if !gather.push(segment.ptr, segment.len as usize) {
                 break;
             }
             count += 1;
@@ -108,7 +128,34 @@ impl Engine {
 
     // ---- completions
 
-    pub(super) fn on_send(&mut self, completion: Completion) {
+    #[inline]
+    pub(super) fn on_send(&mut self, completion: &Completion) {
+        if let Some(conn) = self.conns.of_token(completion.token)
+            && conn.is_plain()
+            && conn.tx.is_single()
+            && conn.block == NO_BLOCK
+            && completion.result as u32 == conn.tx.bytes
+        {
+            // The short path: all of a queue of one was sent.
+            let sent = u64::from(conn.tx.bytes);
+            conn.unset(Flags::SEND_BUSY);
+            conn.last_tx = self.now;
+            conn.bytes_sent += sent;
+            self.stats.bytes_sent += sent;
+            match self.segments.pop_single(&mut conn.tx) {
+                Source::Buf { buf, .. } => self.pool.release(buf),
+                Source::Guard { guard } => {
+                    self.guards.sent(guard, sent as u32);
+                    self.guards.release(guard);
+                }
+            }
+            return;
+        }
+        self.on_send_any(*completion);
+    }
+
+    /// The same in every other case.
+    fn on_send_any(&mut self, completion: Completion) {
         let index = completion.token.index();
         let Some(conn) = self.conns.of_token(completion.token) else { return };
         let block = std::mem::replace(&mut conn.block, NO_BLOCK);
@@ -166,7 +213,7 @@ impl Engine {
         let (pool, guards) = (&mut self.pool, &mut self.guards);
         let mut pinned = pin.map(|block| &mut self.blocks.at(block).pinned);
         self.segments.advance(&mut conn.tx, sent, |source, len, ends| {
-            if let Source::Guard { guard, .. } = source {
+            if let Source::Guard { guard } = source {
                 guards.sent(guard, len);
             }
             match (&mut pinned, ends) {
@@ -255,7 +302,7 @@ impl Engine {
         let conn = self.conns.at(index);
         let (pool, guards) = (&mut self.pool, &mut self.guards);
         self.segments.clear(&mut conn.tx, |source| {
-            if let Source::Guard { guard, .. } = source {
+            if let Source::Guard { guard } = source {
                 guards.abort(guard);
             }
             release(pool, guards, source);
@@ -323,7 +370,7 @@ impl Lists {
 fn hold(pool: &mut Pool, guards: &mut Guards, source: Source) {
     match source {
         Source::Buf { buf, .. } => pool.hold(buf),
-        Source::Guard { guard, .. } => guards.hold(guard),
+        Source::Guard { guard } => guards.hold(guard),
     }
 }
 
@@ -331,6 +378,6 @@ fn hold(pool: &mut Pool, guards: &mut Guards, source: Source) {
 fn release(pool: &mut Pool, guards: &mut Guards, source: Source) {
     match source {
         Source::Buf { buf, .. } => pool.release(buf),
-        Source::Guard { guard, .. } => guards.release(guard),
+        Source::Guard { guard } => guards.release(guard),
     }
 }

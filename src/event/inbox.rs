@@ -3,40 +3,53 @@
 //! *Invariant*: nothing is dropped. Whoever would overfill the queue waits instead: completions
 //! stay in the kernel's ring, timers on their list, commands in their queue.
 
-use super::record::Record;
+use super::record::{Kind, Record};
+use crate::pool::BufId;
 
 /// Records in order of arrival.
 pub(crate) struct Inbox {
+    /// A power of two, so that positions wrap by a mask.
     ring: Box<[Record]>,
+    capacity: usize,
     head: usize,
-    len: usize,
-    /// What `next_event` handed out last; its buffer is held until the next one.
-    pub(crate) current: Option<Record>,
+    tail: usize,
+    /// Where the payload lies that `next_event` handed out last; its buffer is held until the next
+    /// one.
+    pub(crate) current: Option<Payload>,
+}
+
+/// Where the payload of an event lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Payload {
+    pub(crate) buf: BufId,
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
 }
 
 impl Inbox {
     pub(crate) fn new(capacity: usize) -> Self {
-        use super::record::Kind;
         let empty = Record::bare(Kind::User, 0, 0);
-        Self { ring: vec![empty; capacity].into_boxed_slice(), head: 0, len: 0, current: None }
+        let ring = vec![empty; capacity.next_power_of_two()].into_boxed_slice();
+        Self { ring, capacity, head: 0, tail: 0, current: None }
     }
 
     pub(crate) const fn len(&self) -> usize {
-        self.len
+        self.tail.wrapping_sub(self.head)
     }
 
     pub(crate) const fn capacity(&self) -> usize {
-        self.ring.len()
+        self.capacity
     }
 
+    #[inline]
     pub(crate) const fn is_empty(&self) -> bool {
-        self.len == 0
+        self.tail == self.head
     }
 
     /// Records that still fit.
     #[inline]
     pub(crate) const fn room(&self) -> usize {
-        self.ring.len() - self.len
+        self.capacity - self.len()
     }
 
     /// Appends a record.
@@ -45,41 +58,34 @@ impl Inbox {
     /// When there is no room: the caller has to look first.
     #[inline]
     pub(crate) fn push(&mut self, record: Record) {
-        assert!(
-            self.len < self.ring.len(),
-            "the event queue is full: its producer did not ask for room"
-        );
-        let mut at = self.head + self.len;
-        if at >= self.ring.len() {
-            at -= self.ring.len();
-        }
-        self.ring[at] = record;
-        self.len += 1;
+        assert!(self.len() < self.capacity, "the event queue is full: its producer did not look");
+        let mask = self.ring.len() - 1;
+        self.ring[self.tail & mask] = record;
+        self.tail = self.tail.wrapping_add(1);
     }
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Record> {
-        if self.len == 0 {
+        if self.is_empty() {
             return None;
         }
-        let record = self.ring[self.head];
-        self.head += 1;
-        if self.head == self.ring.len() {
-            self.head = 0;
-        }
-        self.len -= 1;
+        let mask = self.ring.len() - 1;
+        let record = self.ring[self.head & mask];
+        self.head = self.head.wrapping_add(1);
         Some(record)
     }
 
-    /// The record that comes next, to be changed in place.
-    pub(crate) fn front_mut(&mut self) -> Option<&mut Record> {
-        if self.len == 0 { None } else { self.ring.get_mut(self.head) }
+    /// Puts what is left of the record that was popped last back to the front.
+    pub(crate) fn unpop(&mut self, rest: Record) {
+        debug_assert!(self.len() < self.capacity, "its place is still free");
+        let mask = self.ring.len() - 1;
+        self.head = self.head.wrapping_sub(1);
+        self.ring[self.head & mask] = rest;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::Kind;
     use super::*;
 
     #[test]

@@ -103,6 +103,7 @@ impl Io {
 
     /// The next event. It borrows the `Io`: it is valid until the next call on it. To write while
     /// looking at an event, use [`split`](Self::split).
+    #[inline]
     pub fn next_event(&mut self) -> Option<Event<'_>> {
         self.engine.next_event()
     }

@@ -55,6 +55,7 @@ pub(super) fn split(engine: &mut Engine) -> (Events<'_>, Sender<'_>) {
 }
 
 impl Events<'_> {
+    #[inline]
     const fn engine(&mut self) -> &mut Engine {
         // SAFETY: the split borrows the engine exclusively for both halves; they are `!Send`, and
         // neither keeps a reference to it across calls.
@@ -62,6 +63,7 @@ impl Events<'_> {
     }
 
     /// As [`Io::next_event`](super::Io::next_event).
+    #[inline]
     pub fn next_event(&mut self) -> Option<Event<'_>> {
         self.engine().next_event()
     }
@@ -81,6 +83,7 @@ impl Events<'_> {
 }
 
 impl Sender<'_> {
+    #[inline]
     pub(super) const fn engine(&mut self) -> &mut Engine {
         // SAFETY: as in `Events::engine`.
         unsafe { self.engine.as_mut() }
@@ -88,6 +91,7 @@ impl Sender<'_> {
 }
 
 impl super::Io {
+    #[inline]
     pub(super) const fn engine(&mut self) -> &mut Engine {
         &mut self.engine
     }

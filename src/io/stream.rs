@@ -37,6 +37,7 @@ both! {
     ///
     /// # Errors
     /// `StaleConn`, `NotConnected`, `WriteClosed`, `NoSuchStream`.
+    #[inline]
     pub fn stream_write(&mut self_, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<usize> {
         self_.stream_write(conn, stream, data)
     }
@@ -80,6 +81,7 @@ both! {
     /// # Errors
     /// As `stream_write`; `InvalidArgument` when `data` is not of the current event;
     /// `PoolExhausted` when the send queues are full.
+    #[inline]
     pub fn forward(&mut self_, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<()> {
         self_.forward(conn, stream, data)
     }

@@ -92,6 +92,7 @@ both! {
     ///
     /// # Errors
     /// As [`udp_send`](Self::udp_send), and `PoolExhausted` when no buffer is left.
+    #[inline]
     pub fn udp_send_bytes(
         &mut self_,
         endpoint: EndpointId,
@@ -113,6 +114,7 @@ both! {
     ///
     /// # Errors
     /// As [`udp_send`](Self::udp_send).
+    #[inline]
     pub fn udp_forward(
         &mut self_,
         endpoint: EndpointId,

@@ -14,6 +14,7 @@ pub(crate) enum Use {
     /// Receiving, the kernel's ring included: 60 %.
     Rx = 0,
     /// Control traffic that frees other resources when sent: 10 %.
+    #[expect(dead_code, reason = "TCP, UDP and Unix sockets have none; protocols above do")]
     TxCritical = 1,
     /// Application data: 25 %.
     TxBulk = 2,
@@ -21,18 +22,6 @@ pub(crate) enum Use {
     Scratch = 3,
     /// Set aside for handles; counted against sending.
     Handle = 4,
-}
-
-impl Use {
-    pub(crate) const fn from_index(index: u8) -> Self {
-        match index {
-            0 => Self::Rx,
-            1 => Self::TxCritical,
-            2 => Self::TxBulk,
-            3 => Self::Scratch,
-            _ => Self::Handle,
-        }
-    }
 }
 
 const USES: usize = 5;
@@ -44,56 +33,49 @@ const FLOOR_PCT: [u32; USES] = [30, 10, 12, 5, 0];
 /// Shares and use of one class.
 pub(crate) struct Budget {
     count: u32,
-    strict: bool,
     guaranteed: [u32; USES],
     used: [u32; USES],
-    /// Guarantees that are not used: what must stay free for somebody.
-    unused: u32,
+    /// All guarantees together: with more than this free, nobody has to be asked.
+    plenty: u32,
 }
 
 impl Budget {
     pub(crate) fn new(count: u32) -> Self {
-        let mut budget =
-            Self { count, strict: true, guaranteed: [0; USES], used: [0; USES], unused: 0 };
+        let mut budget = Self { count, guaranteed: [0; USES], used: [0; USES], plenty: 0 };
         budget.set_strict(false);
         budget
     }
 
     /// Shares under pressure, floors otherwise.
     pub(crate) fn set_strict(&mut self, strict: bool) {
-        if self.strict == strict {
-            return;
-        }
-        self.strict = strict;
         let table = if strict { SHARE_PCT } else { FLOOR_PCT };
         self.guaranteed = table.map(|pct| self.count * pct / 100);
-        let pairs = self.guaranteed.iter().zip(&self.used);
-        self.unused = pairs.map(|(share, used)| share.saturating_sub(*used)).sum();
+        self.plenty = self.guaranteed.iter().sum();
     }
 
     /// Whether `usage` may take one of `free` buffers.
     #[inline]
-    pub(crate) const fn allows(&self, usage: Use, free: u32) -> bool {
-        let i = usage as usize;
-        if self.used[i] < self.guaranteed[i] { free > 0 } else { free > self.unused }
+    pub(crate) fn allows(&self, usage: Use, free: u32) -> bool {
+        free > self.plenty || self.allows_scarce(usage, free)
+    }
+
+    #[cold]
+    fn allows_scarce(&self, usage: Use, free: u32) -> bool {
+        if self.used[usage as usize] < self.guaranteed[usage as usize] {
+            return free > 0;
+        }
+        let pairs = self.guaranteed.iter().zip(&self.used);
+        free > pairs.map(|(share, used)| share.saturating_sub(*used)).sum()
     }
 
     #[inline]
     pub(crate) const fn charge(&mut self, usage: Use) {
-        let i = usage as usize;
-        if self.used[i] < self.guaranteed[i] {
-            self.unused -= 1;
-        }
-        self.used[i] += 1;
+        self.used[usage as usize] += 1;
     }
 
     #[inline]
     pub(crate) const fn discharge(&mut self, usage: Use) {
-        let i = usage as usize;
-        self.used[i] -= 1;
-        if self.used[i] < self.guaranteed[i] {
-            self.unused += 1;
-        }
+        self.used[usage as usize] -= 1;
     }
 
     /// A buffer that was taken for `from` is now used for `to`.

@@ -23,7 +23,7 @@ mod pressure;
 mod send;
 mod shared;
 
-use std::collections::VecDeque;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 pub use owned::OwnedSlot;
@@ -78,10 +78,11 @@ pub(crate) const NO_OWNER: u32 = u32::MAX;
 /// What the shard knows of one buffer.
 #[derive(Clone, Copy)]
 struct Slot {
+    ptr: NonNull<u8>,
     /// Queued records, the current event, queued sends, and one for all that left the shard.
     holds: u16,
-    class: u8,
-    usage: u8,
+    class: Class,
+    usage: Use,
     /// It left the shard as one or more `OwnedSlot`s.
     detached: bool,
     /// The connection that is charged for holding it (its index), and the low bits of its
@@ -98,6 +99,10 @@ pub(crate) struct Owner {
 }
 
 struct ClassState {
+    /// Bytes in a buffer.
+    size: u32,
+    /// The number of the first buffer.
+    first: u32,
     /// Free buffers; the last one is the warmest in the cache.
     free: Vec<BufId>,
     count: u32,
@@ -115,7 +120,7 @@ pub(crate) struct Pool {
     classes: [ClassState; CLASS_COUNT],
     shared: Arc<PoolShared>,
     /// Owners to be credited; drained by the engine after each batch of releases.
-    credits: VecDeque<Owner>,
+    credits: Vec<Owner>,
     reserve_wanted: usize,
     reserve_out: usize,
     poison: bool,
@@ -152,15 +157,18 @@ impl Pool {
         let mut slots = Vec::with_capacity(counts.iter().sum::<u32>() as usize);
         let classes = Class::ALL.map(|class| {
             let geometry = *shared.class(class as usize);
-            slots.extend((0..geometry.count).map(|_| Slot {
+            slots.extend((0..geometry.count).map(|i| Slot {
+                ptr: shared.ptr(BufId(geometry.first + i)),
                 holds: 0,
-                class: class as u8,
-                usage: 0,
+                class,
+                usage: Use::Rx,
                 detached: false,
                 owner: NO_OWNER,
                 owner_generation: 0,
             }));
             ClassState {
+                size: geometry.size,
+                first: geometry.first,
                 free: (geometry.first..geometry.first + geometry.count).rev().map(BufId).collect(),
                 count: geometry.count,
                 lent: 0,
@@ -175,7 +183,7 @@ impl Pool {
             slots: slots.into_boxed_slice(),
             classes,
             shared,
-            credits: VecDeque::with_capacity(total),
+            credits: Vec::with_capacity(total),
             reserve_wanted: reserve,
             reserve_out: 0,
             poison: config.debug.poison_freed,
@@ -193,39 +201,55 @@ impl Pool {
         self.huge
     }
 
+    #[inline]
     pub(crate) fn size_of(&self, buf: BufId) -> usize {
-        self.shared.size_of(buf)
+        self.classes[self.slots[buf.0 as usize].class as usize].size as usize
     }
 
-    pub(crate) fn class_size(&self, class: Class) -> usize {
-        self.shared.class(class as usize).size as usize
+    #[inline]
+    pub(crate) const fn class_size(&self, class: Class) -> usize {
+        self.classes[class as usize].size as usize
     }
 
     #[inline]
     pub(crate) fn ptr(&self, buf: BufId) -> *mut u8 {
-        self.shared.ptr(buf).as_ptr()
+        self.slots[buf.0 as usize].ptr.as_ptr()
     }
 
     /// A frozen range.
     ///
     /// # Safety
-    /// As [`PoolShared::slice`].
+    /// The caller holds the buffer, which is frozen (P2), for as long as the slice lives.
     #[inline]
     pub(crate) unsafe fn slice<'a>(&self, buf: BufId, offset: u32, len: u32) -> &'a [u8] {
-        // SAFETY: handed through.
-        unsafe { self.shared.slice(buf, offset, len) }
+        debug_assert!(offset as usize + len as usize <= self.size_of(buf));
+        // SAFETY: inside the buffer; frozen and held by the caller's contract.
+        unsafe { std::slice::from_raw_parts(self.ptr(buf).add(offset as usize), len as usize) }
     }
 
     /// Copies into a buffer that is not frozen yet.
     #[inline]
     pub(crate) fn write(&mut self, buf: BufId, offset: usize, data: &[u8]) {
         debug_assert!(self.slots[buf.0 as usize].holds == 1, "only a sole holder may write (P2)");
-        assert!(offset + data.len() <= self.shared.size_of(buf), "outside the buffer");
+        assert!(offset + data.len() <= self.size_of(buf), "outside the buffer");
         // SAFETY: inside the buffer; sole holder (P2); `data` cannot overlap, since frozen ranges
         // of a buffer with one holder are not lent out.
         unsafe {
             std::ptr::copy_nonoverlapping(data.as_ptr(), self.ptr(buf).add(offset), data.len());
         }
+    }
+
+    /// Writes the front of a buffer that was just taken; where it lies.
+    #[inline]
+    pub(crate) fn fill(&mut self, buf: BufId, data: &[u8]) -> *const u8 {
+        let slot = &self.slots[buf.0 as usize];
+        debug_assert!(slot.holds == 1, "only a sole holder may write (P2)");
+        let size = self.classes[slot.class as usize].size as usize;
+        assert!(data.len() <= size, "outside the buffer");
+        let ptr = slot.ptr.as_ptr();
+        // SAFETY: inside the buffer; sole holder (P2); `data` cannot overlap a buffer that was free.
+        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), ptr, data.len()) };
+        ptr
     }
 
     // ---- taking and releasing
@@ -238,7 +262,7 @@ impl Pool {
         let slot = &mut self.slots[buf.0 as usize];
         debug_assert!(slot.holds == 0 && !slot.detached, "{buf:?} was free and held (P1)");
         slot.holds = 1;
-        slot.usage = usage as u8;
+        slot.usage = usage;
         slot.owner = NO_OWNER;
         Some(buf)
     }
@@ -265,30 +289,38 @@ impl Pool {
         slot.holds += 1;
     }
 
-    /// Drops one hold; the last one frees the buffer.
+    /// Drops one hold; the last one frees the buffer. Its owner is noted, to be credited later.
     #[inline]
     pub(crate) fn release(&mut self, buf: BufId) {
-        let slot = &mut self.slots[buf.0 as usize];
-        debug_assert!(slot.holds > 0, "{buf:?} is released more often than held");
-        slot.holds -= 1;
-        if slot.holds == 0 {
-            self.free(buf);
+        if let Some(owner) = self.release_credit(buf) {
+            self.credits.push(owner);
         }
     }
 
-    fn free(&mut self, buf: BufId) {
+    /// The same; the owner, to be credited at once.
+    #[inline]
+    pub(crate) fn release_credit(&mut self, buf: BufId) -> Option<Owner> {
         let slot = &mut self.slots[buf.0 as usize];
-        if slot.owner != NO_OWNER {
-            self.credits.push_back(Owner { index: slot.owner, generation: slot.owner_generation });
-            slot.owner = NO_OWNER;
+        debug_assert!(slot.holds > 0, "{buf:?} is released more often than held");
+        slot.holds -= 1;
+        if slot.holds > 0 {
+            return None;
         }
-        let (class, usage) = (slot.class as usize, Use::from_index(slot.usage));
+        let owner = Owner { index: slot.owner, generation: slot.owner_generation };
+        slot.owner = NO_OWNER;
+        let (class, usage) = (slot.class, slot.usage);
         if self.poison {
-            let size = self.shared.size_of(buf);
-            // SAFETY: nobody holds the buffer; the range is the whole of it.
-            unsafe { std::ptr::write_bytes(self.ptr(buf), POISON, size) };
+            self.poison(buf);
         }
-        self.classes[class].put(buf, usage);
+        self.classes[class as usize].put(buf, usage);
+        (owner.index != NO_OWNER).then_some(owner)
+    }
+
+    #[cold]
+    fn poison(&mut self, buf: BufId) {
+        let size = self.size_of(buf);
+        // SAFETY: nobody holds the buffer; the range is the whole of it.
+        unsafe { std::ptr::write_bytes(self.ptr(buf), POISON, size) };
     }
 
     /// Charges a connection for holding the buffer.
@@ -299,10 +331,16 @@ impl Pool {
         slot.owner_generation = owner.generation;
     }
 
+    /// Whether `next_credit` has one.
+    #[inline]
+    pub(crate) const fn has_credit(&self) -> bool {
+        !self.credits.is_empty()
+    }
+
     /// The next connection whose buffer came home.
     #[inline]
     pub(crate) fn next_credit(&mut self) -> Option<Owner> {
-        self.credits.pop_front()
+        self.credits.pop()
     }
 
     // ---- lending to the kernel
@@ -313,15 +351,16 @@ impl Pool {
         let state = &mut self.classes[class as usize];
         let buf = state.take(Use::Rx)?;
         state.lent += 1;
-        self.slots[buf.0 as usize].usage = Use::Rx as u8;
+        self.slots[buf.0 as usize].usage = Use::Rx;
         Some(buf)
     }
 
     /// The kernel filled the buffer: it is held once.
     #[inline]
     pub(crate) fn unlend(&mut self, class: Class, index: u16) -> BufId {
-        let buf = BufId(self.shared.class(class as usize).first + u32::from(index));
-        self.classes[class as usize].lent -= 1;
+        let state = &mut self.classes[class as usize];
+        let buf = BufId(state.first + u32::from(index));
+        state.lent -= 1;
         let slot = &mut self.slots[buf.0 as usize];
         debug_assert!(slot.holds == 0, "{buf:?} came from the kernel while held (P1)");
         slot.holds = 1;
@@ -332,7 +371,7 @@ impl Pool {
     /// The buffer's number inside its class.
     #[inline]
     pub(crate) fn index_in_class(&self, buf: BufId) -> u16 {
-        (buf.0 - self.shared.class(self.shared.class_of(buf)).first) as u16
+        (buf.0 - self.classes[self.slots[buf.0 as usize].class as usize].first) as u16
     }
 
     pub(crate) const fn lent(&self, class: Class) -> u32 {
@@ -400,9 +439,9 @@ impl Pool {
             slot.detached = false;
             self.classes[slot.class as usize].detached -= 1;
         }
-        if slot.usage == Use::Handle as u8 {
+        if slot.usage == Use::Handle {
             self.reserve_out -= 1;
-            slot.usage = Use::TxBulk as u8;
+            slot.usage = Use::TxBulk;
             self.classes[slot.class as usize].budget.recharge(Use::Handle, Use::TxBulk);
         }
     }
@@ -463,7 +502,7 @@ impl Pool {
     pub(crate) fn audit(&self) {
         for class in Class::ALL {
             let state = &self.classes[class as usize];
-            let first = self.shared.class(class as usize).first as usize;
+            let first = state.first as usize;
             let slots = &self.slots[first..first + state.count as usize];
             let held = slots.iter().filter(|s| s.holds > 0).count() as u32;
             let free = state.free.len() as u32;

@@ -114,19 +114,6 @@ impl PoolShared {
         unsafe { class.base.add(offset) }
     }
 
-    /// A frozen range of a buffer.
-    ///
-    /// # Safety
-    /// The caller holds the buffer, which is frozen (P2), for as long as the slice lives.
-    #[inline]
-    pub(crate) unsafe fn slice<'a>(&self, buf: BufId, offset: u32, len: u32) -> &'a [u8] {
-        debug_assert!(offset as usize + len as usize <= self.size_of(buf));
-        // SAFETY: inside the buffer; frozen and held by the caller's contract.
-        unsafe {
-            std::slice::from_raw_parts(self.ptr(buf).as_ptr().add(offset as usize), len as usize)
-        }
-    }
-
     /// Sends a buffer home. The shard takes it up in its next tick, and is woken if it waits for
     /// one.
     pub(super) fn give_back(&self, buf: BufId) {

@@ -68,6 +68,11 @@ pub(crate) enum Tag {
 }
 
 impl Tag {
+    /// The bits of the two tags that come most often, to be compared without a table.
+    pub(crate) const RECV: u8 = Self::Recv as u8;
+    /// As above.
+    pub(crate) const SEND: u8 = Self::Send as u8;
+
     const ALL: [Self; 13] = [
         Self::Ignore,
         Self::Wake,
@@ -95,6 +100,12 @@ impl Token {
     pub(crate) const fn new(tag: Tag, generation: u32, index: u32) -> Self {
         let generation = generation & ((1 << crate::ids::GENERATION_BITS) - 1);
         Self((tag as u64) << 56 | (generation as u64) << 32 | index as u64)
+    }
+
+    /// The tag, unchecked.
+    #[inline]
+    pub(crate) const fn tag_bits(self) -> u8 {
+        (self.0 >> 56) as u8
     }
 
     /// The tag; one that was never made reads as [`Tag::Ignore`].

@@ -86,10 +86,12 @@ impl SimRing {
 
     // ---- the ring proper
 
+    #[inline(never)]
     pub(crate) fn now(&mut self) -> Time {
         Time::from_nanos(self.kernel.borrow_mut().clock_ns())
     }
 
+    #[inline(never)]
     pub(crate) fn push(&mut self, op: Op, token: Token) {
         let kernel = &mut *self.kernel.borrow_mut();
         if kernel.nodes[self.node].sq.len() >= kernel.faults.shape.sq_entries as usize {
@@ -99,37 +101,44 @@ impl SimRing {
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "every backend has this shape")]
+    #[inline(never)]
     pub(crate) fn enter(&mut self, wait: Wait) -> Result<()> {
         self.kernel.borrow_mut().enter(self.node, wait);
         Ok(())
     }
 
+    #[inline(never)]
     pub(crate) fn has_work(&mut self) -> bool {
         self.kernel.borrow().has_work(self.node)
     }
 
+    #[inline(never)]
     pub(crate) fn reap(&mut self, into: &mut [Completion]) -> usize {
         self.kernel.borrow_mut().reap(self.node, into)
     }
 
     // ---- provided buffers
 
+    #[inline(never)]
     pub(crate) fn group_register(&mut self, group: u16, entries: u16) -> Result<()> {
         let kernel = &mut *self.kernel.borrow_mut();
         let result = kernel.group_register(self.node, group, entries);
         kernel.called(self.node, "register_buf_ring", result, |()| i64::from(entries))
     }
 
+    #[inline(never)]
     pub(crate) fn group_provide(&mut self, group: u16, bid: u16, ptr: *mut u8, len: u32) {
         self.kernel.borrow_mut().group_provide(self.node, group, Buffer { bid, ptr, len });
     }
 
+    #[inline(never)]
     pub(crate) fn group_publish(&mut self, group: u16) {
         self.kernel.borrow_mut().group_publish(self.node, group);
     }
 
     // ---- facts
 
+    #[inline(never)]
     pub(crate) fn effective(&mut self) -> Effective {
         let shape = self.kernel.borrow().faults.shape;
         Effective {
@@ -146,21 +155,25 @@ impl SimRing {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn waker(&mut self) -> Waker {
         Waker::Flag(Arc::clone(&self.kernel.borrow().nodes[self.node].wake_flag))
     }
 
+    #[inline(never)]
     pub(crate) fn arm_wake(&mut self) {
         self.kernel.borrow_mut().arm_wake(self.node);
     }
 
     /// Cancels everything and waits for it; whether all memory came home (K5, K24).
+    #[inline(never)]
     pub(crate) fn shutdown(&mut self) -> bool {
         self.kernel.borrow_mut().shutdown_ring(self.node)
     }
 
     // ---- sockets
 
+    #[inline(never)]
     pub(crate) fn tcp_listen(&mut self, config: &TcpListenConfig) -> Result<Fd> {
         let (wanted, shared) = (config.addr, config.reuseport);
         let run = |kernel: &mut Kernel, node| {
@@ -171,6 +184,7 @@ impl SimRing {
         self.call("listen", run, |fd| (*fd).into()).map_err(|error| in_use(error, wanted))
     }
 
+    #[inline(never)]
     pub(crate) fn uds_listen(&mut self, config: &UdsListenConfig) -> Result<Fd> {
         UnixAddr::new(&config.path)?;
         let name = config.path.as_os_str().as_bytes();
@@ -183,6 +197,7 @@ impl SimRing {
         self.call("listen", run, |fd| (*fd).into())
     }
 
+    #[inline(never)]
     pub(crate) fn accept(&mut self, listener: Fd) -> Result<Option<(Fd, SockAddr)>> {
         let run = |kernel: &mut Kernel, node| kernel.accept(node, listener);
         let shown = |got: &Option<(Fd, Addr)>| got.as_ref().map_or(-1, |(fd, _)| (*fd).into());
@@ -190,6 +205,7 @@ impl SimRing {
         Ok(got.map(|(fd, addr)| (fd, sock_addr(&addr))))
     }
 
+    #[inline(never)]
     pub(crate) fn tcp_socket(&mut self, config: &TcpConnectConfig, peer: &SockAddr) -> Result<Fd> {
         let any = if peer.is_v4_on_the_wire() { "0.0.0.0:0" } else { "[::]:0" };
         let any = any.parse::<SocketAddr>().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
@@ -206,6 +222,7 @@ impl SimRing {
         self.call("socket", run, |fd| (*fd).into()).map_err(|error| in_use(error, local))
     }
 
+    #[inline(never)]
     pub(crate) fn uds_connect(&mut self, path: &Path) -> Result<Option<Fd>> {
         UnixAddr::new(path)?;
         let name = path.as_os_str().as_bytes();
@@ -216,6 +233,7 @@ impl SimRing {
         self.call("connect", run, |fd| fd.map_or(-1, i64::from))
     }
 
+    #[inline(never)]
     pub(crate) fn udp_bind(&mut self, config: &UdpEndpointConfig) -> Result<Fd> {
         let run = |kernel: &mut Kernel, node| {
             kernel.socket_fault()?;
@@ -224,26 +242,31 @@ impl SimRing {
         self.call("bind", run, |fd| (*fd).into()).map_err(|error| in_use(error, config.bind))
     }
 
+    #[inline(never)]
     pub(crate) fn udp_recv(&mut self, fd: Fd, batch: &mut RecvBatch) -> Result<usize> {
         let run = |kernel: &mut Kernel, file| kernel.udp_recv(file, batch);
         self.call_on("recvmmsg", fd, run, |count| *count as i64)
     }
 
+    #[inline(never)]
     pub(crate) fn udp_send(&mut self, fd: Fd, batch: &mut SendBatch) -> Result<usize> {
         let run = |kernel: &mut Kernel, file| kernel.udp_send(file, batch);
         self.call_on("sendmmsg", fd, run, |count| *count as i64)
     }
 
+    #[inline(never)]
     pub(crate) fn multicast(&mut self, fd: Fd, group: &MulticastGroup, join: bool) -> Result<()> {
         let run = |kernel: &mut Kernel, file| kernel.udp_member(file, group, join);
         self.call_on("setsockopt", fd, run, |()| 0)
     }
 
+    #[inline(never)]
     pub(crate) fn local_addr(&mut self, fd: Fd) -> Result<SockAddr> {
         let run = |kernel: &mut Kernel, file| kernel.local_addr(file);
         self.call_on("getsockname", fd, run, |_| 0)
     }
 
+    #[inline(never)]
     pub(crate) fn peer_addr(&mut self, fd: Fd) -> Result<SockAddr> {
         let run = |kernel: &mut Kernel, file| match kernel.files.stream(file) {
             Some(s) => s.remote.as_ref().map(sock_addr).ok_or(libc::ENOTCONN),
@@ -252,6 +275,7 @@ impl SimRing {
         self.call_on("getpeername", fd, run, |_| 0)
     }
 
+    #[inline(never)]
     pub(crate) fn adopt(&mut self, fd: Fd) -> Result<Adopted> {
         let run = |kernel: &mut Kernel, file| match kernel.files.get(file).map(|file| &file.kind) {
             Some(Kind::Listener(l)) => Ok(Adopted::Listener(protocol(l.unix_name.is_some()))),
@@ -262,6 +286,7 @@ impl SimRing {
         self.call_on("getsockopt", fd, run, |_| 0)
     }
 
+    #[inline(never)]
     pub(crate) fn tcp_info(&mut self, fd: Fd) -> Result<TcpInfo> {
         let run = |kernel: &mut Kernel, file| {
             let rtt_us = (kernel.faults.shape.latency_min_ns / 500) as u32;
@@ -282,6 +307,7 @@ impl SimRing {
         self.call_on("getsockopt", fd, run, |_| 0)
     }
 
+    #[inline(never)]
     pub(crate) fn peer_cred(&mut self, fd: Fd) -> Result<PeerCred> {
         let run = |kernel: &mut Kernel, file| match kernel.files.stream(file) {
             Some(s) if s.is_unix => Ok(CREDENTIALS),
@@ -290,11 +316,13 @@ impl SimRing {
         self.call_on("getsockopt", fd, run, |_| 0)
     }
 
+    #[inline(never)]
     pub(crate) fn recv_buffer_len(&mut self, fd: Fd) -> Result<u32> {
         let run = |kernel: &mut Kernel, _| Ok(kernel.faults.shape.recv_buffer_len);
         self.call_on("getsockopt", fd, run, |len| (*len).into())
     }
 
+    #[inline(never)]
     pub(crate) fn linger_zero(&mut self, fd: Fd) -> Result<()> {
         let run = |kernel: &mut Kernel, file| match kernel.files.stream_mut(file) {
             Some(s) => {
@@ -306,6 +334,7 @@ impl SimRing {
         self.call_on("setsockopt", fd, run, |()| 0)
     }
 
+    #[inline(never)]
     pub(crate) fn close_now(&mut self, fd: Fd) {
         let kernel = &mut *self.kernel.borrow_mut();
         match kernel.nodes[self.node].fd_remove(fd) {
