@@ -24,6 +24,15 @@ pub(crate) enum Source {
     Guard { guard: u32 },
 }
 
+impl Source {
+    /// The kernel may keep a part of the buffer: nothing is appended to it any more.
+    const fn share(&mut self) {
+        if let Self::Buf { own, .. } = self {
+            *own = false;
+        }
+    }
+}
+
 /// A stretch of bytes to be sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment {
@@ -249,11 +258,31 @@ impl Segments {
                 done(first.source, left, false);
                 first.len -= left;
                 first.ptr = first.ptr.wrapping_add(left as usize);
+                first.source.share();
                 return;
             }
             left -= first.len;
             done(first.source, first.len, true);
             self.pop_first(queue);
+        }
+    }
+
+    /// Marks the `count` segments at the front as shared with the kernel; each source, in order.
+    pub(crate) fn share_front(
+        &mut self,
+        queue: &mut TxQueue,
+        count: usize,
+        mut each: impl FnMut(Source),
+    ) {
+        let mut at = NO_SEGMENT;
+        for i in 0..count.min(queue.segments as usize) {
+            let segment = match i {
+                0 => &mut queue.first,
+                _ => &mut self.nodes[at as usize].segment,
+            };
+            segment.source.share();
+            each(segment.source);
+            at = if i == 0 { queue.head } else { self.nodes[at as usize].next };
         }
     }
 
@@ -274,6 +303,8 @@ pub(crate) struct Block {
     /// Sources that a zero-copy send has finished with on the socket, and that its notification
     /// will free.
     pub(crate) pinned: Vec<Source>,
+    /// Bytes of the connection that those are.
+    pub(crate) pinned_bytes: u32,
     /// The connection that the send is of, in its generation.
     pub(crate) conn: crate::ids::ConnId,
     busy: bool,
@@ -305,6 +336,7 @@ impl Blocks {
                     gather: Gather::new(),
                     generation: 0,
                     pinned: Vec::with_capacity(Gather::CAPACITY),
+                    pinned_bytes: 0,
                     conn,
                     busy: false,
                 }));

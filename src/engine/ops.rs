@@ -36,7 +36,7 @@ impl Engine {
     #[inline]
     fn start_write_clock(&mut self, index: u32) {
         let conn = self.conns.at(index);
-        if conn.tx.is_empty() && conn.timeouts.write.is_some() {
+        if conn.timeouts.write.is_some() && !conn.has_unsent() {
             let now = self.ring.now();
             self.conns.at(index).last_tx = now;
         }
@@ -144,10 +144,17 @@ impl Engine {
         }
     }
 
+    /// Whether enough buffers are free, of those that a write may take.
+    fn has_buffers_to_write(&self) -> bool {
+        [Class::Slots, Class::Stream].into_iter().any(|class| {
+            let low = (self.pool.count(class) / 16).max(1);
+            self.pool.available(class, Use::TxBulk) >= low
+        })
+    }
+
     /// Those whose write waited for buffers are told when there are some again.
     pub(super) fn serve_buffer_waiters(&mut self) {
-        let low = (self.pool.count(Class::Slots) / 16).max(1);
-        while self.pool.free_count(Class::Slots) >= low && self.segments.room() > 0 {
+        while self.has_buffers_to_write() && self.segments.room() > 0 {
             let Some(id) = self.lists.buffer_waiters.pop_front() else { return };
             let Some(conn) = self.conns.find(id) else { continue };
             conn.unset(Flags::WAITS_FOR_BUFFERS);

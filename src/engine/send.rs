@@ -11,7 +11,7 @@ use crate::conn::guard::Guards;
 use crate::conn::tx::{NO_BLOCK, Segment, Source};
 use crate::conn::{Flags, Phase};
 use crate::ids::Protocol;
-use crate::pool::Pool;
+use crate::pool::{Pool, PressureState};
 use crate::ring::{Completion, Op, Tag, Token};
 use crate::sys::{SHUT_WR, errno};
 
@@ -114,13 +114,18 @@ impl Engine {
         self.ring.push(op, token);
     }
 
+    /// Only so much is left pinned to a peer that does not acknowledge it (4 of the hazards): the
+    /// rest is copied into the socket's own buffer, which has a bound.
     fn wants_zero_copy(&mut self, index: u32) -> bool {
+        let room = self.pressure() == PressureState::Healthy;
         let conn = self.conns.at(index);
         let uring = &self.config.uring;
         self.effective.zero_copy_send
             && uring.zero_copy_send != Toggle::Off
             && conn.protocol == Protocol::Tcp
             && conn.tx.bytes as usize >= uring.zero_copy_min
+            && room
+            && (conn.pinned as usize) < self.config.send_high_water
             && (uring.zero_copy_send == Toggle::On || !conn.has(Flags::NO_ZERO_COPY))
     }
 
@@ -175,11 +180,14 @@ impl Engine {
             while let Some(source) = block.pinned.pop() {
                 release(&mut self.pool, &mut self.guards, source);
             }
+            let bytes = std::mem::take(&mut block.pinned_bytes);
             self.blocks.free(block_index);
-            if completion.result as u32 & Completion::ZC_COPIED != 0
-                && let Some(conn) = self.conns.find(id)
-            {
-                conn.set(Flags::NO_ZERO_COPY);
+            if let Some(conn) = self.conns.find(id) {
+                conn.pinned -= bytes;
+                conn.last_tx = self.now;
+                if completion.result as u32 & Completion::ZC_COPIED != 0 {
+                    conn.set(Flags::NO_ZERO_COPY);
+                }
             }
             return;
         }
@@ -210,7 +218,12 @@ impl Engine {
         conn.bytes_sent += u64::from(sent);
         self.stats.bytes_sent += u64::from(sent);
         let (pool, guards) = (&mut self.pool, &mut self.guards);
-        let mut pinned = pin.map(|block| &mut self.blocks.at(block).pinned);
+        let mut pinned = pin.map(|block| {
+            let block = self.blocks.at(block);
+            block.pinned_bytes = sent;
+            conn.pinned += sent;
+            &mut block.pinned
+        });
         self.segments.advance(&mut conn.tx, sent, |source, len, ends| {
             if let Source::Guard { guard } = source {
                 guards.sent(guard, len);
@@ -231,11 +244,12 @@ impl Engine {
     fn pin_busy(&mut self, index: u32, block: u32) {
         let conn = self.conns.at(index);
         let busy = conn.tx.busy as usize;
-        let block = self.blocks.at(block);
-        for segment in self.segments.iter(&conn.tx).take(busy) {
-            hold(&mut self.pool, &mut self.guards, segment.source);
-            block.pinned.push(segment.source);
-        }
+        let pinned = &mut self.blocks.at(block).pinned;
+        let (pool, guards) = (&mut self.pool, &mut self.guards);
+        self.segments.share_front(&mut conn.tx, busy, |source| {
+            hold(pool, guards, source);
+            pinned.push(source);
+        });
     }
 
     fn after_send(&mut self, index: u32, result: i32) {

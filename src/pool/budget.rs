@@ -62,14 +62,27 @@ impl Budget {
 
     #[cold]
     fn allows_scarce(&self, usage: Use, free: u32) -> bool {
-        let mut used = self.used;
-        // What is out and not counted was taken for receiving.
-        used[Use::Rx as usize] = (self.count - free) - used.iter().sum::<u32>();
+        let used = self.used(free);
         if used[usage as usize] < self.guaranteed[usage as usize] {
             return free > 0;
         }
         let pairs = self.guaranteed.iter().zip(&used);
         free > pairs.map(|(share, used)| share.saturating_sub(*used)).sum()
+    }
+
+    /// How many of `free` buffers `usage` may take: all that is not set aside for others.
+    pub(crate) fn available(&self, usage: Use, free: u32) -> u32 {
+        let used = self.used(free);
+        let pairs = self.guaranteed.iter().zip(&used).enumerate();
+        let others = pairs.filter(|(i, _)| *i != usage as usize);
+        free.saturating_sub(others.map(|(_, (share, used))| share.saturating_sub(*used)).sum())
+    }
+
+    /// Buffers out for each use. What is out and not counted was taken for receiving.
+    fn used(&self, free: u32) -> [u32; USES] {
+        let mut used = self.used;
+        used[Use::Rx as usize] = (self.count - free) - used.iter().sum::<u32>();
+        used
     }
 
     /// Counts a buffer that was taken. Receiving, the most frequent use, is what remains.

@@ -394,6 +394,12 @@ impl Pool {
         self.classes[class as usize].free.len() as u32
     }
 
+    /// Buffers that `usage` may take.
+    pub(crate) fn available(&self, class: Class, usage: Use) -> u32 {
+        let state = &self.classes[class as usize];
+        state.budget.available(usage, state.free.len() as u32)
+    }
+
     pub(crate) const fn count(&self, class: Class) -> u32 {
         self.classes[class as usize].count
     }
