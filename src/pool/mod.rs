@@ -248,7 +248,8 @@ impl Pool {
         let size = self.classes[slot.class as usize].size as usize;
         assert!(data.len() <= size, "outside the buffer");
         let ptr = slot.ptr.as_ptr();
-        // SAFETY: inside the buffer; sole holder (P2); `data` cannot overlap a buffer that was free.
+        // SAFETY: inside the buffer; sole holder (P2); `data` cannot overlap a buffer that was
+        // free.
         unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), ptr, data.len()) };
         ptr
     }
@@ -316,7 +317,8 @@ impl Pool {
         (owner.index != NO_OWNER).then_some(owner)
     }
 
-    /// As `release`, for a buffer that was only ever written and sent: it has one hold and no owner.
+    /// As `release`, for a buffer that was only ever written and sent: it has one hold and no
+    /// owner.
     #[inline]
     pub(crate) fn release_own(&mut self, buf: BufId) {
         let slot = &mut self.slots[buf.0 as usize];
