@@ -13,7 +13,7 @@ use crate::code;
 use crate::conn::tx::Source;
 use crate::conn::{Flags, Phase, Span};
 use crate::error::Result;
-use crate::ids::ConnId;
+use crate::ids::{ConnId, Protocol};
 use crate::pool::BufId;
 use crate::ring::{Completion, Op, Tag, Token};
 use crate::sys::SHUT_RDWR;
@@ -119,6 +119,13 @@ impl Engine {
         }
         conn.phase = Phase::Closing;
         let (sock, token) = (conn.sock, conn.token(Tag::Close, index));
+        // A peer that takes nothing: without a reset the kernel would go on offering it what it has
+        // for minutes, out of memory that zero-copy sends lent it.
+        let is_given_up = conn.code == code::WRITE_TIMEOUT
+            || (conn.code == code::CLOSE_TIMEOUT && !conn.tx.is_empty());
+        if is_given_up && conn.protocol == Protocol::Tcp {
+            let _ = self.ring.linger_zero(sock.fd);
+        }
         self.drop_queue(index);
         if sock.is_fixed() {
             self.ring.push(Op::CloseSlot { slot: sock.slot }, Token::IGNORE);
@@ -146,7 +153,8 @@ impl Engine {
         self.lists.notices.push_back(id);
     }
 
-    /// Guard writes whose notification is still due are told now: nothing may follow `Disconnected`.
+    /// Guard writes whose notification is still due are told now: nothing may follow
+    /// `Disconnected`.
     fn tell_pinned(&mut self, id: ConnId) {
         for source in self.blocks.pinned_of(id) {
             if let Source::Guard { guard } = *source {
