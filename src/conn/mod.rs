@@ -144,6 +144,9 @@ pub(crate) struct Conn {
     pub(crate) tx: TxQueue,
     /// Transmit block of the send under way, or `tx::NO_BLOCK`.
     pub(crate) block: u32,
+    /// Bytes that zero-copy sends handed over and the peer did not acknowledge: their memory is
+    /// held.
+    pub(crate) pinned: u32,
     /// Receive buffers held on its account.
     pub(crate) held: u32,
     pub(crate) app: App,
@@ -201,6 +204,11 @@ impl Conn {
                 | Flags::SHUTDOWN_BUSY
                 | Flags::INSTALL_BUSY,
         )
+    }
+
+    /// Whether memory is held for what the peer did not take yet.
+    pub(crate) const fn has_unsent(&self) -> bool {
+        !self.tx.is_empty() || self.pinned > 0
     }
 
     /// Counts a received buffer.

@@ -224,11 +224,15 @@ impl Engine {
 
     /// Tries again what waits for room in a backlog.
     pub(super) fn retry_connects(&mut self) {
-        for at in 0..self.plans.list.len() {
-            let Some((id, Plan::Uds(_))) = self.plans.list.get(at) else { continue };
-            let id = *id;
-            if self.conns.find(id).is_some_and(|c| c.phase == Phase::Waiting) {
+        let mut at = 0;
+        while let Some((id, plan)) = self.plans.list.get(at) {
+            let (id, is_unix) = (*id, matches!(plan, Plan::Uds(_)));
+            if is_unix && self.conns.find(id).is_some_and(|c| c.phase == Phase::Waiting) {
                 self.try_uds(id.index());
+            }
+            // A plan that is done with was taken off the list: the next one is in its place.
+            if self.plans.list.get(at).is_some_and(|(there, _)| *there == id) {
+                at += 1;
             }
         }
     }

@@ -218,6 +218,13 @@ impl Engine {
                 why: "port 0 cannot be sent to; use the peer's port",
             });
         }
+        let family = udp.family;
+        if to.is_some_and(|to| SockAddr::from(to).for_family(family).family() != family) {
+            return Err(IoError::InvalidArgument {
+                what: "destination",
+                why: "the socket is an IPv4 one; bind an IPv6 address to reach IPv6",
+            });
+        }
         if len > DATAGRAM_LEN_MAX {
             return Err(IoError::DatagramTooLarge { len, max: DATAGRAM_LEN_MAX });
         }
@@ -301,6 +308,10 @@ impl Engine {
         self.stats.udp_errors += 1;
         let Some(endpoint) = self.endpoints.at(index) else { return };
         let EndpointKind::Udp(udp) = &mut endpoint.kind else { return };
+        if matches!(error, IoError::Os { errno, .. } if errno.0 == errno::ECONNREFUSED) {
+            // An ICMP answer to an earlier datagram, told once: this one was not tried.
+            return;
+        }
         let train = udp.queue.front().is_some_and(|d| d.segment > 0) && !udp.no_gso;
         let refused = matches!(error, IoError::Os { errno, .. }
             if matches!(errno.0, errno::EIO | errno::EINVAL | errno::EMSGSIZE | errno::EOPNOTSUPP));

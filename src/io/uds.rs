@@ -2,8 +2,9 @@
 
 use super::split::both;
 use crate::config::{UdsConnectConfig, UdsListenConfig};
-use crate::error::Result;
+use crate::error::{IoError, Result};
 use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::sys::errno;
 use crate::sys::sockopt::PeerCred;
 
 both! {
@@ -48,7 +49,12 @@ both! {
     /// # Errors
     /// `StaleConn`; `Os` when the connection is not a Unix one.
     pub fn peer_cred(&mut self_, conn: ConnId) -> Result<PeerCred> {
-        let fd = self_.conns.get(conn)?.sock.fd;
+        let entry = self_.conns.get(conn)?;
+        if entry.protocol != Protocol::Uds {
+            // The kernel would answer with nobody's credentials.
+            return Err(IoError::os("SO_PEERCRED", errno::EOPNOTSUPP));
+        }
+        let fd = entry.sock.fd;
         self_.ring.peer_cred(fd)
     }
 }

@@ -22,6 +22,7 @@ const SQ_ENTRIES_MIN: u32 = 64;
 const MEMORY_RETRIES: u32 = 4;
 const INTERRUPTIONS_MAX: usize = 16;
 const IORING_REGISTER_RING_FDS: libc::c_long = 20;
+const IORING_UNREGISTER_RING_FDS: libc::c_long = 21;
 /// `IORING_ENTER_REGISTERED_RING`.
 const ENTER_REGISTERED: u32 = 1 << 4;
 
@@ -192,15 +193,33 @@ fn pass_a_nop(ring: &IoUring) -> Result<()> {
     }
 }
 
+/// `struct io_uring_rsrc_update`.
+#[repr(C)]
+struct Update {
+    offset: u32,
+    reserved: u32,
+    data: u64,
+}
+
+/// Takes the registration back. It is a reference that the calling thread has: while it stands, the
+/// ring outlives its descriptor, and with it the sockets of the fixed file table.
+pub(super) fn unregister_ring_fd(ring: &IoUring, index: i32) {
+    let mut update = Update { offset: index as u32, reserved: 0, data: 0 };
+    // SAFETY: one structure of the layout that this operation takes, which outlives the call.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_io_uring_register,
+            ring.as_raw_fd(),
+            IORING_UNREGISTER_RING_FDS,
+            &raw mut update,
+            1_u32,
+        )
+    };
+    debug_assert!(answer == 1, "the ring's descriptor was registered by this thread");
+}
+
 /// Registers the ring's own descriptor; its index.
 fn register_ring_fd(ring: &IoUring, toggle: Toggle) -> Result<Option<i32>> {
-    /// `struct io_uring_rsrc_update`.
-    #[repr(C)]
-    struct Update {
-        offset: u32,
-        reserved: u32,
-        data: u64,
-    }
     if toggle == Toggle::Off {
         return Ok(None);
     }

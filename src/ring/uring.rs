@@ -297,6 +297,10 @@ impl Uring {
             Some(answer) => answer,
             None => {
                 let answer = !self.fork.is_child() && self.cancel_and_reap();
+                if answer && self.effective.fixed_files > 0 {
+                    // A socket in the table would stay open for as long as the ring does.
+                    let _ = self.ring().submitter().unregister_files();
+                }
                 self.is_down = Some(answer);
                 answer
             }
@@ -344,6 +348,9 @@ impl Drop for Uring {
                 // SAFETY: the box is alive.
                 group.unregister(&unsafe { self.ring.as_ref() }.submitter());
             }
+        }
+        if !is_child && self.effective.ring_fd_registered {
+            setup::unregister_ring_fd(self.ring(), self.enter_fd);
         }
         // SAFETY: made from a box in `new`; `sq` and `cq_status` are not used any more. Unmapping
         // and closing concern this process alone, also in a child.
