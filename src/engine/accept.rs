@@ -121,7 +121,8 @@ impl Engine {
             let (fd, protocol) = (endpoint.fd, endpoint.protocol);
             let generation = endpoint.generation;
             let EndpointKind::Listener(listener) = &mut endpoint.kind else { return };
-            if listener.resting_until.is_some_and(|until| now < until) {
+            if let Some(until) = listener.resting_until.filter(|until| now < *until) {
+                self.lists.retry_at = self.lists.retry_at.min(until);
                 return;
             }
             listener.resting_until = None;
