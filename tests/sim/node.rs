@@ -712,7 +712,7 @@ impl State {
     /// gives a connection up, as a write limit would.
     fn shed(&mut self, pressure: PressureState, sender: &mut Sender<'_>, cx: &mut Shared) {
         let now_ns = cx.world.now_ns();
-        if self.conns.len() < self.table_max && pressure < PressureState::Critical {
+        if self.conns.len() < self.table_max && pressure == PressureState::Healthy {
             self.full_since_ns = now_ns;
         }
         if now_ns - self.full_since_ns < FULL_LIMIT_NS {
