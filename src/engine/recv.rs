@@ -419,9 +419,6 @@ impl Engine {
         match errno {
             errno::ENOBUFS => self.on_starved(index),
             errno::ECANCELED | errno::EINTR | errno::EAGAIN => {}
-            errno::EBADF if self.conns.at(index).has(Flags::INSTALL_FAILED) => {
-                self.conns.at(index).unset(Flags::INSTALL_FAILED);
-            }
             _ => self.begin_end(index, errno as u64, false),
         }
     }

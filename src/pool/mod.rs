@@ -392,10 +392,6 @@ impl Pool {
         self.classes[class as usize].lent
     }
 
-    pub(crate) fn free_count(&self, class: Class) -> u32 {
-        self.classes[class as usize].free.len() as u32
-    }
-
     /// Free buffers but for what is set aside for other uses: a quick lower bound of `available`.
     #[inline]
     pub(crate) fn free_for(&self, class: Class, usage: Use) -> u32 {
