@@ -2,7 +2,7 @@
 """Interleaved comparison of server commands against one generator command.
 
     bench.py --server 'name=cmd {port}' [--server ...] --gen 'cmd {port}' [--rounds 5] [--score 0] [--gcore 1]
-             [--label L] [--udp] [--latency] [--fifo PRIO] [--mode bench|strace|callgrind|idle] [--counts A,B]
+             [--label L] [--udp] [--latency] [--fifo PRIO] [--mode bench|duel|strace|callgrind|idle] [--counts A,B]
 
 bench      rate, latency, CPU and allocations per request; each round runs every server once, freshly started, and the
            server that starts rotates. Prints a table and writes every round to RAW/LABEL.json. Ratios are paired: each
@@ -10,6 +10,8 @@ bench      rate, latency, CPU and allocations per request; each round runs every
            that holds with 95 % confidence whatever the distribution (an order statistic, from 5 rounds on: the worst
            of 5 to 7 rounds, the second worst of 8 to 10, ...). Rows whose server was less than 90 % busy measure the
            generator and are rejected, unless --latency says that a round trip is what is measured.
+duel       rate and CPU per request to one percent: all servers are alive at once, each with a generator of its own, and take
+           turns of a few milliseconds (duel.py). The generator must be loadgen
 strace     system calls per request, by difference of two request counts
 callgrind  user-space instructions per request, by difference of two request counts
 idle       resident memory with the generator's `--conns N --hold S` idle connections
@@ -50,7 +52,11 @@ def options():
     ap.add_argument("--label", default="")
     ap.add_argument("--udp", action="store_true", help="do not probe the port with TCP connect")
     ap.add_argument("--latency", action="store_true", help="round trips are measured: accept servers that are not busy")
-    ap.add_argument("--mode", default="bench", choices=["bench", "strace", "callgrind", "idle"])
+    ap.add_argument("--mode", default="bench", choices=["bench", "duel", "strace", "callgrind", "idle"])
+    ap.add_argument("--slices", type=int, default=80, help="duel: turns of each server per heat")
+    ap.add_argument("--slice", type=float, default=0.03, help="duel: seconds of a turn")
+    ap.add_argument("--heats", type=int, default=3, help="duel: times that everything is started afresh")
+    ap.add_argument("--sample", type=int, default=2000, help="duel: samples per second that tell user from kernel; 0: none")
     ap.add_argument("--settle", type=float, default=0.15, help="seconds between server start and generator start")
     ap.add_argument("--timeout", type=float, default=60, help="seconds one generator run may take")
     ap.add_argument("--counts", default="2000,12000",
@@ -70,7 +76,7 @@ def num(x, spec=".1f"):
 # ---- processes
 
 def pinned(core, cmd, port, wrap=()):
-    rt = ["chrt", "-f", str(A.fifo)] if A.fifo and A.mode == "bench" else []
+    rt = ["chrt", "-f", str(A.fifo)] if A.fifo and A.mode in ("bench", "duel") else []
     return [*rt, "taskset", "-c", core, *wrap, *shlex.split(cmd.replace("{port}", str(port)))]
 
 def is_free(port):
@@ -126,12 +132,12 @@ def bound(port):
                 found.append(f[9])
     return found
 
-def check_backend(p, cmd, port):
+def check_backend(p, cmd, port, log):
     """Ends everything unless the server is what its label says and has the port for itself."""
     if A.mode in ("strace", "callgrind"):
         return  # the process is the tool's
     want = Path(shlex.split(cmd)[0]).name.removesuffix(".sh")
-    first = (LOG.read_text().splitlines() or ["(nothing)"])[0].split()
+    first = (log.read_text().splitlines() or ["(nothing)"])[0].split()
     if len(first) != 3 or first[:2] != ["backend", want]:
         raise SystemExit(f"{cmd}: its first line is {' '.join(first)!r}, not 'backend {want} KIND'")
     held = links(p.pid)
@@ -143,8 +149,9 @@ def check_backend(p, cmd, port):
     if len(owners) != 1 or f"socket:[{owners[0]}]" not in held:
         raise SystemExit(f"{cmd}: port {port} has {len(owners)} sockets, or another process's")
 
-def start(cmd, port, wrap=()):
-    with open(LOG, "w") as log:
+def start(cmd, port, wrap=(), path=None):
+    path = path or LOG
+    with open(path, "w") as log:
         p = subprocess.Popen(pinned(A.score, cmd, port, wrap), stdout=log, stderr=subprocess.STDOUT,
                              env=dict(os.environ, PEER_STATS=str(STATS), PEER_CERT_DIR=CERTS), start_new_session=True)
     t = time.time()
@@ -160,11 +167,11 @@ def start(cmd, port, wrap=()):
             except OSError:
                 time.sleep(0.03)
         if p.poll() is not None:
-            raise SystemExit(f"server died: {cmd}: {LOG.read_text()[-500:]}")
+            raise SystemExit(f"server died: {cmd}: {path.read_text()[-500:]}")
     time.sleep(A.settle)
     if p.poll() is None:
         try:
-            check_backend(p, cmd, port)
+            check_backend(p, cmd, port, path)
         except BaseException:
             stop(p)
             raise
@@ -458,6 +465,9 @@ def main():
         name, cmd = x.split("=", 1)
         servers.append(Server(name.rstrip("*"), name.endswith("*"), cmd))
     try:
+        if A.mode == "duel":
+            import duel
+            return duel.run(sys.modules[__name__], servers)
         {"bench": bench, "idle": idle, "strace": strace, "callgrind": callgrind}[A.mode](servers)
     finally:
         STATS.unlink(missing_ok=True)

@@ -5,6 +5,7 @@
 //! Invariant: a target is deterministic: the same bytes always do the same.
 
 mod config;
+mod engine;
 pub mod input;
 pub mod mutate;
 
@@ -17,7 +18,8 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: &[Target] = &[Target { name: "config", run: config::run }];
+pub const TARGETS: &[Target] =
+    &[Target { name: "config", run: config::run }, Target { name: "engine", run: engine::run }];
 
 /// The target that ZERO_IO_FUZZ_TARGET names.
 ///

@@ -37,7 +37,8 @@ pub struct ConnTimeouts {
     pub idle: Option<Duration>,
     /// Nothing received for this long.
     pub read: Option<Duration>,
-    /// Data queued for sending and none of it taken by the kernel for this long.
+    /// Data queued for sending and none of it taken by the kernel for this long; or sent without a
+    /// copy, and none of it acknowledged by the peer.
     pub write: Option<Duration>,
 }
 

@@ -68,8 +68,6 @@ bitflags::bitflags! {
         const DIRTY = 1 << 9;
         /// The peer's end of stream came.
         const EOF = 1 << 10;
-        /// The fixed file table did not take it: a receive that failed for that is armed again.
-        const INSTALL_FAILED = 1 << 11;
         /// The application takes no more writes back: shut down when the queue is empty.
         const SHUT_WANTED = 1 << 12;
         /// The sending side was shut down.
@@ -144,6 +142,9 @@ pub(crate) struct Conn {
     pub(crate) tx: TxQueue,
     /// Transmit block of the send under way, or `tx::NO_BLOCK`.
     pub(crate) block: u32,
+    /// Bytes that zero-copy sends handed over and the peer did not acknowledge: their memory is
+    /// held.
+    pub(crate) pinned: u32,
     /// Receive buffers held on its account.
     pub(crate) held: u32,
     pub(crate) app: App,
@@ -201,6 +202,11 @@ impl Conn {
                 | Flags::SHUTDOWN_BUSY
                 | Flags::INSTALL_BUSY,
         )
+    }
+
+    /// Whether memory is held for what the peer did not take yet.
+    pub(crate) const fn has_unsent(&self) -> bool {
+        !self.tx.is_empty() || self.pinned > 0
     }
 
     /// Counts a received buffer.

@@ -125,6 +125,7 @@ const fn blank() -> Conn {
         sock: Sock::plain(-1),
         tx: TxQueue::EMPTY,
         block: NO_BLOCK,
+        pinned: 0,
         held: 0,
         app: App::Raw,
         carry: Carry::EMPTY,

@@ -24,18 +24,34 @@ pub(crate) enum Source {
     Guard { guard: u32 },
 }
 
+impl Source {
+    /// The kernel may keep a part of the buffer: nothing is appended to it any more.
+    const fn share(&mut self) {
+        if let Self::Buf { own, .. } = self {
+            *own = false;
+        }
+    }
+}
+
 /// A stretch of bytes to be sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment {
     pub(crate) ptr: *const u8,
     pub(crate) source: Source,
     pub(crate) len: u32,
+}
+
+/// A segment behind the first, in the list of its connection.
+struct Node {
+    segment: Segment,
     next: u32,
 }
 
-/// A connection's queue: the ends of a list in [`Segments`].
+/// A connection's queue: its first segment, which is the only one most of the time, and the ends of
+/// a list in [`Segments`] for the others.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TxQueue {
+    first: Segment,
     head: u32,
     tail: u32,
     /// Bytes in the queue.
@@ -46,11 +62,22 @@ pub(crate) struct TxQueue {
 }
 
 impl TxQueue {
-    pub(crate) const EMPTY: Self =
-        Self { head: NO_SEGMENT, tail: NO_SEGMENT, bytes: 0, busy: 0, segments: 0 };
+    pub(crate) const EMPTY: Self = Self {
+        first: Segment {
+            ptr: std::ptr::null(),
+            source: Source::Buf { buf: BufId::NONE, own: false },
+            len: 0,
+        },
+        head: NO_SEGMENT,
+        tail: NO_SEGMENT,
+        bytes: 0,
+        busy: 0,
+        segments: 0,
+    };
 
+    #[inline]
     pub(crate) const fn is_empty(&self) -> bool {
-        self.head == NO_SEGMENT
+        self.segments == 0
     }
 
     /// Whether it is one segment.
@@ -58,11 +85,36 @@ impl TxQueue {
     pub(crate) const fn is_single(&self) -> bool {
         self.segments == 1
     }
+
+    /// The first segment of a queue that has one.
+    #[inline]
+    pub(crate) const fn first(&self) -> &Segment {
+        &self.first
+    }
+
+    /// Makes a segment the only one of an empty queue.
+    #[inline]
+    pub(crate) const fn push_first(&mut self, segment: Segment) {
+        debug_assert!(self.is_empty());
+        self.bytes = segment.len;
+        self.segments = 1;
+        self.first = segment;
+    }
+
+    /// Takes the only segment off.
+    #[inline]
+    pub(crate) const fn pop_single(&mut self) -> Source {
+        debug_assert!(self.is_single());
+        self.bytes = 0;
+        self.busy = 0;
+        self.segments = 0;
+        self.first.source
+    }
 }
 
-/// The segments of all connections.
+/// The segments of all connections but the first of each.
 pub(crate) struct Segments {
-    nodes: Vec<Segment>,
+    nodes: Vec<Node>,
     free: u32,
     capacity: usize,
     used: usize,
@@ -86,14 +138,13 @@ impl Segments {
         self.capacity
     }
 
-    /// Segments that can still be queued.
+    /// Segments that can still be queued, whatever the queue.
     pub(crate) const fn room(&self) -> usize {
         self.capacity - self.used
     }
 
-    #[inline]
-    fn alloc(&mut self, ptr: *const u8, source: Source, len: u32) -> Option<u32> {
-        let node = Segment { ptr, source, len, next: NO_SEGMENT };
+    fn alloc(&mut self, segment: Segment) -> Option<u32> {
+        let node = Node { segment, next: NO_SEGMENT };
         let index = if self.free != NO_SEGMENT {
             let index = self.free;
             self.free = self.nodes[index as usize].next;
@@ -110,86 +161,87 @@ impl Segments {
         Some(index)
     }
 
-    #[inline]
-    fn dealloc(&mut self, index: u32) {
-        self.nodes[index as usize].next = self.free;
-        self.free = index;
-        self.used -= 1;
-    }
-
     /// Appends a segment; false when the bound is reached.
-    #[inline]
-    pub(crate) fn push(
-        &mut self,
-        queue: &mut TxQueue,
-        ptr: *const u8,
-        source: Source,
-        len: u32,
-    ) -> bool {
-        let Some(index) = self.alloc(ptr, source, len) else { return false };
+    pub(crate) fn push(&mut self, queue: &mut TxQueue, segment: Segment) -> bool {
+        if queue.is_empty() {
+            queue.push_first(segment);
+            return true;
+        }
+        let Some(index) = self.alloc(segment) else { return false };
         if queue.tail == NO_SEGMENT {
             queue.head = index;
         } else {
             self.nodes[queue.tail as usize].next = index;
         }
         queue.tail = index;
-        queue.bytes += len;
+        queue.bytes += segment.len;
         queue.segments += 1;
         true
     }
 
+    /// Takes the first segment off; the next one becomes the first.
+    fn pop_first(&mut self, queue: &mut TxQueue) {
+        queue.segments -= 1;
+        let index = queue.head;
+        if index == NO_SEGMENT {
+            return;
+        }
+        let node = &mut self.nodes[index as usize];
+        queue.first = node.segment;
+        queue.head = node.next;
+        if queue.head == NO_SEGMENT {
+            queue.tail = NO_SEGMENT;
+        }
+        node.next = self.free;
+        self.free = index;
+        self.used -= 1;
+    }
+
+    fn last<'a>(&'a mut self, queue: &'a mut TxQueue) -> &'a mut Segment {
+        match self.nodes.get_mut(queue.tail as usize) {
+            Some(node) => &mut node.segment,
+            None => &mut queue.first,
+        }
+    }
+
     /// The last segment, if a copying write may append to it: it is not under way and its buffer is
     /// the write's own. Gives the buffer and the offset at which it ends.
-    pub(crate) fn appendable(&self, queue: &TxQueue, pool: &Pool) -> Option<(BufId, usize)> {
-        if queue.tail == NO_SEGMENT || queue.busy >= queue.segments {
+    pub(crate) fn appendable(
+        &mut self,
+        queue: &mut TxQueue,
+        pool: &Pool,
+    ) -> Option<(BufId, usize)> {
+        if queue.busy >= queue.segments {
             return None;
         }
-        let tail = &self.nodes[queue.tail as usize];
-        match tail.source {
+        let last = self.last(queue);
+        match last.source {
             Source::Buf { buf, own: true } => {
-                let end = tail.ptr.addr() + tail.len as usize;
-                Some((buf, end - pool.ptr(buf).addr()))
+                Some((buf, last.ptr.addr() + last.len as usize - pool.ptr(buf).addr()))
             }
             _ => None,
         }
     }
 
     /// Makes the last segment longer by bytes that were appended to it.
-    #[inline]
     pub(crate) fn grow_last(&mut self, queue: &mut TxQueue, len: u32) {
-        self.nodes[queue.tail as usize].len += len;
+        self.last(queue).len += len;
         queue.bytes += len;
     }
 
     /// The segments from the front.
-    pub(crate) fn iter(&self, queue: TxQueue) -> impl Iterator<Item = &Segment> {
+    pub(crate) fn iter<'a>(&'a self, queue: &'a TxQueue) -> impl Iterator<Item = &'a Segment> {
         let mut at = queue.head;
-        std::iter::from_fn(move || {
+        let others = std::iter::from_fn(move || {
             let node = self.nodes.get(at as usize)?;
             at = node.next;
-            Some(node)
-        })
+            Some(&node.segment)
+        });
+        (!queue.is_empty()).then_some(&queue.first).into_iter().chain(others)
     }
 
-    /// The first segment.
-    #[inline]
-    pub(crate) fn front(&self, queue: &TxQueue) -> Option<&Segment> {
-        self.nodes.get(queue.head as usize)
-    }
-
-    /// Takes the only segment off a queue of one.
-    #[inline]
-    pub(crate) fn pop_single(&mut self, queue: &mut TxQueue) -> Source {
-        debug_assert!(queue.segments == 1);
-        let source = self.nodes[queue.head as usize].source;
-        self.dealloc(queue.head);
-        *queue = TxQueue::EMPTY;
-        source
-    }
-
-    /// Takes `sent` bytes off the front. `done` is called with each piece that was sent (its
-    /// source and length) and whether the segment ends with it.
-    #[inline]
+    /// Takes `sent` bytes off the front. `done` is called with each piece that was sent (its source
+    /// and length) and whether the segment ends with it.
     pub(crate) fn advance(
         &mut self,
         queue: &mut TxQueue,
@@ -200,39 +252,45 @@ impl Segments {
         queue.bytes -= sent;
         queue.busy = 0;
         let mut left = sent;
-        while queue.head != NO_SEGMENT {
-            let index = queue.head;
-            let node = &mut self.nodes[index as usize];
-            if node.len > left {
-                if left > 0 {
-                    done(node.source, left, false);
-                    node.len -= left;
-                    node.ptr = node.ptr.wrapping_add(left as usize);
-                }
+        while left > 0 && !queue.is_empty() {
+            let first = &mut queue.first;
+            if first.len > left {
+                done(first.source, left, false);
+                first.len -= left;
+                first.ptr = first.ptr.wrapping_add(left as usize);
+                first.source.share();
                 return;
             }
-            left -= node.len;
-            done(node.source, node.len, true);
-            queue.head = node.next;
-            queue.segments -= 1;
-            self.dealloc(index);
-            if queue.head == NO_SEGMENT {
-                queue.tail = NO_SEGMENT;
-            }
-            if left == 0 {
-                return;
-            }
+            left -= first.len;
+            done(first.source, first.len, true);
+            self.pop_first(queue);
+        }
+    }
+
+    /// Marks the `count` segments at the front as shared with the kernel; each source, in order.
+    pub(crate) fn share_front(
+        &mut self,
+        queue: &mut TxQueue,
+        count: usize,
+        mut each: impl FnMut(Source),
+    ) {
+        let mut at = NO_SEGMENT;
+        for i in 0..count.min(queue.segments as usize) {
+            let segment = match i {
+                0 => &mut queue.first,
+                _ => &mut self.nodes[at as usize].segment,
+            };
+            segment.source.share();
+            each(segment.source);
+            at = if i == 0 { queue.head } else { self.nodes[at as usize].next };
         }
     }
 
     /// Drops the whole queue.
     pub(crate) fn clear(&mut self, queue: &mut TxQueue, mut drop: impl FnMut(Source)) {
-        while queue.head != NO_SEGMENT {
-            let index = queue.head;
-            let node = self.nodes[index as usize];
-            queue.head = node.next;
-            self.dealloc(index);
-            drop(node.source);
+        while !queue.is_empty() {
+            drop(queue.first.source);
+            self.pop_first(queue);
         }
         *queue = TxQueue::EMPTY;
     }
@@ -245,6 +303,8 @@ pub(crate) struct Block {
     /// Sources that a zero-copy send has finished with on the socket, and that its notification
     /// will free.
     pub(crate) pinned: Vec<Source>,
+    /// Bytes of the connection that those are.
+    pub(crate) pinned_bytes: u32,
     /// The connection that the send is of, in its generation.
     pub(crate) conn: crate::ids::ConnId,
     busy: bool,
@@ -256,33 +316,31 @@ pub(crate) struct Blocks {
     #[expect(clippy::vec_box, reason = "a block must not move when the list grows (K5)")]
     blocks: Vec<Box<Block>>,
     free: Vec<u32>,
-    max: usize,
 }
 
 impl Blocks {
-    /// Gathered sends that can be under way at a time.
-    pub(crate) const MAX: usize = 4096;
+    /// Gathered and zero-copy sends that can be under way. Without a free block, segments are sent
+    /// one by one.
+    pub(crate) const MAX: usize = 256;
 
     pub(crate) fn new(connections: usize) -> Self {
-        let max = connections.min(Self::MAX);
-        Self { blocks: Vec::with_capacity(max), free: Vec::with_capacity(max), max }
+        let count = connections.min(Self::MAX);
+        let block = || {
+            Box::new(Block {
+                gather: Gather::new(),
+                generation: 0,
+                pinned: Vec::with_capacity(Gather::CAPACITY),
+                pinned_bytes: 0,
+                conn: crate::ids::ConnId::from_u64(0),
+                busy: false,
+            })
+        };
+        let blocks = (0..count).map(|_| block()).collect();
+        Self { blocks, free: (0..count as u32).rev().collect() }
     }
 
     pub(crate) fn take(&mut self, conn: crate::ids::ConnId) -> Option<u32> {
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None if self.blocks.len() < self.max => {
-                self.blocks.push(Box::new(Block {
-                    gather: Gather::new(),
-                    generation: 0,
-                    pinned: Vec::with_capacity(Gather::CAPACITY),
-                    conn,
-                    busy: false,
-                }));
-                self.blocks.len() as u32 - 1
-            }
-            None => return None,
-        };
+        let index = self.free.pop()?;
         let block = &mut self.blocks[index as usize];
         debug_assert!(!block.busy && block.pinned.is_empty());
         block.gather.clear();
@@ -330,34 +388,41 @@ mod tests {
         Source::Buf { buf: BufId(n), own: false }
     }
 
+    fn segment(n: u32, len: u32) -> Segment {
+        Segment { ptr: BYTES.as_ptr(), source: buf(n), len }
+    }
+
     #[test]
     fn a_short_send_leaves_the_rest_at_the_front() {
         let mut segments = Segments::new(4);
         let mut queue = TxQueue::EMPTY;
         for n in 0..3 {
-            assert!(segments.push(&mut queue, BYTES.as_ptr(), buf(n), 100));
+            assert!(segments.push(&mut queue, segment(n, 100)));
         }
         let mut seen = Vec::new();
         segments.advance(&mut queue, 150, |s, n, end| seen.push((s, n, end)));
         assert_eq!(seen, [(buf(0), 100, true), (buf(1), 50, false)]);
         assert_eq!(queue.bytes, 150);
-        let front = segments.iter(queue).next().unwrap();
+        let front = queue.first();
         assert_eq!((front.source, front.ptr), (buf(1), BYTES.as_ptr().wrapping_add(50)));
         assert_eq!(front.len, 50);
+        assert_eq!(segments.iter(&queue).count(), 2);
         segments.advance(&mut queue, 150, |_, _, _| ());
         assert!(queue.is_empty() && segments.used() == 0);
     }
 
     #[test]
-    fn the_bound_is_shared() {
-        let mut segments = Segments::new(2);
+    fn the_bound_is_shared_and_the_first_of_each_is_free() {
+        let mut segments = Segments::new(1);
         let (mut a, mut b) = (TxQueue::EMPTY, TxQueue::EMPTY);
-        assert!(
-            segments.push(&mut a, BYTES.as_ptr(), buf(0), 1)
-                && segments.push(&mut b, BYTES.as_ptr(), buf(1), 1)
-        );
-        assert!(!segments.push(&mut a, BYTES.as_ptr(), buf(2), 1));
-        segments.clear(&mut b, |_| ());
-        assert!(segments.push(&mut a, BYTES.as_ptr(), buf(2), 1));
+        for (queue, n) in [(&mut a, 0), (&mut b, 1)] {
+            assert!(segments.push(queue, segment(n, 1)));
+        }
+        assert!(segments.push(&mut a, segment(2, 1)) && segments.room() == 0);
+        assert!(!segments.push(&mut b, segment(3, 1)));
+        let mut dropped = Vec::new();
+        segments.clear(&mut a, |source| dropped.push(source));
+        assert_eq!(dropped, [buf(0), buf(2)]);
+        assert!(segments.push(&mut b, segment(3, 1)));
     }
 }

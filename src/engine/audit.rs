@@ -100,6 +100,7 @@ impl Engine {
         let slots = self.pool.gauge(Class::Slots).used as usize - self.pool.reserve_out();
         let others = [Class::Stream, Class::Gro, Class::Jumbo];
         self.conns.used() == 0
+            && !self.endpoints.any_closing()
             && slots == 0
             && others.iter().all(|c| self.pool.gauge(*c).used == 0)
             && self.segments.used() == 0

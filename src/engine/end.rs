@@ -74,8 +74,19 @@ impl Engine {
         if waiting {
             self.plans.remove(self.conns.at(index).id(index));
         }
+        self.let_go_of_pinned(index);
         self.cancel_all(index);
         self.advance_end(index);
+    }
+
+    /// A peer that did not take zero-copy sends in time gets a reset: the kernel would hold their
+    /// memory for as long as it goes on trying.
+    fn let_go_of_pinned(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        if conn.pinned > 0 && matches!(conn.code, code::WRITE_TIMEOUT | code::CLOSE_TIMEOUT) {
+            let fd = conn.sock.fd;
+            let _ = self.ring.linger_zero(fd);
+        }
     }
 
     /// Makes every operation that is under way complete.
@@ -142,7 +153,8 @@ impl Engine {
         self.lists.notices.push_back(id);
     }
 
-    /// Guard writes whose notification is still due are told now: nothing may follow `Disconnected`.
+    /// Guard writes whose notification is still due are told now: nothing may follow
+    /// `Disconnected`.
     fn tell_pinned(&mut self, id: ConnId) {
         for source in self.blocks.pinned_of(id) {
             if let Source::Guard { guard } = *source {

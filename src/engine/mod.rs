@@ -325,6 +325,7 @@ impl Engine {
 
     /// Recomputes the cascade; a transition becomes an event.
     fn update_pressure(&mut self) {
+        self.pool.note_peaks();
         let pools = self.pool_stats().pools;
         if let Some(info) = self.cascade.update(&pools) {
             self.pressure_due = true;

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::conn::guard::WriteGuard;
-use crate::conn::tx::Source;
+use crate::conn::tx::{Segment, Source};
 use crate::conn::{Conn, Flags, Phase};
 use crate::error::{IoError, PoolKind, Result};
 use crate::ids::{ConnId, StreamId};
@@ -36,7 +36,7 @@ impl Engine {
     #[inline]
     fn start_write_clock(&mut self, index: u32) {
         let conn = self.conns.at(index);
-        if conn.tx.is_empty() && conn.timeouts.write.is_some() {
+        if conn.timeouts.write.is_some() && !conn.has_unsent() {
             let now = self.ring.now();
             self.conns.at(index).last_tx = now;
         }
@@ -68,10 +68,7 @@ impl Engine {
         let Some(buf) = self.pool.take(Class::Slots, Use::TxBulk) else { return false };
         let source = Source::Buf { buf, own: true };
         let ptr = self.pool.fill(buf, data);
-        if !self.segments.push(&mut conn.tx, ptr, source, data.len() as u32) {
-            self.pool.release(buf);
-            return false;
-        }
+        conn.tx.push_first(Segment { ptr, source, len: data.len() as u32 });
         if !conn.has(Flags::DIRTY) {
             conn.set(Flags::DIRTY);
             self.lists.dirty.push(id);
@@ -106,7 +103,7 @@ impl Engine {
     /// Appends to the last segment, or starts a new one; how many bytes.
     fn write_piece(&mut self, index: u32, data: &[u8]) -> usize {
         let conn = self.conns.at(index);
-        if let Some((buf, end)) = self.segments.appendable(&conn.tx, &self.pool) {
+        if let Some((buf, end)) = self.segments.appendable(&mut conn.tx, &self.pool) {
             let room = self.pool.size_of(buf) - end;
             if room > 0 {
                 let n = room.min(data.len());
@@ -134,7 +131,7 @@ impl Engine {
     /// Queues a segment; the caller made sure that there is room.
     fn append(&mut self, index: u32, ptr: *const u8, source: Source, len: u32) {
         let conn = self.conns.at(index);
-        let pushed = self.segments.push(&mut conn.tx, ptr, source, len);
+        let pushed = self.segments.push(&mut conn.tx, Segment { ptr, source, len });
         debug_assert!(pushed, "the caller looked for room");
     }
 
@@ -147,10 +144,17 @@ impl Engine {
         }
     }
 
+    /// Whether enough buffers are free, of those that a write may take.
+    fn has_buffers_to_write(&self) -> bool {
+        [Class::Slots, Class::Stream].into_iter().any(|class| {
+            let low = (self.pool.count(class) / 16).max(1);
+            self.pool.available(class, Use::TxBulk) >= low
+        })
+    }
+
     /// Those whose write waited for buffers are told when there are some again.
     pub(super) fn serve_buffer_waiters(&mut self) {
-        let low = (self.pool.count(Class::Slots) / 16).max(1);
-        while self.pool.free_count(Class::Slots) >= low && self.segments.room() > 0 {
+        while self.has_buffers_to_write() && self.segments.room() > 0 {
             let Some(id) = self.lists.buffer_waiters.pop_front() else { return };
             let Some(conn) = self.conns.find(id) else { continue };
             conn.unset(Flags::WAITS_FOR_BUFFERS);

@@ -8,10 +8,10 @@
 use super::{Engine, Lists};
 use crate::config::Toggle;
 use crate::conn::guard::Guards;
-use crate::conn::tx::{NO_BLOCK, Source};
+use crate::conn::tx::{NO_BLOCK, Segment, Source};
 use crate::conn::{Flags, Phase};
 use crate::ids::Protocol;
-use crate::pool::Pool;
+use crate::pool::{Pool, PressureState};
 use crate::ring::{Completion, Op, Tag, Token};
 use crate::sys::{SHUT_WR, errno};
 
@@ -49,11 +49,11 @@ impl Engine {
             && conn.tx.is_single()
             && !conn.has(Flags::SEND_BUSY)
             && (conn.tx.bytes as usize) < self.config.uring.zero_copy_min;
-        if short && let Some(front) = self.segments.front(&conn.tx) {
+        if short {
             // The short path: one segment, too small for anything but a plain send.
             conn.set(Flags::SEND_BUSY);
             conn.tx.busy = 1;
-            let (ptr, len) = (front.ptr, front.len);
+            let Segment { ptr, len, .. } = *conn.tx.first();
             let (sock, token) = (conn.sock, conn.token(Tag::Send, index));
             self.ring.push(Op::Send { sock, ptr, len }, token);
             return;
@@ -73,10 +73,8 @@ impl Engine {
         }
         let zero_copy = self.wants_zero_copy(index);
         let conn = self.conns.at(index);
-        let mut front = self.segments.iter(conn.tx);
-        let Some(first) = front.next() else { return };
-        let (ptr, len) = (first.ptr, first.len);
-        let single = front.next().is_none();
+        let Segment { ptr, len, .. } = *conn.tx.first();
+        let single = conn.tx.is_single();
         let sock = conn.sock;
         conn.set(Flags::SEND_BUSY);
         conn.unset(Flags::SEND_IS_ZC);
@@ -97,7 +95,7 @@ impl Engine {
         let gather = &mut self.blocks.at(block).gather;
         let mut bytes = 0;
         let mut count = 0;
-        for segment in self.segments.iter(conn.tx) {
+        for segment in self.segments.iter(&conn.tx) {
             bytes += segment.len as usize;
             if bytes > SEND_BYTES_MAX && count > 0 {
                 break;
@@ -116,13 +114,18 @@ impl Engine {
         self.ring.push(op, token);
     }
 
+    /// Only so much is left pinned to a peer that does not acknowledge it (4 of the hazards): the
+    /// rest is copied into the socket's own buffer, which has a bound.
     fn wants_zero_copy(&mut self, index: u32) -> bool {
+        let room = self.pressure() == PressureState::Healthy;
         let conn = self.conns.at(index);
         let uring = &self.config.uring;
         self.effective.zero_copy_send
             && uring.zero_copy_send != Toggle::Off
             && conn.protocol == Protocol::Tcp
             && conn.tx.bytes as usize >= uring.zero_copy_min
+            && room
+            && (conn.pinned as usize) < self.config.send_high_water
             && (uring.zero_copy_send == Toggle::On || !conn.has(Flags::NO_ZERO_COPY))
     }
 
@@ -142,7 +145,8 @@ impl Engine {
             conn.last_tx = self.now;
             conn.bytes_sent += sent;
             self.stats.bytes_sent += sent;
-            match self.segments.pop_single(&mut conn.tx) {
+            match conn.tx.pop_single() {
+                Source::Buf { buf, own: true } => self.pool.release_own(buf),
                 Source::Buf { buf, .. } => self.pool.release(buf),
                 Source::Guard { guard } => {
                     self.guards.sent(guard, sent as u32);
@@ -176,11 +180,14 @@ impl Engine {
             while let Some(source) = block.pinned.pop() {
                 release(&mut self.pool, &mut self.guards, source);
             }
+            let bytes = std::mem::take(&mut block.pinned_bytes);
             self.blocks.free(block_index);
-            if completion.result as u32 & Completion::ZC_COPIED != 0
-                && let Some(conn) = self.conns.find(id)
-            {
-                conn.set(Flags::NO_ZERO_COPY);
+            if let Some(conn) = self.conns.find(id) {
+                conn.pinned -= bytes;
+                conn.last_tx = self.now;
+                if completion.result as u32 & Completion::ZC_COPIED != 0 {
+                    conn.set(Flags::NO_ZERO_COPY);
+                }
             }
             return;
         }
@@ -211,7 +218,12 @@ impl Engine {
         conn.bytes_sent += u64::from(sent);
         self.stats.bytes_sent += u64::from(sent);
         let (pool, guards) = (&mut self.pool, &mut self.guards);
-        let mut pinned = pin.map(|block| &mut self.blocks.at(block).pinned);
+        let mut pinned = pin.map(|block| {
+            let block = self.blocks.at(block);
+            block.pinned_bytes = sent;
+            conn.pinned += sent;
+            &mut block.pinned
+        });
         self.segments.advance(&mut conn.tx, sent, |source, len, ends| {
             if let Source::Guard { guard } = source {
                 guards.sent(guard, len);
@@ -232,11 +244,12 @@ impl Engine {
     fn pin_busy(&mut self, index: u32, block: u32) {
         let conn = self.conns.at(index);
         let busy = conn.tx.busy as usize;
-        let block = self.blocks.at(block);
-        for segment in self.segments.iter(conn.tx).take(busy) {
-            hold(&mut self.pool, &mut self.guards, segment.source);
-            block.pinned.push(segment.source);
-        }
+        let pinned = &mut self.blocks.at(block).pinned;
+        let (pool, guards) = (&mut self.pool, &mut self.guards);
+        self.segments.share_front(&mut conn.tx, busy, |source| {
+            hold(pool, guards, source);
+            pinned.push(source);
+        });
     }
 
     fn after_send(&mut self, index: u32, result: i32) {

@@ -206,7 +206,7 @@ fn next_deadline(conn: &Conn, now: Time) -> Time {
             due = due.min(from.saturating_add(read));
         }
         if let Some(write) = limits.write {
-            let from = if conn.tx.is_empty() { now } else { conn.last_tx };
+            let from = if conn.has_unsent() { conn.last_tx } else { now };
             due = due.min(from.saturating_add(write));
         }
     }
@@ -234,7 +234,7 @@ fn overdue(conn: &Conn, now: Time) -> Option<u64> {
         limit.is_some_and(|limit| now >= from.saturating_add(limit))
     };
     let limits = conn.timeouts;
-    if !conn.tx.is_empty() && passed(conn.last_tx, limits.write) {
+    if conn.has_unsent() && passed(conn.last_tx, limits.write) {
         return Some(code::WRITE_TIMEOUT);
     }
     if passed(conn.last_rx.max(conn.last_tx), limits.idle) {

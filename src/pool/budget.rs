@@ -14,7 +14,7 @@ pub(crate) enum Use {
     /// Receiving, the kernel's ring included: 60 %.
     Rx = 0,
     /// Control traffic that frees other resources when sent: 10 %.
-    #[expect(dead_code, reason = "TCP, UDP and Unix sockets have none; protocols above do")]
+    #[cfg_attr(not(test), expect(dead_code, reason = "control frames are of protocols above"))]
     TxCritical = 1,
     /// Application data: 25 %.
     TxBulk = 2,
@@ -34,6 +34,7 @@ const FLOOR_PCT: [u32; USES] = [30, 10, 12, 5, 0];
 pub(crate) struct Budget {
     count: u32,
     guaranteed: [u32; USES],
+    /// Buffers out for each use but receiving, whose place stays 0.
     used: [u32; USES],
     /// All guarantees together: with more than this free, nobody has to be asked.
     plenty: u32,
@@ -61,25 +62,52 @@ impl Budget {
 
     #[cold]
     fn allows_scarce(&self, usage: Use, free: u32) -> bool {
-        if self.used[usage as usize] < self.guaranteed[usage as usize] {
+        let used = self.used(free);
+        if used[usage as usize] < self.guaranteed[usage as usize] {
             return free > 0;
         }
-        let pairs = self.guaranteed.iter().zip(&self.used);
+        let pairs = self.guaranteed.iter().zip(&used);
         free > pairs.map(|(share, used)| share.saturating_sub(*used)).sum()
     }
 
+    /// The shares of all other uses.
     #[inline]
-    pub(crate) const fn charge(&mut self, usage: Use) {
-        self.used[usage as usize] += 1;
+    pub(crate) const fn set_aside(&self, usage: Use) -> u32 {
+        self.plenty - self.guaranteed[usage as usize]
+    }
+
+    /// How many of `free` buffers `usage` may take: all that is not set aside for others.
+    pub(crate) fn available(&self, usage: Use, free: u32) -> u32 {
+        let used = self.used(free);
+        let pairs = self.guaranteed.iter().zip(&used).enumerate();
+        let others = pairs.filter(|(i, _)| *i != usage as usize);
+        free.saturating_sub(others.map(|(_, (share, used))| share.saturating_sub(*used)).sum())
+    }
+
+    /// Buffers out for each use. What is out and not counted was taken for receiving.
+    fn used(&self, free: u32) -> [u32; USES] {
+        let mut used = self.used;
+        used[Use::Rx as usize] = (self.count - free) - used.iter().sum::<u32>();
+        used
+    }
+
+    /// Counts a buffer that was taken. Receiving, the most frequent use, is what remains.
+    #[inline]
+    pub(crate) fn charge(&mut self, usage: Use) {
+        if usage != Use::Rx {
+            self.used[usage as usize] += 1;
+        }
     }
 
     #[inline]
-    pub(crate) const fn discharge(&mut self, usage: Use) {
-        self.used[usage as usize] -= 1;
+    pub(crate) fn discharge(&mut self, usage: Use) {
+        if usage != Use::Rx {
+            self.used[usage as usize] -= 1;
+        }
     }
 
     /// A buffer that was taken for `from` is now used for `to`.
-    pub(crate) const fn recharge(&mut self, from: Use, to: Use) {
+    pub(crate) fn recharge(&mut self, from: Use, to: Use) {
         self.discharge(from);
         self.charge(to);
     }

@@ -75,8 +75,9 @@ impl Class {
 /// Nobody is charged for the buffer.
 pub(crate) const NO_OWNER: u32 = u32::MAX;
 
-/// What the shard knows of one buffer.
+/// What the shard knows of one buffer. Aligned, so that it is found by a shift.
 #[derive(Clone, Copy)]
+#[repr(align(32))]
 struct Slot {
     ptr: NonNull<u8>,
     /// Queued records, the current event, queued sends, and one for all that left the shard.
@@ -247,7 +248,8 @@ impl Pool {
         let size = self.classes[slot.class as usize].size as usize;
         assert!(data.len() <= size, "outside the buffer");
         let ptr = slot.ptr.as_ptr();
-        // SAFETY: inside the buffer; sole holder (P2); `data` cannot overlap a buffer that was free.
+        // SAFETY: inside the buffer; sole holder (P2); `data` cannot overlap a buffer that was
+        // free.
         unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), ptr, data.len()) };
         ptr
     }
@@ -263,7 +265,6 @@ impl Pool {
         debug_assert!(slot.holds == 0 && !slot.detached, "{buf:?} was free and held (P1)");
         slot.holds = 1;
         slot.usage = usage;
-        slot.owner = NO_OWNER;
         Some(buf)
     }
 
@@ -316,6 +317,20 @@ impl Pool {
         (owner.index != NO_OWNER).then_some(owner)
     }
 
+    /// As `release`, for a buffer that was only ever written and sent: it has one hold and no
+    /// owner.
+    #[inline]
+    pub(crate) fn release_own(&mut self, buf: BufId) {
+        let slot = &mut self.slots[buf.0 as usize];
+        debug_assert!(slot.holds == 1 && slot.owner == NO_OWNER && !slot.detached);
+        slot.holds = 0;
+        let (class, usage) = (slot.class, slot.usage);
+        if self.poison {
+            self.poison(buf);
+        }
+        self.classes[class as usize].put(buf, usage);
+    }
+
     #[cold]
     fn poison(&mut self, buf: BufId) {
         let size = self.size_of(buf);
@@ -364,7 +379,6 @@ impl Pool {
         let slot = &mut self.slots[buf.0 as usize];
         debug_assert!(slot.holds == 0, "{buf:?} came from the kernel while held (P1)");
         slot.holds = 1;
-        slot.owner = NO_OWNER;
         buf
     }
 
@@ -378,8 +392,17 @@ impl Pool {
         self.classes[class as usize].lent
     }
 
-    pub(crate) fn free_count(&self, class: Class) -> u32 {
-        self.classes[class as usize].free.len() as u32
+    /// Free buffers but for what is set aside for other uses: a quick lower bound of `available`.
+    #[inline]
+    pub(crate) fn free_for(&self, class: Class, usage: Use) -> u32 {
+        let state = &self.classes[class as usize];
+        (state.free.len() as u32).saturating_sub(state.budget.set_aside(usage))
+    }
+
+    /// Buffers that `usage` may take.
+    pub(crate) fn available(&self, class: Class, usage: Use) -> u32 {
+        let state = &self.classes[class as usize];
+        state.budget.available(usage, state.free.len() as u32)
     }
 
     pub(crate) const fn count(&self, class: Class) -> u32 {
@@ -485,6 +508,13 @@ impl Pool {
         Gauge { used: state.used(), peak: state.peak, capacity: state.count }
     }
 
+    /// Notes the peaks. Once a tick: what comes and goes within one is not seen.
+    pub(crate) fn note_peaks(&mut self) {
+        for class in &mut self.classes {
+            class.peak = class.peak.max(class.used());
+        }
+    }
+
     /// Buffers out as `OwnedSlot`s.
     pub(crate) fn detached(&self) -> u32 {
         self.classes.iter().map(|c| c.detached).sum()
@@ -524,7 +554,6 @@ impl ClassState {
         }
         let buf = self.free.pop()?;
         self.budget.charge(usage);
-        self.peak = self.peak.max(self.count - self.free.len() as u32);
         Some(buf)
     }
 

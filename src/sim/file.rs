@@ -112,6 +112,25 @@ impl Stream {
         }
     }
 
+    fn describe(&self) -> String {
+        format!(
+            "stream {:?} {:?}-{:?} peer {:?} in {} out {} fin received {} queued {} sent {} \
+             error {} orphan {} pumping {}",
+            self.phase,
+            self.local,
+            self.remote,
+            self.peer,
+            self.inbound.len(),
+            self.outbound.len(),
+            self.fin_received,
+            self.fin_queued,
+            self.fin_sent,
+            self.error,
+            self.orphan,
+            self.pumping
+        )
+    }
+
     pub(super) fn has_outbound(&self) -> bool {
         !self.outbound.is_empty() || (self.fin_queued && !self.fin_sent)
     }
@@ -204,5 +223,28 @@ impl Files {
     /// Files in the table, orphans included.
     pub(super) fn count(&self) -> usize {
         self.entries.len() - self.vacant.len()
+    }
+
+    /// Every file in a line, oldest place first.
+    pub(super) fn describe(&self) -> String {
+        let mut out = String::new();
+        for (index, (serial, file)) in self.entries.iter().enumerate() {
+            let Some(file) = file else { continue };
+            let (node, refs, waiters) = (file.node, file.refs, file.waiters.len());
+            out += &format!("{index}.{serial} node {node} refs {refs} ops {waiters} ");
+            out += &match &file.kind {
+                Kind::Stream(s) => s.describe(),
+                Kind::Listener(l) => format!(
+                    "listener {:?} backlog {} half open {}",
+                    l.local,
+                    l.backlog.len(),
+                    l.half_open_count
+                ),
+                Kind::Udp(udp) => format!("udp {}", udp.local),
+                Kind::Pollable(ready) => format!("pollable {ready:#x}"),
+            };
+            out.push('\n');
+        }
+        out
     }
 }

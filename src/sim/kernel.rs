@@ -47,6 +47,8 @@ pub(super) enum Event {
     Datagram(FileId, Datagram),
     /// "Port unreachable" reaches this socket.
     Unreachable(FileId),
+    /// A listener is reported ready again.
+    Announce(FileId),
     /// A UDP socket takes datagrams again.
     UdpWritable(FileId),
     /// An operation is tried.
@@ -238,6 +240,7 @@ impl Kernel {
             Event::Reset(file) => self.reset_arrives(file),
             Event::Datagram(file, datagram) => self.datagram_arrives(file, datagram),
             Event::Unreachable(file) => self.unreachable_arrives(file),
+            Event::Announce(file) => self.wake(file),
             Event::UdpWritable(file) => self.udp_writable(file),
             Event::Run(op) => self.queue_op(op),
             Event::Notify(op) => self.notify(op),

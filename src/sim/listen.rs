@@ -62,7 +62,13 @@ impl Kernel {
         if listener.shut {
             return Err(libc::EINVAL);
         }
-        if listener.backlog.is_empty() || self.hit(Fault::AcceptNothing) {
+        if listener.backlog.is_empty() {
+            return Ok(None);
+        }
+        if self.hit(Fault::AcceptNothing) {
+            // K16: whoever is there after all is reported again.
+            let delay_ns = self.delay_ns();
+            self.schedule(delay_ns, Event::Announce(id));
             return Ok(None);
         }
         if self.hit(Fault::AcceptExhausted) {

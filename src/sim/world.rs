@@ -93,7 +93,8 @@ impl World {
 
     // ---- what a test does to a node
 
-    /// A descriptor for `watch_fd`, ready for nothing yet. It does not count against the node's limit.
+    /// A descriptor for `watch_fd`, ready for nothing yet. It does not count against the node's
+    /// limit.
     #[must_use]
     pub fn pollable(&self, node: usize) -> i32 {
         let kernel = &mut *self.kernel.borrow_mut();
@@ -179,5 +180,11 @@ impl World {
     #[must_use]
     pub fn files(&self) -> usize {
         self.kernel.borrow().files.count()
+    }
+
+    /// Every file in a line, for a failing run.
+    #[must_use]
+    pub fn describe_files(&self) -> String {
+        self.kernel.borrow().files.describe()
     }
 }

@@ -130,6 +130,11 @@ impl Endpoints {
         self.at(token.index()).filter(|e| e.generation == token.generation())
     }
 
+    /// Whether the descriptor of some closed endpoint is still in use by the kernel.
+    pub(crate) fn any_closing(&self) -> bool {
+        self.places.iter().any(|p| p.1.as_ref().is_some_and(|e| e.closing))
+    }
+
     pub(crate) fn id(&mut self, index: u32) -> Option<EndpointId> {
         self.at(index).map(|e| EndpointId::new(index, e.generation))
     }

@@ -25,7 +25,17 @@ const HEADLINE_COUNT_MAX: usize = 40;
 const HEADLINE_LEN_MAX: usize = 160;
 
 /// Seeds that failed once, and what they found.
-const REGRESSIONS: &[(u64, &str)] = &[];
+const REGRESSIONS: &[(u64, &str)] = &[
+    (0, "a partial message filled its pool, and then nothing was received to complete it"),
+    (2, "a send that named a slot whose installation had failed ended the sending side"),
+    (3, "a payload that became a send buffer was still counted as held"),
+    (13, "the handles' reserve was not made up again once the pool had been empty"),
+    (14, "bytes were appended to a buffer that a zero-copy send still had in part"),
+    (54, "a connection that could not send was paused, and never ended"),
+    (111, "a failed send behind the peer's FIN did not end a connection that held buffers"),
+    (169, "a resting listener was forgotten when the rest of another one ended"),
+    (412, "the last free buffer did not arm the connection that would have freed others"),
+];
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -44,7 +54,8 @@ fn attempt(seed: u64, trace_lines: usize) -> Result<Seen, String> {
         let lines: Vec<&str> = trace.lines().collect();
         let tail = lines[lines.len().saturating_sub(trace_lines)..].join("\n");
         format!(
-            "{tail}\n\nseed {seed} failed: {}\nviolations: {:#?}\nfaults:\n{table}\nreplay: cargo xtask sim --seed {seed}\n",
+            "{tail}\n\nseed {seed} failed: {}\nviolations: {:#?}\nfaults:\n{table}\n\
+             replay: cargo xtask sim --seed {seed}\n",
             text.unwrap_or_default(),
             world.violations()
         )

@@ -8,7 +8,7 @@ use std::time::Duration;
 use zero_io::sim::World;
 use zero_io::{
     ConnId, ConnTimeouts, EndpointId, Event, Events, HostOrAddr, Io, IoError, IoHandle, OwnedSlot,
-    PoolKind, Sender, StreamId, TcpConnectConfig, TcpListenConfig, UdsConnectConfig,
+    PoolKind, PressureState, Sender, StreamId, TcpConnectConfig, TcpListenConfig, UdsConnectConfig,
     UdsListenConfig,
 };
 
@@ -20,6 +20,8 @@ use crate::pattern::{Check, HEAD_LEN, Source, framing};
 const STREAM: StreamId = StreamId::ZERO;
 /// Bytes that wait for a connection before the one they come from is paused.
 const BACKLOG_HIGH: usize = 16 * 1024;
+/// How long a table or a pool may stay full in the liveness phase.
+const FULL_LIMIT_NS: u64 = 20_000_000_000;
 
 /// Where to connect to.
 #[derive(Debug, Clone)]
@@ -77,6 +79,9 @@ pub(crate) struct Node {
 
 pub(crate) struct State {
     index: usize,
+    /// `Config::max_connections`, and since when so many are there.
+    table_max: usize,
+    full_since_ns: u64,
     handle: IoHandle,
     /// The handle has buffers of its own.
     has_reserve: bool,
@@ -92,9 +97,11 @@ pub(crate) struct State {
 }
 
 impl Node {
-    pub(crate) fn new(index: usize, io: Io) -> Self {
+    pub(crate) fn new(index: usize, io: Io, table_max: usize) -> Self {
         let state = State {
             index,
+            table_max,
+            full_since_ns: 0,
             handle: io.handle(),
             has_reserve: io.handle().send_buffer(1).is_ok(),
             conns: BTreeMap::new(),
@@ -121,6 +128,7 @@ impl Node {
 
     /// What the application does of its own accord in a round.
     pub(crate) fn act(&mut self, cx: &mut Shared) {
+        let pressure = self.io.pool_pressure().map_or(PressureState::Healthy, |info| info.state);
         let (_, mut sender) = self.io.split();
         let ids: Vec<ConnId> = self.state.conns.keys().copied().collect();
         for id in ids {
@@ -130,6 +138,7 @@ impl Node {
             self.state.mischief(&mut sender, cx);
         } else {
             self.state.held.drain(..).for_each(Held::check);
+            self.state.shed(pressure, &mut sender, cx);
         }
         self.state.extras.act(self.index, &mut sender, cx);
     }
@@ -696,6 +705,26 @@ impl State {
             if let Some(conn) = self.conns.get_mut(&id) {
                 conn.paused = false;
             }
+        }
+    }
+
+    /// Full tables and full pools of several nodes can wait for each other: then the application
+    /// gives a connection up, as a write limit would.
+    fn shed(&mut self, pressure: PressureState, sender: &mut Sender<'_>, cx: &mut Shared) {
+        let now_ns = cx.world.now_ns();
+        if self.conns.len() < self.table_max && pressure < PressureState::Critical {
+            self.full_since_ns = now_ns;
+        }
+        if now_ns - self.full_since_ns < FULL_LIMIT_NS {
+            return;
+        }
+        self.full_since_ns = now_ns;
+        let first = self.conns.iter_mut().find(|(_, conn)| !conn.aborted);
+        if let Some((id, conn)) = first
+            && sender.close(*id).is_ok()
+        {
+            conn.aborted = true;
+            conn.fin = true;
         }
     }
 

@@ -41,8 +41,10 @@ pub(crate) fn run(world: &World) -> Seen {
     let count = 2 + cx.chance.below(2);
     let mut nodes: Vec<Node> = Vec::new();
     for index in 0..count {
-        let io = Io::in_world(config(&mut cx.chance), world).expect("a node");
-        let mut node = Node::new(index, io);
+        let config = config(&mut cx.chance);
+        let table_max = config.max_connections;
+        let io = Io::in_world(config, world).expect("a node");
+        let mut node = Node::new(index, io, table_max);
         node.open(&mut cx);
         nodes.push(node);
     }
@@ -61,6 +63,8 @@ pub(crate) fn run(world: &World) -> Seen {
         seen.connected_count += node.state.connected_count;
     }
     drop(nodes);
+    // The last FINs are still on their way.
+    world.advance_by(Duration::from_secs(60));
     assert_eq!(world.files(), 0, "files");
     assert_eq!(world.violations(), [""; 0], "the contract");
     seen.complete_count = cx.flows.iter().filter(|flow| flow.check_complete()).count() as u64;
@@ -111,7 +115,8 @@ fn settle(nodes: &mut [Node], cx: &mut Shared, done: fn(&Node, &World) -> bool, 
         }
     }
     let open: String = nodes.iter().map(Node::describe).collect();
-    panic!("{what} after {} ns:{open}", cx.world.now_ns() - start_ns);
+    let files = cx.world.describe_files();
+    panic!("{what} after {} ns:{open}\n{files}", cx.world.now_ns() - start_ns);
 }
 
 /// Small everywhere, so that every bound is met.

@@ -4,6 +4,7 @@ use crate::Outcome;
 use crate::args::Args;
 use crate::board::{Report, Step};
 use crate::runner::settle;
+use crate::sim::AMONG_TESTS_SEEDS;
 use crate::{paths, toolchain};
 
 /// Building everything anew and running it several times slower.
@@ -17,17 +18,21 @@ pub(crate) fn run(args: Args) -> Outcome<()> {
 pub(crate) fn step() -> Step {
     toolchain::need_nightly("AddressSanitizer")?;
     let host = toolchain::host()?;
-    // A target is named so that build scripts and macros stay free of the sanitizer.
-    let words = ["test", "--package", "zero-io", "--lib", "--tests", "--examples"];
-    let more = ["--no-fail-fast", "--features", "_sim,tracing", "--target", &host];
-    let ran = toolchain::cargo_of("nightly", &words)
-        .args(more)
-        .target_dir(&paths::lane_target("asan")?)
-        .env("RUSTFLAGS", "-Zsanitizer=address -Cforce-frame-pointers=yes")
-        .env("ASAN_OPTIONS", "detect_stack_use_after_return=1:strict_init_order=1")
-        .env("ZERO_IO_SANITIZER", "address")
-        .limit_s(LIMIT_S)
-        .run()?;
+    let target_dir = paths::lane_target("asan")?;
+    let cargo = |words: &[&str]| {
+        // A target is named so that build scripts and macros stay free of the sanitizer.
+        let common = ["--package", "zero-io", "--features", "_sim,tracing", "--target", &host];
+        toolchain::cargo_of("nightly", words)
+            .args(common)
+            .target_dir(&target_dir)
+            .env("RUSTFLAGS", "-Zsanitizer=address -Cforce-frame-pointers=yes")
+            .env("ASAN_OPTIONS", "detect_stack_use_after_return=1:strict_init_order=1")
+            .env("ZERO_IO_SIM_SEEDS", AMONG_TESTS_SEEDS)
+            .limit_s(LIMIT_S)
+    };
+    // The tests start the examples, which `--tests` does not build.
+    cargo(&["build", "--examples"]).run()?.good()?;
+    let ran = cargo(&["test", "--lib", "--tests", "--no-fail-fast"]).run()?;
     if ran.ok && ran.tally.passed == 0 {
         return Err("no test ran".to_string().into());
     }

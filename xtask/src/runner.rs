@@ -8,6 +8,7 @@
 use crate::Outcome;
 use crate::board::{Failure, Step};
 use crate::job::Job;
+use crate::sim::AMONG_TESTS_SEEDS;
 use crate::tally::Tally;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -54,6 +55,7 @@ pub(crate) fn settle(tally: Tally, ok: bool, end: &str) -> Step {
 fn nextest() -> Step {
     let words = ["nextest", "run", "--workspace", "--no-fail-fast", "--status-level", "slow"];
     let job = Job::cargo(&words).args(["--hide-progress-bar", "--features", FEATURES]);
+    let job = job.env("ZERO_IO_SIM_SEEDS", AMONG_TESTS_SEEDS);
     let ran = job.limit_s(SUITE_LIMIT_S).run()?;
     settle(ran.tally, ran.ok, &ran.end)
 }
@@ -156,6 +158,7 @@ fn run_case(case: &Case<'_>) -> bool {
     let Binary { path, package_dir } = case.binary;
     let job = Job::new(path, &["--exact", "--nocapture"]).arg(&case.name);
     let job = job.cwd(package_dir).env("CARGO_MANIFEST_DIR", package_dir.display());
+    let job = job.env("ZERO_IO_SIM_SEEDS", AMONG_TESTS_SEEDS);
     let begun = Instant::now();
     let (ok, end, lines) = match job.limit_s(TEST_LIMIT_S).quiet().run() {
         Ok(ran) => (ran.ok && ran.tally.passed == 1, ran.end, ran.lines),

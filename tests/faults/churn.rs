@@ -1,0 +1,168 @@
+//! Connections that come and go.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::time::{Duration, Instant};
+
+use zero_io::{ConnId, IoError, ReferencePool};
+
+use crate::world::*;
+
+/// Connections of the churn test; `ZERO_IO_CHURN` raises it.
+const CYCLES: usize = 20_000;
+const CLIENTS: usize = 2;
+
+/// A client with an address of its own in 127/8, so that ports do not run out.
+fn connect_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    // SAFETY: the call takes no pointers.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the descriptor is new, and nobody else's.
+    let stream = unsafe { TcpStream::from_raw_fd(fd) };
+    let IpAddr::V4(ip) = to.ip() else { panic!("not IPv4") };
+    for (ip, port, bind) in [(source, 0, true), (ip, to.port(), false)] {
+        let addr = libc::sockaddr_in {
+            sin_family: libc::AF_INET as u16,
+            sin_port: u16::to_be(port),
+            sin_addr: libc::in_addr { s_addr: u32::from(ip).to_be() },
+            sin_zero: [0; 8],
+        };
+        let len = size_of_val(&addr) as u32;
+        let call = if bind { libc::bind } else { libc::connect };
+        // SAFETY: the address is a local of the stated size that outlives the call.
+        let answer = unsafe { call(stream.as_raw_fd(), (&raw const addr).cast(), len) };
+        assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
+    }
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// One client's life: some say nothing, some wait for their echo; some reset, some say goodbye.
+fn cycle(client: usize, n: usize, addr: SocketAddr) {
+    let source = Ipv4Addr::new(127, 0, 1 + client as u8, 1 + (n % 200) as u8);
+    let mut stream = connect_from(source, addr);
+    let word = (n as u64).to_ne_bytes();
+    if !n.is_multiple_of(4) {
+        stream.write_all(&word).unwrap();
+    }
+    if n % 4 >= 2 {
+        let mut echo = [0; 8];
+        stream.read_exact(&mut echo).unwrap();
+        assert_eq!(echo, word, "another connection's bytes");
+    }
+    if n % 8 < 7 {
+        linger_zero(&stream);
+    }
+}
+
+#[test]
+fn alone_connects_and_closes_leak_nothing() {
+    in_a_process("churn::alone_connects_and_closes_leak_nothing", churn);
+}
+
+fn churn() {
+    let cycles = std::env::var("ZERO_IO_CHURN").map_or(CYCLES, |n| n.parse().unwrap());
+    let quiet = strict().with(|c| c.debug.audit_every_tick = false);
+    let mut world =
+        World::new(quiet.with(|c| c.max_connections = 64)).with_payload(Payload::Forward);
+    let addr = world.listen();
+    world.turn(Duration::ZERO);
+    let descriptors = open_descriptors();
+    let start = Instant::now();
+    let mut ended = 0;
+    let mut last_used = [0_u64; 64];
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            scope.spawn(move || {
+                for n in 0..cycles / CLIENTS {
+                    cycle(client, n, addr);
+                }
+            });
+        }
+        while ended < cycles / CLIENTS * CLIENTS {
+            assert!(start.elapsed() < PATIENCE * 8, "{ended} ended; {:?}", world.io.io_stats());
+            world.turn(Duration::from_millis(50));
+            for event in world.log.drain(..) {
+                match event {
+                    Ev::Disconnected(..) => ended += 1,
+                    // A half-close: no answer to it, but the end.
+                    Ev::ReadClosed(conn) => drop(world.io.close(conn).is_ok()),
+                    Ev::Connected(conn) => {
+                        let number = conn.as_u64();
+                        let place = &mut last_used[(number & 63) as usize];
+                        assert!(number > *place, "{conn} was given before");
+                        *place = number;
+                    }
+                    _ => {}
+                }
+            }
+            world.bytes.clear();
+        }
+    });
+    world.must_be_idle();
+    assert_eq!(open_descriptors(), descriptors, "descriptors leak");
+    assert_eq!(world.io.pool_stats().of(ReferencePool::PerConn).used, 0);
+    // Every place can still be used, and together.
+    let full: Vec<_> = (0..64).map(|_| world.join(addr)).collect();
+    for (conn, mut client) in full {
+        client.write_all(b"x").unwrap();
+        world.until("an echo", |_| look(&client) == Found::Bytes(b"x".to_vec()));
+        world.io.close(conn).unwrap();
+    }
+    world.must_be_idle();
+}
+
+#[test]
+fn hazard_17_an_old_id_reaches_nobody() {
+    let mut world = World::new(strict().with(|c| c.max_connections = 1));
+    let addr = world.listen();
+    let mut old: Vec<ConnId> = Vec::new();
+    for _ in 0..50 {
+        let (conn, client) = world.join(addr);
+        for stale in &old {
+            let stale = *stale;
+            let error = Err(IoError::StaleConn { conn: stale });
+            assert_eq!(world.io.stream_write(stale, S0, b"for somebody else"), error);
+            assert_eq!(world.io.close(stale).unwrap_err(), IoError::StaleConn { conn: stale });
+        }
+        // A handle is told by nothing: the request is refused when it is run.
+        if let Some(last) = old.last() {
+            world.io.handle().stream_write(*last, S0, b"for somebody else").unwrap();
+            world.io.handle().close(*last).unwrap();
+        }
+        assert_eq!(world.io.stream_write(conn, S0, b"hello"), Ok(5));
+        world.until("hello", |_| look(&client) == Found::Bytes(b"hello".to_vec()));
+        world.io.close(conn).unwrap();
+        world.until("FIN", |_| look(&client) == Found::End);
+        world.end_of(conn);
+        old.push(conn);
+    }
+    world.must_be_idle();
+}
+
+#[test]
+fn hazard_02_a_closed_connections_sends_never_reach_the_next_one() {
+    let mut world = World::new(strict().with(|c| c.max_connections = 1));
+    let addr = world.listen();
+    for round in 0..30 {
+        let (conn, client) = world.join(addr);
+        let mine = vec![round; 1 << 20];
+        // More than the kernel takes: a send is under way when the connection is closed.
+        while world.io.stream_write(conn, S0, &mine).unwrap() == mine.len() {}
+        world.turn(Duration::ZERO);
+        world.turn(Duration::ZERO);
+        world.io.close(conn).unwrap();
+        world.end_of(conn);
+        loop {
+            match look(&client) {
+                Found::Bytes(bytes) => {
+                    assert!(bytes.iter().all(|b| *b == round), "bytes of another connection");
+                }
+                Found::Nothing => std::thread::yield_now(),
+                Found::End | Found::Reset => break,
+            }
+        }
+    }
+    world.must_be_idle();
+}
