@@ -772,7 +772,7 @@ fn keep_one(
 #[test]
 fn a_slow_worker_slows_its_own_connection_alone() {
     let mut shard = Shard::with(|c| {
-        c.stream_buffer_count = 64;
+        c.stream_buffer_count = 256;
         c.held_buffers_max = 4;
     });
     let (slow, mut to_slow) = shard.accepted();

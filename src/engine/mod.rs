@@ -251,11 +251,11 @@ impl Engine {
 
     /// Takes in the buffers that other threads dropped.
     fn reclaim(&mut self) {
-        if !self.pool.shared().has_returned() {
-            return;
+        if self.pool.shared().has_returned() {
+            self.pool.reclaim();
+            self.settle_credits();
         }
-        self.pool.reclaim();
-        self.settle_credits();
+        // Also when nothing came back: the last time there may have been none to spare.
         self.pool.refill_reserve();
     }
 
