@@ -35,8 +35,7 @@ impl Engine {
     ) -> Result<EndpointId> {
         let kind = EndpointKind::Listener(Listener { timeouts, framing, resting_until: None });
         let index = self.endpoints.insert(fd, protocol, kind)?;
-        self.arm_endpoint(index);
-        // A descriptor from outside may have connections waiting already.
+        // Looking comes first: a descriptor from outside may have connections waiting already.
         if let Some(endpoint) = self.endpoints.at(index) {
             endpoint.ready = true;
             self.lists.endpoint_work = true;
@@ -46,43 +45,36 @@ impl Engine {
         Ok(id)
     }
 
-    /// Arms the readiness poll of an endpoint, unless it is armed or closing.
+    /// Arms the readiness poll of an endpoint, unless it is armed or closing. That comes after a look
+    /// that found nothing, and the poll looks again when it is armed: so nothing that came between
+    /// is missed, however often the kernel tells.
     pub(super) fn arm_endpoint(&mut self, index: u32) {
         let Some(endpoint) = self.endpoints.at(index) else { return };
         if endpoint.armed || endpoint.closing {
             return;
         }
         endpoint.armed = true;
-        let (tag, multi) = match endpoint.kind {
-            EndpointKind::Listener(_) => (Tag::Accept, true),
-            EndpointKind::Udp(_) => (Tag::UdpReadable, false),
+        let tag = match endpoint.kind {
+            EndpointKind::Listener(_) => Tag::Accept,
+            EndpointKind::Udp(_) => Tag::UdpReadable,
         };
         let token = endpoint.token(tag, index);
         let sock = Sock::plain(endpoint.fd);
-        self.ring.push(Op::Poll { sock, mask: POLLIN, multi }, token);
+        self.ring.push(Op::Poll { sock, mask: POLLIN, multi: false }, token);
     }
 
     pub(super) fn on_acceptable(&mut self, completion: Completion) {
         self.on_endpoint_ready(completion);
     }
 
-    /// An endpoint's poll completed: it is ready, or its poll ended and is armed again.
+    /// An endpoint's poll completed: there is something, or it is worth a look.
     pub(super) fn on_endpoint_ready(&mut self, completion: Completion) {
         let Some(endpoint) = self.endpoints.of_token(completion.token) else { return };
-        endpoint.ready |= completion.result > 0;
+        endpoint.armed = completion.more();
+        endpoint.ready = true;
         self.lists.endpoint_work = true;
-        if !completion.more() {
-            endpoint.armed = false;
-            let index = completion.token.index();
-            if endpoint.closing {
-                self.finish_endpoint(index);
-            } else {
-                // What arrived between two polls is found by looking; a UDP socket arms after that.
-                endpoint.ready = true;
-                if matches!(endpoint.kind, EndpointKind::Listener(_)) {
-                    self.arm_endpoint(index);
-                }
-            }
+        if endpoint.closing {
+            self.finish_endpoint(completion.token.index());
         }
     }
 
@@ -129,7 +121,8 @@ impl Engine {
             let (fd, protocol) = (endpoint.fd, endpoint.protocol);
             let generation = endpoint.generation;
             let EndpointKind::Listener(listener) = &mut endpoint.kind else { return };
-            if listener.resting_until.is_some_and(|until| now < until) {
+            if let Some(until) = listener.resting_until.filter(|until| now < *until) {
+                self.lists.retry_at = self.lists.retry_at.min(until);
                 return;
             }
             listener.resting_until = None;
@@ -144,7 +137,7 @@ impl Engine {
                     if let Some(endpoint) = self.endpoints.at(index) {
                         endpoint.ready = false;
                     }
-                    return;
+                    return self.arm_endpoint(index);
                 }
                 Err(error) => {
                     self.stats.accept_errors += 1;

@@ -91,6 +91,8 @@ impl Engine {
         let held: usize =
             self.conns.iter().filter(|(_, c)| c.has(crate::conn::Flags::MUTED)).count();
         assert!(held == self.lists.muted, "{} muted, {held} found", self.lists.muted);
+        let holding = self.conns.iter().filter(|(_, c)| c.has(crate::conn::Flags::HOLDING)).count();
+        assert!(holding == self.lists.holding as usize, "{holding} hold too many");
         assert!(self.inbox.len() <= self.inbox.capacity());
     }
 

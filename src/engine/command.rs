@@ -26,15 +26,6 @@ pub(crate) enum Command {
 impl Engine {
     /// Runs what handles asked for, as far as there is room; the rest stays queued, in order.
     pub(super) fn run_commands(&mut self) {
-        if self.commands.is_empty() {
-            return;
-        }
-        self.run_queued_commands();
-        // What handles sent is the shard's now: the reserve is made up.
-        self.pool.refill_reserve();
-    }
-
-    fn run_queued_commands(&mut self) {
         for _ in 0..COMMANDS_PER_TICK_MAX {
             if self.segments.room() == 0 || self.inbox.room() == 0 || self.guards.is_full() {
                 return;

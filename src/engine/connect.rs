@@ -83,6 +83,8 @@ impl Engine {
         if let Err(error) = started {
             self.plans.remove(id);
             self.conns.remove(index);
+            // A listener may have waited for the place.
+            self.lists.endpoint_work = true;
             return Err(error);
         }
         self.arm_conn_timer(index);

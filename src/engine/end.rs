@@ -61,7 +61,10 @@ impl Engine {
         if clean && !conn.has(Flags::SEND_FAILED) && conn.tx.is_empty() {
             conn.set(Flags::CLEAN);
         }
-        conn.unset(Flags::WANT_WRITABLE | Flags::STALLED);
+        if conn.has(Flags::HOLDING) {
+            self.lists.holding -= 1;
+        }
+        conn.unset(Flags::WANT_WRITABLE | Flags::STALLED | Flags::HOLDING);
         let stalled = std::mem::replace(&mut conn.stalled, Span::NONE);
         let timer = conn.timer.take();
         conn.carry.clear(&mut self.pool);

@@ -33,6 +33,8 @@ pub(super) struct Lists {
     pub(super) retry_at: Time,
     /// Connections that ended by `close` with events still queued.
     pub(super) muted: usize,
+    /// Open connections that are not read because they hold too many buffers.
+    pub(super) holding: u32,
 }
 
 impl Lists {
@@ -49,6 +51,7 @@ impl Lists {
             endpoint_starved: false,
             retry_at: Time::MAX,
             muted: 0,
+            holding: 0,
         }
     }
 

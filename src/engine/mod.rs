@@ -36,11 +36,11 @@ use crate::config::{Config, Effective};
 use crate::conn::guard::Guards;
 use crate::conn::table::Table;
 use crate::conn::tx::{Blocks, Segments};
-use crate::conn::{Conn, Phase};
+use crate::conn::{Flags, Phase};
 use crate::error::Result;
 use crate::event::inbox::Inbox;
 use crate::pool::{Cascade, Pool, PressureState};
-use crate::ring::{Completion, Ring, Tag, Wait};
+use crate::ring::{Completion, Fd, Op, Ring, Tag, Token, Wait};
 use crate::stats::IoStats;
 use crate::sync::gate::Gate;
 use crate::sync::mpsc::{Consumer, Producer, channel};
@@ -251,11 +251,11 @@ impl Engine {
 
     /// Takes in the buffers that other threads dropped.
     fn reclaim(&mut self) {
-        if !self.pool.shared().has_returned() {
-            return;
+        if self.pool.shared().has_returned() {
+            self.pool.reclaim();
+            self.settle_credits();
         }
-        self.pool.reclaim();
-        self.settle_credits();
+        // Also when nothing came back: the last time there may have been none to spare.
         self.pool.refill_reserve();
     }
 
@@ -349,15 +349,14 @@ impl Engine {
     /// let go of all memory.
     pub(crate) fn shut_down(&mut self) -> bool {
         self.pool.shared().set_gone();
-        let came_home = self.ring.shutdown();
-        // A connection that is being closed has given its descriptor to the ring: its number may
-        // be somebody else's by now.
-        let open = |conn: &Conn| conn.sock.fd >= 0 && conn.phase != Phase::Closing;
-        let fds: Vec<_> =
-            self.conns.iter().filter(|(_, c)| open(c)).map(|(_, c)| c.sock.fd).collect();
-        for fd in fds {
-            self.ring.close_now(fd);
+        let fds = self.close_all();
+        // In a forked child the ring does nothing, and its descriptors are closed here.
+        if self.ring.enter(Wait::None).is_err() {
+            for fd in fds {
+                self.ring.close_now(fd);
+            }
         }
+        let came_home = self.ring.shutdown();
         for index in self.endpoints.indices() {
             if let Some(endpoint) = self.endpoints.remove(index) {
                 self.ring.close_now(endpoint.fd);
@@ -366,12 +365,40 @@ impl Engine {
         came_home
     }
 
+    /// Has the ring close the sockets of all connections, after what was asked of them before: a
+    /// place in its file table keeps a socket open for as long as the kernel keeps the ring.
+    fn close_all(&mut self) -> Vec<Fd> {
+        let mut fds = Vec::new();
+        for (index, conn) in self.conns.iter() {
+            // A connection that is being closed has given its descriptor to the ring: its number
+            // may be somebody else's by now.
+            if conn.sock.fd < 0 || conn.phase == Phase::Closing {
+                continue;
+            }
+            let sock = conn.sock;
+            if conn.pinned > 0 || conn.has(Flags::SEND_IS_ZC) {
+                // The kernel lets go of memory that the peer did not acknowledge.
+                let _ = self.ring.linger_zero(sock.fd);
+            }
+            if sock.is_fixed() || conn.has(Flags::INSTALL_BUSY) {
+                self.ring.push(Op::CloseSlot { slot: index }, Token::IGNORE);
+            }
+            self.ring.push(Op::CloseFd { fd: sock.fd }, Token::IGNORE);
+            fds.push(sock.fd);
+        }
+        fds
+    }
+
     pub(crate) const fn pressure_info(&self) -> crate::pool::PoolPressureInfo {
         self.cascade.info()
     }
 
-    /// The pool's memory outlives the process: the kernel could not be made to let go of it.
-    pub(crate) fn leak_memory(&self) {
+    /// The kernel could not be made to let go of it: all memory that operations name, and that of
+    /// guards, stays as it is for as long as the process lives.
+    pub(crate) fn leak_memory(&mut self) {
         std::mem::forget(Arc::clone(self.pool.shared()));
+        std::mem::forget(std::mem::replace(&mut self.guards, Guards::new(0)));
+        std::mem::forget(std::mem::replace(&mut self.blocks, Blocks::new(0)));
+        std::mem::forget(std::mem::replace(&mut self.conns, Table::new(0)));
     }
 }

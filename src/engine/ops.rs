@@ -312,6 +312,12 @@ impl Engine {
 
     pub(crate) fn pause_recv(&mut self, conn: ConnId) -> Result<()> {
         let entry = self.conns.get(conn)?;
+        if entry.has(Flags::SEND_FAILED) {
+            // Only what it still receives keeps it open.
+            let code = entry.code;
+            self.begin_end(conn.index(), code, false);
+            return Ok(());
+        }
         if !entry.has(Flags::GRACEFUL) {
             entry.set(Flags::PAUSED);
             if entry.phase == Phase::Open {

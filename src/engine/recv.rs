@@ -25,6 +25,8 @@ const REARM_MIN: u32 = 16;
 const HELD_ALWAYS: u32 = 1;
 /// A connection may hold one in so many of the free stream buffers.
 const HELD_SHARE: u32 = 8;
+/// One in so many stream buffers is lent to the kernel only when the others are held.
+const RESERVE_SHARE: u32 = 6;
 /// Bytes given at least to a machine that asks for one more.
 const BLIND_MIN: usize = 64;
 
@@ -36,12 +38,13 @@ impl Engine {
     pub(super) fn lend(&mut self) {
         self.settle_credits();
         let mut lent = self.pool.lent(Class::Stream);
+        let goal = self.lend_goal();
         // With fewer, one busy connection would take them all again; but all that can be is enough.
-        let mut enough = REARM_MIN.min(self.lend_target / 4).max(1);
-        if lent < self.lend_target && self.pressure() < PressureState::Drain {
+        let mut enough = REARM_MIN.min(goal / 4).max(1);
+        if lent < goal && self.pressure() < PressureState::Drain {
             let before = lent;
             let size = self.pool.class_size(Class::Stream) as u32;
-            while lent < self.lend_target {
+            while lent < goal {
                 let Some(buf) = self.pool.lend(Class::Stream) else {
                     enough = 1;
                     break;
@@ -57,6 +60,21 @@ impl Engine {
         if !self.lists.starved.is_empty() && lent >= enough {
             self.rearm_starved(lent);
         }
+    }
+
+    /// How many buffers to keep with the kernel. One receive may fill all of them before the engine
+    /// hears of the first, whatever a connection may hold: so a part stays here, and of that one
+    /// connection's share at a time is lent.
+    fn lend_goal(&self) -> u32 {
+        let receivable = self.receivable();
+        let reserve = self.pool.count(Class::Stream) / RESERVE_SHARE;
+        let share = receivable / (HELD_SHARE + self.lists.holding);
+        receivable.saturating_sub(reserve).max(share).clamp(1, self.lend_target)
+    }
+
+    /// Stream buffers that are, or may go, with the kernel.
+    fn receivable(&self) -> u32 {
+        self.pool.free_for(Class::Stream, Use::Rx) + self.pool.lent(Class::Stream)
     }
 
     /// Arms at most as many starved connections as there are buffers.
@@ -125,6 +143,7 @@ impl Engine {
         let conn = self.conns.at(index);
         if conn.held <= low {
             conn.unset(Flags::HOLDING);
+            self.lists.holding -= 1;
             self.settle_recv(index);
         }
     }
@@ -192,6 +211,7 @@ impl Engine {
         let conn = self.conns.at(index);
         if conn.held > held_max && !conn.has(Flags::HOLDING) {
             conn.set(Flags::HOLDING);
+            self.lists.holding += 1;
             self.settle_recv(index);
         }
     }
@@ -204,12 +224,12 @@ impl Engine {
         }
     }
 
-    /// Buffers that one connection may hold now. The bound falls with what is free, so that no
-    /// number of slow connections can take all (the dynamic threshold of shared-memory switches,
-    /// Choudhury and Hahne 1998).
+    /// Buffers that one connection may hold now. The bound falls with what is free (the dynamic
+    /// threshold of shared-memory switches, Choudhury and Hahne 1998) and with the number of those
+    /// that reached theirs: n of them leave 8 / (8 + n) of the buffers to the others.
     fn held_max(&self) -> u32 {
-        let free = self.pool.free_for(Class::Stream, Use::Rx) + self.pool.lent(Class::Stream);
-        (free / HELD_SHARE).clamp(1, self.config.held_buffers_max as u32)
+        let share = HELD_SHARE + self.lists.holding;
+        (self.receivable() / share).clamp(1, self.config.held_buffers_max as u32)
     }
 
     fn on_bytes(&mut self, index: u32, buf: BufId, len: u32) {

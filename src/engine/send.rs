@@ -303,7 +303,7 @@ impl Engine {
         conn.code = error as u64;
         let reads_on = conn
             .has(Flags::RECV_ARMED | Flags::STARVED | Flags::HOLDING | Flags::STALLED)
-            && !conn.has(Flags::PAUSED);
+            && !conn.has(Flags::PAUSED | Flags::EOF);
         self.drop_queue(index);
         if !reads_on {
             self.begin_end(index, error as u64, false);

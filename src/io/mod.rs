@@ -180,8 +180,8 @@ impl Io {
 
 impl Drop for Io {
     /// Cancels what is under way, closes every descriptor, and gives the memory back. Connections
-    /// end without an event; what was queued may not be sent: use `close_graceful` and poll
-    /// before.
+    /// end without an event; what was queued may not be sent, nor what a zero-copy send handed over
+    /// and the peer did not acknowledge: use `close_graceful` and poll before.
     fn drop(&mut self) {
         let came_home = self.engine.shut_down();
         trace::io_stopped(came_home);

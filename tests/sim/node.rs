@@ -8,7 +8,7 @@ use std::time::Duration;
 use zero_io::sim::World;
 use zero_io::{
     ConnId, ConnTimeouts, EndpointId, Event, Events, HostOrAddr, Io, IoError, IoHandle, OwnedSlot,
-    PoolKind, PressureState, Sender, StreamId, TcpConnectConfig, TcpListenConfig, UdsConnectConfig,
+    PoolKind, ReferencePool, Sender, StreamId, TcpConnectConfig, TcpListenConfig, UdsConnectConfig,
     UdsListenConfig,
 };
 
@@ -20,6 +20,8 @@ use crate::pattern::{Check, HEAD_LEN, Source, framing};
 const STREAM: StreamId = StreamId::ZERO;
 /// Bytes that wait for a connection before the one they come from is paused.
 const BACKLOG_HIGH: usize = 16 * 1024;
+/// Use of the slots at which sending may be refused: other uses have the rest.
+const SCARCE_PCT: u8 = 50;
 /// How long a table or a pool may stay full in the liveness phase.
 const FULL_LIMIT_NS: u64 = 20_000_000_000;
 
@@ -128,7 +130,8 @@ impl Node {
 
     /// What the application does of its own accord in a round.
     pub(crate) fn act(&mut self, cx: &mut Shared) {
-        let pressure = self.io.pool_pressure().map_or(PressureState::Healthy, |info| info.state);
+        let slots = self.io.pool_stats().of(ReferencePool::FreeStack);
+        let is_scarce = self.io.pool_pressure().is_some() || slots.percent() >= SCARCE_PCT;
         let (_, mut sender) = self.io.split();
         let ids: Vec<ConnId> = self.state.conns.keys().copied().collect();
         for id in ids {
@@ -138,7 +141,7 @@ impl Node {
             self.state.mischief(&mut sender, cx);
         } else {
             self.state.held.drain(..).for_each(Held::check);
-            self.state.shed(pressure, &mut sender, cx);
+            self.state.shed(is_scarce, &mut sender, cx);
         }
         self.state.extras.act(self.index, &mut sender, cx);
     }
@@ -710,9 +713,9 @@ impl State {
 
     /// Full tables and full pools of several nodes can wait for each other: then the application
     /// gives a connection up, as a write limit would.
-    fn shed(&mut self, pressure: PressureState, sender: &mut Sender<'_>, cx: &mut Shared) {
+    fn shed(&mut self, is_scarce: bool, sender: &mut Sender<'_>, cx: &mut Shared) {
         let now_ns = cx.world.now_ns();
-        if self.conns.len() < self.table_max && pressure < PressureState::Critical {
+        if self.conns.len() < self.table_max && !is_scarce {
             self.full_since_ns = now_ns;
         }
         if now_ns - self.full_since_ns < FULL_LIMIT_NS {
