@@ -4,9 +4,9 @@
 //! Two shards echo over 64 connections. Both do the same per message (one receive, one event, one
 //! write, one send), so what both spend, divided by two, is what one echo costs. Two runs of
 //! different length are compared, so that construction and connecting drop out. Counted is what
-//! lies in the engine's own files and in what the compiler inlined into it; the simulated kernel is
-//! not, nor are calls into libc (memcpy of the payload). The figure repeats exactly, on any machine;
-//! a run fails above [`LIMIT`].
+//! lies in the engine's own files and in what the compiler inlined into it; the simulated kernel
+//! is not, nor are calls into libc (memcpy of the payload). The figure repeats exactly, on any
+//! machine; a run fails above [`LIMIT`].
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::collections::BTreeMap;
@@ -130,19 +130,19 @@ fn own_cost(text: &str) -> BTreeMap<String, u64> {
         } else if line.starts_with("calls=") {
             // The next line is the callee's cost.
             skip = true;
-        } else if line.starts_with(|c: char| c.is_ascii_digit()) {
-            if !std::mem::take(&mut skip)
-                && let Some(label) = label(&function, &file)
-                && let Some(cost) = line.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok())
-            {
-                *costs.entry(label).or_default() += cost;
-            }
+        } else if line.starts_with(|c: char| c.is_ascii_digit())
+            && !std::mem::take(&mut skip)
+            && let Some(label) = label(&function, &file)
+            && let Some(cost) = line.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok())
+        {
+            *costs.entry(label).or_default() += cost;
         }
     }
     costs
 }
 
-/// The engine's file that a line belongs to; `None` for the simulated kernel, this driver and libraries.
+/// The engine's file that a line belongs to; `None` for the simulated kernel, this driver and
+/// libraries.
 fn label(function: &str, file: &str) -> Option<String> {
     let engine = function.contains("zero_io::") && !function.contains("zero_io::sim");
     let inlined = function.starts_with("instructions::");

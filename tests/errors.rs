@@ -495,13 +495,13 @@ fn a_full_send_queue_is_named_and_then_told() {
             Err(error) => break error,
         }
     };
-    assert_eq!((error, queued), (IoError::PoolExhausted { pool: PoolKind::SendQueue }, 64));
+    assert_eq!((error, queued), (IoError::PoolExhausted { pool: PoolKind::SendQueue }, 65));
     assert_eq!(shard.io.stream_write(conn, STREAM, b"more"), Ok(0), "a copying write: cut to 0");
     shard.wait("Writable", |seen| matches!(seen, Seen::Writable { .. }).then_some(()));
     shard.io.close_graceful(conn, PATIENCE).unwrap();
     let reader = std::thread::spawn(move || common::read_to_end(peer));
     shard.wait_end(conn);
-    let wanted: Vec<u8> = (0..64_u8).flat_map(|n| [n; 100]).collect();
+    let wanted: Vec<u8> = (0..65_u8).flat_map(|n| [n; 100]).collect();
     assert_same(&shard.join(reader), &wanted);
     shard.finish();
 }

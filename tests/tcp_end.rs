@@ -1,4 +1,5 @@
-//! How TCP connections end on the real kernel: half-close, close, graceful close, reset, time limits.
+//! How TCP connections end on the real kernel: half-close, close, graceful close, reset, time
+//! limits.
 
 mod common;
 

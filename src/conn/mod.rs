@@ -68,8 +68,6 @@ bitflags::bitflags! {
         const DIRTY = 1 << 9;
         /// The peer's end of stream came.
         const EOF = 1 << 10;
-        /// The fixed file table did not take it: a receive that failed for that is armed again.
-        const INSTALL_FAILED = 1 << 11;
         /// The application takes no more writes back: shut down when the queue is empty.
         const SHUT_WANTED = 1 << 12;
         /// The sending side was shut down.

@@ -316,34 +316,31 @@ pub(crate) struct Blocks {
     #[expect(clippy::vec_box, reason = "a block must not move when the list grows (K5)")]
     blocks: Vec<Box<Block>>,
     free: Vec<u32>,
-    max: usize,
 }
 
 impl Blocks {
-    /// Gathered sends that can be under way at a time.
-    pub(crate) const MAX: usize = 4096;
+    /// Gathered and zero-copy sends that can be under way. Without a free block, segments are sent
+    /// one by one.
+    pub(crate) const MAX: usize = 256;
 
     pub(crate) fn new(connections: usize) -> Self {
-        let max = connections.min(Self::MAX);
-        Self { blocks: Vec::with_capacity(max), free: Vec::with_capacity(max), max }
+        let count = connections.min(Self::MAX);
+        let block = || {
+            Box::new(Block {
+                gather: Gather::new(),
+                generation: 0,
+                pinned: Vec::with_capacity(Gather::CAPACITY),
+                pinned_bytes: 0,
+                conn: crate::ids::ConnId::from_u64(0),
+                busy: false,
+            })
+        };
+        let blocks = (0..count).map(|_| block()).collect();
+        Self { blocks, free: (0..count as u32).rev().collect() }
     }
 
     pub(crate) fn take(&mut self, conn: crate::ids::ConnId) -> Option<u32> {
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None if self.blocks.len() < self.max => {
-                self.blocks.push(Box::new(Block {
-                    gather: Gather::new(),
-                    generation: 0,
-                    pinned: Vec::with_capacity(Gather::CAPACITY),
-                    pinned_bytes: 0,
-                    conn,
-                    busy: false,
-                }));
-                self.blocks.len() as u32 - 1
-            }
-            None => return None,
-        };
+        let index = self.free.pop()?;
         let block = &mut self.blocks[index as usize];
         debug_assert!(!block.busy && block.pinned.is_empty());
         block.gather.clear();

@@ -192,7 +192,7 @@ impl Engine {
         (conn.last_rx, conn.last_tx) = (now, now);
         conn.sock = Sock::plain(fd);
         if fixed {
-            conn.sock.slot = index;
+            // Until it is in the table operations name the descriptor itself.
             conn.set(Flags::INSTALL_BUSY);
             // K5: the table never moves, so the descriptor's address is stable.
             let fd = &raw const conn.sock.fd;
@@ -215,9 +215,8 @@ impl Engine {
         let Some(conn) = self.conns.of_token(completion.token) else { return };
         let index = completion.token.index();
         conn.unset(Flags::INSTALL_BUSY);
-        if completion.result < 0 {
-            conn.sock.slot = Sock::NO_SLOT;
-            conn.set(Flags::INSTALL_FAILED);
+        if completion.result >= 0 {
+            conn.sock.slot = index;
         }
         if conn.phase == Phase::Ending {
             self.advance_end(index);

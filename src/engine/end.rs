@@ -153,7 +153,8 @@ impl Engine {
         self.lists.notices.push_back(id);
     }
 
-    /// Guard writes whose notification is still due are told now: nothing may follow `Disconnected`.
+    /// Guard writes whose notification is still due are told now: nothing may follow
+    /// `Disconnected`.
     fn tell_pinned(&mut self, id: ConnId) {
         for source in self.blocks.pinned_of(id) {
             if let Source::Guard { guard } = *source {

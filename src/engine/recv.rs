@@ -10,7 +10,7 @@ use crate::config::MessageKind;
 use crate::conn::{Flags, Phase, Span};
 use crate::error::IoError;
 use crate::event::record::{Kind, Record};
-use crate::pool::{BufId, Class, Owner, PressureState};
+use crate::pool::{BufId, Class, Owner, PressureState, Use};
 use crate::proto::{App, Step};
 use crate::ring::{Completion, Op, Tag};
 use crate::sys::errno;
@@ -36,11 +36,16 @@ impl Engine {
     pub(super) fn lend(&mut self) {
         self.settle_credits();
         let mut lent = self.pool.lent(Class::Stream);
+        // With fewer, one busy connection would take them all again; but all that can be is enough.
+        let mut enough = REARM_MIN.min(self.lend_target / 4).max(1);
         if lent < self.lend_target && self.pressure() < PressureState::Drain {
             let before = lent;
             let size = self.pool.class_size(Class::Stream) as u32;
             while lent < self.lend_target {
-                let Some(buf) = self.pool.lend(Class::Stream) else { break };
+                let Some(buf) = self.pool.lend(Class::Stream) else {
+                    enough = 1;
+                    break;
+                };
                 let bid = self.pool.index_in_class(buf);
                 self.ring.group_provide(STREAM_GROUP, bid, self.pool.ptr(buf), size);
                 lent += 1;
@@ -49,7 +54,7 @@ impl Engine {
                 self.ring.group_publish(STREAM_GROUP);
             }
         }
-        if !self.lists.starved.is_empty() && lent >= REARM_MIN.min(self.lend_target / 4).max(1) {
+        if !self.lists.starved.is_empty() && lent >= enough {
             self.rearm_starved(lent);
         }
     }
@@ -203,7 +208,7 @@ impl Engine {
     /// number of slow connections can take all (the dynamic threshold of shared-memory switches,
     /// Choudhury and Hahne 1998).
     fn held_max(&self) -> u32 {
-        let free = self.pool.free_count(Class::Stream) + self.pool.lent(Class::Stream);
+        let free = self.pool.free_for(Class::Stream, Use::Rx) + self.pool.lent(Class::Stream);
         (free / HELD_SHARE).clamp(1, self.config.held_buffers_max as u32)
     }
 
@@ -394,9 +399,6 @@ impl Engine {
         match errno {
             errno::ENOBUFS => self.on_starved(index),
             errno::ECANCELED | errno::EINTR | errno::EAGAIN => {}
-            errno::EBADF if self.conns.at(index).has(Flags::INSTALL_FAILED) => {
-                self.conns.at(index).unset(Flags::INSTALL_FAILED);
-            }
             _ => self.begin_end(index, errno as u64, false),
         }
     }

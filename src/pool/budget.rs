@@ -70,6 +70,12 @@ impl Budget {
         free > pairs.map(|(share, used)| share.saturating_sub(*used)).sum()
     }
 
+    /// The shares of all other uses.
+    #[inline]
+    pub(crate) const fn set_aside(&self, usage: Use) -> u32 {
+        self.plenty - self.guaranteed[usage as usize]
+    }
+
     /// How many of `free` buffers `usage` may take: all that is not set aside for others.
     pub(crate) fn available(&self, usage: Use, free: u32) -> u32 {
         let used = self.used(free);

@@ -248,7 +248,8 @@ impl Pool {
         let size = self.classes[slot.class as usize].size as usize;
         assert!(data.len() <= size, "outside the buffer");
         let ptr = slot.ptr.as_ptr();
-        // SAFETY: inside the buffer; sole holder (P2); `data` cannot overlap a buffer that was free.
+        // SAFETY: inside the buffer; sole holder (P2); `data` cannot overlap a buffer that was
+        // free.
         unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), ptr, data.len()) };
         ptr
     }
@@ -316,7 +317,8 @@ impl Pool {
         (owner.index != NO_OWNER).then_some(owner)
     }
 
-    /// As `release`, for a buffer that was only ever written and sent: it has one hold and no owner.
+    /// As `release`, for a buffer that was only ever written and sent: it has one hold and no
+    /// owner.
     #[inline]
     pub(crate) fn release_own(&mut self, buf: BufId) {
         let slot = &mut self.slots[buf.0 as usize];
@@ -390,8 +392,11 @@ impl Pool {
         self.classes[class as usize].lent
     }
 
-    pub(crate) fn free_count(&self, class: Class) -> u32 {
-        self.classes[class as usize].free.len() as u32
+    /// Free buffers but for what is set aside for other uses: a quick lower bound of `available`.
+    #[inline]
+    pub(crate) fn free_for(&self, class: Class, usage: Use) -> u32 {
+        let state = &self.classes[class as usize];
+        (state.free.len() as u32).saturating_sub(state.budget.set_aside(usage))
     }
 
     /// Buffers that `usage` may take.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::config::Toggle;
-use crate::error::{Errno, UringDenied};
+use crate::error::{Errno, KernelVersion, UringDenied};
 use crate::sys::subprocess;
 
 const RECV: Token = Token::new(Tag::Recv, 1, 1);
@@ -599,8 +599,13 @@ fn hazard_84_little_lockable_memory_halves_the_ring_and_none_is_named() {
         assert_ne!(uid, 0);
         let mut ring = Uring::new(&UringConfig::default(), 0).unwrap();
         let entries = ring.effective().sq_entries;
-        assert!((64..1024).contains(&entries), "{entries}");
         drop(ring);
+        let first_that_charges = KernelVersion { major: 6, minor: 2 };
+        if entries == 1024 && crate::sys::kernel::version() < first_that_charges {
+            // Linux 6.1 does not charge the rings.
+            return;
+        }
+        assert!((64..1024).contains(&entries), "{entries}");
         subprocess::set_limit(libc::RLIMIT_MEMLOCK, 0, 0);
         let expected = IoError::MemlockLimit { syscall: "io_uring_setup", limit_bytes: 0 };
         assert_eq!(Uring::new(&UringConfig::default(), 0).err(), Some(expected));

@@ -114,8 +114,8 @@ impl Stream {
 
     fn describe(&self) -> String {
         format!(
-            "stream {:?} {:?}-{:?} peer {:?} in {} out {} fin received {} queued {} sent {} error {} \
-             orphan {} pumping {}",
+            "stream {:?} {:?}-{:?} peer {:?} in {} out {} fin received {} queued {} sent {} \
+             error {} orphan {} pumping {}",
             self.phase,
             self.local,
             self.remote,

@@ -93,7 +93,8 @@ impl World {
 
     // ---- what a test does to a node
 
-    /// A descriptor for `watch_fd`, ready for nothing yet. It does not count against the node's limit.
+    /// A descriptor for `watch_fd`, ready for nothing yet. It does not count against the node's
+    /// limit.
     #[must_use]
     pub fn pollable(&self, node: usize) -> i32 {
         let kernel = &mut *self.kernel.borrow_mut();

@@ -43,7 +43,7 @@ fn cycle(client: usize, n: usize, addr: SocketAddr) {
     let source = Ipv4Addr::new(127, 0, 1 + client as u8, 1 + (n % 200) as u8);
     let mut stream = connect_from(source, addr);
     let word = (n as u64).to_ne_bytes();
-    if n % 4 != 0 {
+    if !n.is_multiple_of(4) {
         stream.write_all(&word).unwrap();
     }
     if n % 4 >= 2 {

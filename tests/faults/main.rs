@@ -1,5 +1,5 @@
-//! Faults on the real kernel: peers that vanish, stall or misbehave, limits that are reached, and an
-//! application that asks for the impossible.
+//! Faults on the real kernel: peers that vanish, stall or misbehave, limits that are reached, and
+//! an application that asks for the impossible.
 //!
 //! Role: what only the kernel can do to the engine; the simulator does the rest. A test named
 //! `hazard_NN_..` holds the line against the hazard of that number. *Invariants*: every wait has a

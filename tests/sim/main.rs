@@ -54,7 +54,8 @@ fn attempt(seed: u64, trace_lines: usize) -> Result<Seen, String> {
         let lines: Vec<&str> = trace.lines().collect();
         let tail = lines[lines.len().saturating_sub(trace_lines)..].join("\n");
         format!(
-            "{tail}\n\nseed {seed} failed: {}\nviolations: {:#?}\nfaults:\n{table}\nreplay: cargo xtask sim --seed {seed}\n",
+            "{tail}\n\nseed {seed} failed: {}\nviolations: {:#?}\nfaults:\n{table}\n\
+             replay: cargo xtask sim --seed {seed}\n",
             text.unwrap_or_default(),
             world.violations()
         )

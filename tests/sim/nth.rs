@@ -99,7 +99,8 @@ fn serve(io: &mut Io, saw: &mut Saw) {
         match event {
             Event::Connected { .. } => saw.connected += 1,
             Event::StreamFrame { conn, data, .. } => {
-                // The answer is shorter than the high-water mark; an ended connection is told later.
+                // The answer is shorter than the high-water mark; an ended connection is told
+                // later.
                 let _ = sender.stream_write(conn, STREAM, data);
             }
             Event::ReadClosed { conn, .. } => {

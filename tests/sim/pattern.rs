@@ -117,7 +117,8 @@ impl Check {
         };
         assert!(
             data == expected,
-            "flow {} direction {}: not what was sent at {} ({} bytes, {} expected, first difference {:?})",
+            "flow {} direction {}: not what was sent at {} ({} bytes, {} expected, first \
+             difference {:?})",
             self.key,
             self.dir,
             self.at,
