@@ -15,7 +15,8 @@ const SOCKET_BUFFER: u32 = 8 << 20;
 /// Longest sleep of the receiver: how soon it sees the end of its turn.
 const POLL_MAX: Duration = Duration::from_millis(5);
 const WARM: Duration = Duration::from_millis(200);
-const WAYS: [(&str, bool, bool); 3] = [("plain", false, false), ("gso", true, false), ("both", true, true)];
+const WAYS: [(&str, bool, bool); 3] =
+    [("plain", false, false), ("gso", true, false), ("both", true, true)];
 
 fn endpoint(gro: bool) -> UdpEndpointConfig {
     UdpEndpointConfig::new(SocketAddr::from(([127, 0, 0, 1], 0))).with(|c| {
@@ -87,7 +88,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn main() -> zero_io::Result<()> {
-    let number = |n: usize, default: f64| std::env::args().nth(n).map_or(default, |a| a.parse().expect("a number"));
+    let number = |n: usize, default: f64| {
+        std::env::args().nth(n).map_or(default, |a| a.parse().expect("a number"))
+    };
     let (secs, turns) = (number(1, 0.5), number(2, 7.0) as usize);
     let (size, segments) = (number(3, 1200.0) as usize, number(4, 50.0) as usize);
     let _ = pin_current_thread(0);
@@ -97,12 +100,18 @@ fn main() -> zero_io::Result<()> {
             rates[way].push(turn(secs, size, if *gso { segments } else { 1 }, *gro)?);
         }
     }
-    println!("| {size} B, trains of {segments} | datagrams/s | ratio | min..max |\n|---|---|---|---|");
+    println!(
+        "| {size} B, trains of {segments} | datagrams/s | ratio | min..max |\n|---|---|---|---|"
+    );
     for (way, (name, ..)) in WAYS.iter().enumerate() {
         let mut ratios: Vec<f64> = rates[way].iter().zip(&rates[0]).map(|(a, b)| a / b).collect();
         ratios.sort_by(f64::total_cmp);
         let (least, most) = (ratios[0], ratios[turns - 1]);
-        println!("| {name} | {:.0} | {:.2} | {least:.2}..{most:.2} |", median(rates[way].clone()), median(ratios));
+        println!(
+            "| {name} | {:.0} | {:.2} | {least:.2}..{most:.2} |",
+            median(rates[way].clone()),
+            median(ratios)
+        );
     }
     Ok(())
 }
