@@ -155,6 +155,8 @@ impl Engine {
         self.stats.polls += 1;
         self.flush();
         self.lend();
+        // What the application let go of since: a handle that finds the reserve empty waits for it.
+        self.pool.refill_reserve();
         self.wait(timeout)?;
         self.now = self.ring.now();
         self.reclaim();
