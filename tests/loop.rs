@@ -473,6 +473,38 @@ fn a_full_queue_is_named() {
 }
 
 #[test]
+fn a_shard_that_sleeps_long_makes_up_the_reserve() {
+    let mut shard = Shard::with(|c| c.handle_reserve_count = 4);
+    // Buffers that the loop lets go of after its poll.
+    let handle = shard.io.handle();
+    let poster = thread::spawn(move || {
+        for n in 0..200 {
+            insist(|| handle.post_data(n, &[1; 100]));
+        }
+    });
+    let start = Instant::now();
+    while shard.seen.len() < 200 {
+        shard.step(PATIENCE);
+        assert!(start.elapsed() < PATIENCE, "the loop slept with {} posts", shard.seen.len());
+    }
+    poster.join().unwrap();
+    // Buffers that a thread drops unsent while the loop sleeps.
+    let handle = shard.io.handle();
+    let dropper = thread::spawn(move || {
+        for _ in 0..200 {
+            insist(|| handle.send_buffer(100).map(drop));
+        }
+        handle.post(1).unwrap();
+    });
+    while shard.seen.len() < 201 {
+        shard.step(PATIENCE);
+        assert!(start.elapsed() < PATIENCE, "the loop sleeps while a thread waits");
+    }
+    dropper.join().unwrap();
+    shard.finish();
+}
+
+#[test]
 fn threads_write_to_connections() {
     const ROUNDS: usize = 300;
     let mut shard = Shard::new();
