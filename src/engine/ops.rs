@@ -144,12 +144,10 @@ impl Engine {
         }
     }
 
-    /// Whether enough buffers are free, of those that a write may take.
+    /// Whether a write would find a buffer. Looking at free ones alone would say `Writable` again
+    /// and again while they are set aside for other uses.
     fn has_buffers_to_write(&self) -> bool {
-        [Class::Slots, Class::Stream].into_iter().any(|class| {
-            let low = (self.pool.count(class) / 16).max(1);
-            self.pool.available(class, Use::TxBulk) >= low
-        })
+        [Class::Slots, Class::Stream].into_iter().any(|class| self.pool.has_for(class, Use::TxBulk))
     }
 
     /// Those whose write waited for buffers are told when there are some again.

@@ -76,14 +76,6 @@ impl Budget {
         self.plenty - self.guaranteed[usage as usize]
     }
 
-    /// How many of `free` buffers `usage` may take: all that is not set aside for others.
-    pub(crate) fn available(&self, usage: Use, free: u32) -> u32 {
-        let used = self.used(free);
-        let pairs = self.guaranteed.iter().zip(&used).enumerate();
-        let others = pairs.filter(|(i, _)| *i != usage as usize);
-        free.saturating_sub(others.map(|(_, (share, used))| share.saturating_sub(*used)).sum())
-    }
-
     /// Buffers out for each use. What is out and not counted was taken for receiving.
     fn used(&self, free: u32) -> [u32; USES] {
         let mut used = self.used;

@@ -392,17 +392,17 @@ impl Pool {
         self.classes[class as usize].lent
     }
 
-    /// Free buffers but for what is set aside for other uses: a quick lower bound of `available`.
+    /// Free buffers but for the shares of other uses: a lower bound of what `usage` may take.
     #[inline]
     pub(crate) fn free_for(&self, class: Class, usage: Use) -> u32 {
         let state = &self.classes[class as usize];
         (state.free.len() as u32).saturating_sub(state.budget.set_aside(usage))
     }
 
-    /// Buffers that `usage` may take.
-    pub(crate) fn available(&self, class: Class, usage: Use) -> u32 {
+    /// Whether `usage` may take a buffer now.
+    pub(crate) fn has_for(&self, class: Class, usage: Use) -> bool {
         let state = &self.classes[class as usize];
-        state.budget.available(usage, state.free.len() as u32)
+        state.budget.allows(usage, state.free.len() as u32)
     }
 
     pub(crate) const fn count(&self, class: Class) -> u32 {
@@ -576,7 +576,13 @@ impl PoolShared {
         if min > max {
             return Err(IoError::BufferTooLarge { len: min, max });
         }
-        let slot = self.reserve.pop().ok_or(IoError::exhausted(PoolKind::HandleReserve))?;
+        let Some(slot) = self.reserve.pop() else {
+            // What handles dropped unsent waits for the shard, which may sleep.
+            if self.has_returned() {
+                self.wake();
+            }
+            return Err(IoError::exhausted(PoolKind::HandleReserve));
+        };
         Ok(SendBuffer::new(Arc::clone(self), BufId(slot), min as u32))
     }
 }
