@@ -344,23 +344,23 @@ fn a_connect_has_its_time() {
 
 #[test]
 fn an_idle_connection_is_ended_and_a_busy_one_is_not() {
-    let limit = Duration::from_millis(200);
+    let limit = Duration::from_secs(1);
     let mut shard = Shard::new();
     let (conn, mut peer) = shard.accepted_with(|c| c.timeouts = timeouts(|t| t.idle = Some(limit)));
-    for _ in 0..8 {
+    for _ in 0..6 {
         peer.write_all(b"x").unwrap();
         shard.run_for(limit / 4);
     }
-    assert_eq!(shard.bytes_of(conn).len(), 8);
+    assert_eq!(shard.bytes_of(conn).len(), 6);
     // Writing counts as well.
-    for _ in 0..8 {
+    for _ in 0..6 {
         shard.write_all(conn, b"y");
         shard.run_for(limit / 4);
     }
     let start = Instant::now();
     assert_eq!(shard.wait_end(conn), (code::IDLE_TIMEOUT, false));
     let took = start.elapsed();
-    assert!(took >= limit / 2 && took < limit * 8, "{took:?}");
+    assert!(took >= limit / 2 && took < limit * 5, "{took:?}");
     shard.finish();
 }
 

@@ -54,6 +54,7 @@ def options():
     ap.add_argument("--latency", action="store_true", help="round trips are measured: accept servers that are not busy")
     ap.add_argument("--mode", default="bench", choices=["bench", "duel", "strace", "callgrind", "idle"])
     ap.add_argument("--slices", type=int, default=80, help="duel: turns of each server per heat")
+    ap.add_argument("--subject", default="", help="duel: also a table of this server over each other one")
     ap.add_argument("--slice", type=float, default=0.03, help="duel: seconds of a turn")
     ap.add_argument("--heats", type=int, default=3, help="duel: times that everything is started afresh")
     ap.add_argument("--sample", type=int, default=2000, help="duel: samples per second that tell user from kernel; 0: none")

@@ -215,15 +215,34 @@ def table(b, servers, heats):
               f"| {f['srv'] * 100:.0f} | {f['gen'] * 100:.0f} |")
     return out
 
+def subject_table(b, servers, heats):
+    """The subject over each other server: the quotient of the slices of one row."""
+    index = next((i for i, s in enumerate(servers) if s.name == b.A.subject), None)
+    if index is None:
+        raise SystemExit(f"--subject {b.A.subject}: no such server")
+    print(f"\n| {b.A.subject} over | req/s | 95 % | CPU us/req | 95 % |\n" + "|---" * 5 + "|")
+    out = {}
+    for i, s in enumerate(servers):
+        if i == index:
+            continue
+        rows = [(row[index], row[i]) for h in heats for row in h if i in row and index in row]
+        rate = median_of([x["n"] / x["t"] / (y["n"] / y["t"]) for x, y in rows])
+        cost = median_of([x["cpu"] / x["n"] / (y["cpu"] / y["n"]) for x, y in rows])
+        out[s.name] = {"rate": rate, "cost": cost}
+        cell = lambda m: f"{m[0]:.3f} | {m[1]:.3f}..{m[2]:.3f}" if m[0] else "- | -"
+        print(f"| {s.name} | {cell(rate)} | {cell(cost)} |")
+    return out
+
 def run(b, servers):
     heats = [heat(b, servers) for _ in range(b.A.heats)]
     print(f"### {b.A.label}  (duel, {b.A.heats} heats of {b.A.slices} slices of {b.A.slice * 1e3:.0f} ms, `{b.short(b.A.gen)}`)\n")
     print(f"{b.environment()}\n")
     figures = table(b, servers, heats)
+    subject = subject_table(b, servers, heats) if b.A.subject else None
     kept = sum(len(row) for h in heats for row in h)
     print(f"\n{kept} of {b.A.heats * b.A.slices * len(servers)} slices counted.\n", flush=True)
     os.makedirs(b.A.raw, exist_ok=True)
     name = re.sub(r"[^\w.-]+", "_", b.A.label or "duel")
     Path(b.A.raw, f"duel-{name}.json").write_text(json.dumps(
         {"label": b.A.label, "gen": b.short(b.A.gen), "environment": b.environment(),
-         "servers": [b.short(x) for x in b.A.server], "figures": figures, "heats": heats}))
+         "servers": [b.short(x) for x in b.A.server], "figures": figures, "subject": subject, "heats": heats}))

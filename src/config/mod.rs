@@ -120,7 +120,8 @@ pub struct Config {
     /// Bytes one connection may have queued for sending before `stream_write` accepts no more.
     /// Default 256 KiB; 4096 to 1 GiB.
     pub send_high_water: usize,
-    /// Entries of the send queues of all connections together, besides the first of each. Default 8192; 64 to 1,048,576.
+    /// Entries of the send queues of all connections together, besides the first of each. Default
+    /// 8192; 64 to 1,048,576.
     pub send_queue_entries: usize,
     /// Guard writes under way at a time. Default 1024; 0 to 1,048,576.
     pub guard_count: usize,

@@ -45,9 +45,9 @@ impl Engine {
         Ok(id)
     }
 
-    /// Arms the readiness poll of an endpoint, unless it is armed or closing. That comes after a look
-    /// that found nothing, and the poll looks again when it is armed: so nothing that came between
-    /// is missed, however often the kernel tells.
+    /// Arms the readiness poll of an endpoint, unless it is armed or closing. That comes after a
+    /// look that found nothing, and the poll looks again when it is armed: so nothing that came
+    /// between is missed, however often the kernel tells.
     pub(super) fn arm_endpoint(&mut self, index: u32) {
         let Some(endpoint) = self.endpoints.at(index) else { return };
         if endpoint.armed || endpoint.closing {

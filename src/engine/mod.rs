@@ -155,6 +155,8 @@ impl Engine {
         self.stats.polls += 1;
         self.flush();
         self.lend();
+        // Before every sleep: a handle that finds the reserve empty has no command to wake us with.
+        self.pool.refill_reserve();
         self.wait(timeout)?;
         self.now = self.ring.now();
         self.reclaim();
@@ -255,8 +257,6 @@ impl Engine {
             self.pool.reclaim();
             self.settle_credits();
         }
-        // Also when nothing came back: the last time there may have been none to spare.
-        self.pool.refill_reserve();
     }
 
     /// Handles completions while there is room for what they make.

@@ -326,7 +326,7 @@ impl Engine {
     }
 
     pub(crate) fn resume_recv(&mut self, conn: ConnId) -> Result<()> {
-        let now = self.now;
+        let now = self.ring.now();
         let entry = self.conns.get(conn)?;
         if entry.has(Flags::PAUSED) {
             entry.unset(Flags::PAUSED);

@@ -21,6 +21,8 @@ pub(super) const LEND_MIN: u32 = 128;
 /// Starved connections are armed again when so many buffers are with the kernel, or all that can
 /// be.
 const REARM_MIN: u32 = 16;
+/// In `Drain` one in so many of the buffers is still lent.
+const DRAIN_SHARE: u32 = 8;
 /// Buffers that every connection may hold.
 const HELD_ALWAYS: u32 = 1;
 /// A connection may hold one in so many of the free stream buffers.
@@ -38,10 +40,14 @@ impl Engine {
     pub(super) fn lend(&mut self) {
         self.settle_credits();
         let mut lent = self.pool.lent(Class::Stream);
+        // Also in `Drain` a little is received: what would free the pools may be what has to arrive
+        // (the rest of a message, a peer that reads only what it can answer).
+        let draining = self.pressure() == PressureState::Drain;
         let goal = self.lend_goal();
+        let goal = if draining { (goal / DRAIN_SHARE).max(1) } else { goal };
         // With fewer, one busy connection would take them all again; but all that can be is enough.
         let mut enough = REARM_MIN.min(goal / 4).max(1);
-        if lent < goal && self.pressure() < PressureState::Drain {
+        if lent < goal {
             let before = lent;
             let size = self.pool.class_size(Class::Stream) as u32;
             while lent < goal {

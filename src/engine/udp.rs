@@ -98,13 +98,11 @@ impl Engine {
         }
         let result = self.ring.udp_recv(fd, &mut self.recv_batch);
         let got = *result.as_ref().unwrap_or(&0);
-        for i in 0..asked {
-            let received = self.recv_batch.received(i);
-            if i < got {
-                self.push_datagram(id, received);
-            } else {
-                self.pool.release(BufId(received.key));
-            }
+        for i in 0..got {
+            self.push_datagram(id, i);
+        }
+        for i in got..asked {
+            self.pool.release(BufId(self.recv_batch.received(i).key));
         }
         if result.is_err() {
             // An ICMP error of a connected socket: reading goes on.
@@ -133,17 +131,20 @@ impl Engine {
         self.recv_batch.len()
     }
 
-    fn push_datagram(&mut self, id: EndpointId, received: Received) {
+    /// Queues what arrived in buffer `i` of the batch.
+    fn push_datagram(&mut self, id: EndpointId, i: usize) {
+        let received = self.recv_batch.received(i);
         let buf = BufId(received.key);
-        *self.notes.of(buf) = received;
+        *self.notes.of(buf) = *received;
+        let (len, segment) = (received.len, received.segment);
         self.stats.datagrams_received += 1;
         self.inbox.push(Record {
             kind: Kind::UdpRecv,
             buf,
             offset: 0,
-            len: received.len,
+            len,
             id: id.as_u64(),
-            extra: u64::from(received.segment),
+            extra: u64::from(segment),
         });
     }
 

@@ -112,8 +112,9 @@ pub enum Event<'poll> {
         /// What it speaks.
         protocol: Protocol,
     },
-    /// A connection is gone, and its id with it: the last event of each connection. A `connect`
-    /// that fails gives this without a `Connected`.
+    /// A connection is gone, and its id with it: the last event of each connection, but for the
+    /// `SendDone` of memory that the kernel still refers to (a zero-copy send that the peer has not
+    /// taken). A `connect` that fails gives this without a `Connected`.
     Disconnected {
         /// The connection.
         conn: ConnId,

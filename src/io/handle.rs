@@ -59,7 +59,12 @@ impl IoHandle {
         if self.pool.is_gone() {
             return Err(IoError::IoGone);
         }
-        self.pool.reserve_buffer(min)
+        let buffer = self.pool.reserve_buffer(min);
+        if matches!(buffer, Err(IoError::PoolExhausted { .. })) {
+            // What was dropped is made up by the shard, which may sleep.
+            self.nudge();
+        }
+        buffer
     }
 
     fn filled(&self, data: &[u8]) -> Result<SendBuffer> {

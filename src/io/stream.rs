@@ -141,8 +141,8 @@ both! {
         self_.resume_recv(conn)
     }
 
-    /// Ends a connection at once. What is queued and not yet taken by the kernel is dropped, what
-    /// arrived and was not handed out is not. `Disconnected` with `code::LOCAL_CLOSE` follows.
+    /// Ends a connection at once. What is queued and not yet taken by the kernel is dropped, and so
+    /// is what arrived and was not handed out. `Disconnected` with `code::LOCAL_CLOSE` follows.
     ///
     /// # Errors
     /// `StaleConn` when it is ending already.

@@ -576,7 +576,13 @@ impl PoolShared {
         if min > max {
             return Err(IoError::BufferTooLarge { len: min, max });
         }
-        let slot = self.reserve.pop().ok_or(IoError::exhausted(PoolKind::HandleReserve))?;
+        let Some(slot) = self.reserve.pop() else {
+            // What handles dropped unsent waits for the shard, which may sleep.
+            if self.has_returned() {
+                self.wake();
+            }
+            return Err(IoError::exhausted(PoolKind::HandleReserve));
+        };
         Ok(SendBuffer::new(Arc::clone(self), BufId(slot), min as u32))
     }
 }

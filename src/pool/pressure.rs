@@ -15,7 +15,8 @@ pub enum PressureState {
     Warning,
     /// New connections wait in the kernel's backlog, and no payload may be detached.
     Critical,
-    /// Nothing more is received until buffers come home; what is queued is still sent.
+    /// Streams are received in small portions and datagrams not at all until buffers come home;
+    /// what is queued is still sent.
     Drain,
 }
 

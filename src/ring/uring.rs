@@ -6,11 +6,11 @@
 //! *Invariants*
 //! - K1: operations reach the kernel in the order in which they were pushed, also when the queue
 //!   overflowed.
-//! - K2: a push neither fails nor blocks.
-//! - K3: without work, looking for it makes no system call.
+//! - K25: a push neither fails nor blocks.
+//! - K25: without work, looking for it makes no system call.
 //! - K5: memory named by an operation stays valid until its last completion. [`Uring::shutdown`]
 //!   says whether all of them have come.
-//! - K6: in a process that was forked from the one that made the ring, nothing is written to the
+//! - K26: in a process that was forked from the one that made the ring, nothing is written to the
 //!   memory that the two share, and the ring is not entered.
 //! - Taking down goes: operations, buffer groups, ring, the groups' memory. `Drop` spells it out.
 

@@ -136,8 +136,8 @@ impl RecvBatch {
     }
 
     /// What arrived in buffer `i`; of meaning for as many as the receive call said.
-    pub(crate) fn received(&self, i: usize) -> Received {
-        self.arrays.results[i]
+    pub(crate) fn received(&self, i: usize) -> &Received {
+        &self.arrays.results[i]
     }
 
     /// Says what arrived in buffer `i`. The key stays the one it was staged with.

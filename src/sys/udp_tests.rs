@@ -27,7 +27,7 @@ fn receive(socket: &UdpSocket, count: usize, len_max: usize) -> Vec<(Vec<u8>, Re
         }
         let got = recv(socket.as_raw_fd(), &mut batch).unwrap();
         for i in 0..got {
-            let received = batch.received(i);
+            let received = *batch.received(i);
             let bytes = &memory[received.key as usize][..received.len as usize];
             out.push((bytes.to_vec(), received));
         }

@@ -9,7 +9,8 @@ use zero_io::{Event, Io, IoError, Readiness, Toggle};
 
 use crate::world::*;
 
-/// Everything under way at once: receives, sends of all kinds, connects, datagrams, timers, watches.
+/// Everything under way at once: receives, sends of all kinds, connects, datagrams, timers,
+/// watches.
 fn busy(world: &mut World, memory: &Arc<Vec<u8>>) -> Vec<TcpStream> {
     let addr = world.listen();
     let mut clients = Vec::new();

@@ -4,6 +4,7 @@
 //! trace. See docs/SIM.md.
 
 mod chance;
+mod differential;
 mod extras;
 mod flow;
 mod node;

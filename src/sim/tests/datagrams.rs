@@ -26,7 +26,7 @@ fn receive(host: &mut Host, fd: Fd, len: usize) -> Vec<(Received, Vec<u8>)> {
         batch.push(buffer.as_mut_ptr(), len, key as u32);
     }
     let count = host.ring.udp_recv(fd, &mut batch).unwrap();
-    let each = (0..count).map(|i| batch.received(i));
+    let each = (0..count).map(|i| *batch.received(i));
     each.map(|r| (r, buffers[r.key as usize][..r.len as usize].to_vec())).collect()
 }
 

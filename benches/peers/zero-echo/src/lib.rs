@@ -2,8 +2,10 @@
 use std::time::Duration;
 use zero_io::{Config, Spin, Toggle, UringConfig};
 
-/// How long one poll sleeps at most.
-pub const POLL_MAX: Duration = Duration::from_secs(1);
+/// How long one poll sleeps at most: `poll=MS` or `poll=max` (the default).
+pub fn poll_max(text: &str) -> Duration {
+    if text == "max" { Duration::MAX } else { Duration::from_millis(number(text)) }
+}
 
 fn number<T: std::str::FromStr>(text: &str) -> T {
     text.parse().unwrap_or_else(|_| panic!("a number, not {text:?}"))

@@ -3,9 +3,8 @@
 //! Usage: `echo-zero PORT [copy|forward|auto] [knob=value...]`
 //!
 //! `copy` writes every message, `forward` sends it from the buffer it was received in, `auto` (default) copies below
-//! `min` bytes and forwards the rest. Knobs: `min=BYTES`, and those of `zero_echo::set`.
+//! `min` bytes and forwards the rest. Knobs: `min=BYTES`, `poll=MS|max`, and those of `zero_echo::set`.
 use std::time::Duration;
-use zero_echo::POLL_MAX;
 use zero_io::{Config, Event, Io};
 peerkit::counting!();
 
@@ -16,12 +15,14 @@ fn main() -> zero_io::Result<()> {
     peerkit::init();
     let mut config = Config::default().with(|c| c.max_connections = 16_384);
     let mut forward_min = FORWARD_MIN;
+    let mut poll_max = Duration::MAX;
     for arg in std::env::args().skip(2) {
         match arg.split_once('=') {
             None if arg == "copy" => forward_min = usize::MAX,
             None if arg == "forward" => forward_min = 0,
             None if arg == "auto" => {}
             Some(("min", bytes)) => forward_min = bytes.parse().expect("bytes"),
+            Some(("poll", text)) => poll_max = zero_echo::poll_max(text),
             Some((knob, value)) if zero_echo::set(&mut config, knob, value) => {}
             _ => panic!("unknown argument {arg}"),
         }
@@ -30,7 +31,7 @@ fn main() -> zero_io::Result<()> {
     io.tcp_listen(std::net::SocketAddr::from(([127, 0, 0, 1], peerkit::port())))?;
     peerkit::backend!("io_uring");
     loop {
-        io.poll(POLL_MAX)?;
+        io.poll(poll_max)?;
         let (mut events, mut sender) = io.split();
         while let Some(event) = events.next_event() {
             match event {

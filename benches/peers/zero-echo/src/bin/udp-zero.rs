@@ -3,8 +3,8 @@
 //! Usage: `udp-zero PORT [copy|forward|gso] [knob=value...]`
 //!
 //! `forward` (default) sends each datagram from the buffer it was received in, `copy` from another one. `gso` receives
-//! coalesced datagrams (GRO) as well; they are still handed out and sent back one by one. Knobs: those of `zero_echo::set`.
-use zero_echo::POLL_MAX;
+//! coalesced datagrams (GRO) as well; they are still handed out and sent back one by one. Knobs: `poll=MS|max`, and those of `zero_echo::set`.
+use std::time::Duration;
 use zero_io::{Config, Event, Io, UdpEndpointConfig};
 peerkit::counting!();
 
@@ -15,11 +15,13 @@ fn main() -> zero_io::Result<()> {
     peerkit::init();
     let mut config = Config::default();
     let (mut copy, mut gro) = (false, false);
+    let mut poll_max = Duration::MAX;
     for arg in std::env::args().skip(2) {
         match arg.split_once('=') {
             None if arg == "copy" => copy = true,
             None if arg == "forward" => copy = false,
             None if arg == "gso" => gro = true,
+            Some(("poll", text)) => poll_max = zero_echo::poll_max(text),
             Some((knob, value)) if zero_echo::set(&mut config, knob, value) => {}
             _ => panic!("unknown argument {arg}"),
         }
@@ -33,7 +35,7 @@ fn main() -> zero_io::Result<()> {
     }))?;
     peerkit::backend!("io_uring");
     loop {
-        io.poll(POLL_MAX)?;
+        io.poll(poll_max)?;
         let (mut events, mut sender) = io.split();
         while let Some(event) = events.next_event() {
             if let Event::UdpRecv { endpoint, from, data, .. } = event {
