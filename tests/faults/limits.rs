@@ -85,7 +85,7 @@ fn a_full_table_leaves_the_rest_in_the_backlog() {
 }
 
 #[test]
-fn hazard_23_a_storm_of_missing_buffers_loses_nothing() {
+fn hazard_23_and_24_a_storm_of_missing_buffers_loses_nothing_and_does_not_spin() {
     let mut world = World::new(strict().with(|c| {
         c.stream_buffer_count = 8;
         c.stream_buffer_size = 2048;
