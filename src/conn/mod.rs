@@ -68,6 +68,8 @@ bitflags::bitflags! {
         const DIRTY = 1 << 9;
         /// The peer's end of stream came.
         const EOF = 1 << 10;
+        /// Established: [`Phase::Open`], as a bit, so that one comparison finds the plain case.
+        const OPEN = 1 << 11;
         /// The application takes no more writes back: shut down when the queue is empty.
         const SHUT_WANTED = 1 << 12;
         /// The sending side was shut down.
@@ -96,6 +98,10 @@ bitflags::bitflags! {
         const MUTED = 1 << 24;
         /// `Connected` waits to be handed out; nothing is read before.
         const ANNOUNCE_DUE = 1 << 25;
+        /// What arrives goes through a machine before it is an event.
+        const COOKED = 1 << 26;
+        /// There is a limit to how long a write may take.
+        const WRITE_LIMIT = 1 << 27;
     }
 }
 
@@ -132,32 +138,33 @@ impl Span {
     pub(crate) const NONE: Self = Self { buf: BufId::NONE, offset: 0, len: 0 };
 }
 
-/// One connection.
+/// One connection. What every message touches comes first, in two adjacent cache lines.
+#[repr(C, align(128))]
 pub(crate) struct Conn {
     pub(crate) generation: u32,
-    pub(crate) phase: Phase,
-    pub(crate) protocol: Protocol,
     pub(crate) flags: Flags,
-    pub(crate) sock: Sock,
-    pub(crate) tx: TxQueue,
+    /// Receive buffers held on its account.
+    pub(crate) held: u32,
     /// Transmit block of the send under way, or `tx::NO_BLOCK`.
     pub(crate) block: u32,
+    pub(crate) sock: Sock,
+    pub(crate) bytes_received: u64,
+    /// When something last arrived, and when the kernel last took something.
+    pub(crate) last_rx: Time,
+    pub(crate) tx: TxQueue,
+    pub(crate) last_tx: Time,
+    pub(crate) bytes_sent: u64,
+    pub(crate) phase: Phase,
+    pub(crate) protocol: Protocol,
     /// Bytes that zero-copy sends handed over and the peer did not acknowledge: their memory is
     /// held.
     pub(crate) pinned: u32,
-    /// Receive buffers held on its account.
-    pub(crate) held: u32,
     pub(crate) app: App,
     pub(crate) carry: Carry,
     pub(crate) stalled: Span,
     /// The listener's number, or `u64::MAX`.
     pub(crate) endpoint: u64,
     pub(crate) user_data: u64,
-    pub(crate) bytes_received: u64,
-    pub(crate) bytes_sent: u64,
-    /// When something last arrived, and when the kernel last took something.
-    pub(crate) last_rx: Time,
-    pub(crate) last_tx: Time,
     pub(crate) timer: Option<TimerKey>,
     pub(crate) timeouts: ConnTimeouts,
     /// When connecting or closing has to be over.
@@ -217,11 +224,26 @@ impl Conn {
         self.held += 1;
     }
 
-    /// Whether the connection is in the plainest state: open, with nothing special under way. What
-    /// happens most often then happens on a short path.
+    /// Whether the connection is in the plainest state: open, with nothing special under way, and
+    /// with none of `besides`. What happens most often then happens on a short path.
     #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
-        self.phase == Phase::Open && !self.has(Flags::SPECIAL)
+    pub(crate) const fn is_plain(&self, besides: Flags) -> bool {
+        let looked_at = Flags::SPECIAL.union(Flags::OPEN).union(besides);
+        self.flags.intersection(looked_at).bits() == Flags::OPEN.bits()
+    }
+
+    /// Goes to the next phase.
+    pub(crate) fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.flags.set(Flags::OPEN, phase == Phase::Open);
+    }
+
+    /// What speaks on it, and its limits.
+    pub(crate) fn configure(&mut self, app: App, timeouts: ConnTimeouts) {
+        self.flags.set(Flags::COOKED, !matches!(app, App::Raw));
+        self.flags.set(Flags::WRITE_LIMIT, timeouts.write.is_some());
+        self.app = app;
+        self.timeouts = timeouts;
     }
 
     /// Whether the application may still write.

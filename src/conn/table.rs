@@ -59,7 +59,8 @@ impl Table {
         };
         let conn = &mut self.places[index as usize];
         let generation = conn.generation;
-        *conn = Conn { generation, phase, protocol, last_rx: now, last_tx: now, ..blank() };
+        *conn = Conn { generation, protocol, last_rx: now, last_tx: now, ..blank() };
+        conn.enter(phase);
         self.used += 1;
         self.peak = self.peak.max(self.used);
         Ok(index)
@@ -69,8 +70,8 @@ impl Table {
     pub(crate) fn remove(&mut self, index: u32) {
         let conn = &mut self.places[index as usize];
         debug_assert!(conn.tx.is_empty() && conn.carry.is_empty() && !conn.is_busy());
-        conn.phase = Phase::Free;
         conn.flags = Flags::empty();
+        conn.enter(Phase::Free);
         conn.generation = next_generation(conn.generation);
         self.used -= 1;
         self.free.push(index);
@@ -84,9 +85,7 @@ impl Table {
     /// The connection with that id, unless it is gone.
     #[inline]
     pub(crate) fn find(&mut self, id: ConnId) -> Option<&mut Conn> {
-        self.places
-            .get_mut(id.index() as usize)
-            .filter(|c| c.generation == id.generation() && c.phase != Phase::Free)
+        self.place(id).filter(|c| c.phase != Phase::Free)
     }
 
     /// The connection with that id, as the application knows it: not after its end.
@@ -96,12 +95,18 @@ impl Table {
     }
 
     /// The connection that a completion belongs to, unless it is for an earlier one in the same
-    /// place.
+    /// place: the generation of a free place is one that no operation has seen.
     #[inline]
     pub(crate) fn of_token(&mut self, token: Token) -> Option<&mut Conn> {
-        self.places
-            .get_mut(token.index() as usize)
-            .filter(|c| c.generation == token.generation() && c.phase != Phase::Free)
+        let conn = self.places.get_mut(token.index() as usize)?;
+        if conn.generation == token.generation() { Some(conn) } else { None }
+    }
+
+    /// The same for an id. It may name a free place, if somebody made it up.
+    #[inline]
+    pub(crate) fn place(&mut self, id: ConnId) -> Option<&mut Conn> {
+        let conn = self.places.get_mut(id.index() as usize)?;
+        if conn.generation == id.generation() { Some(conn) } else { None }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Conn)> {

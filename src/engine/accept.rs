@@ -168,8 +168,7 @@ impl Engine {
         let conn = self.conns.at(index);
         conn.endpoint = endpoint;
         conn.peer = peer;
-        conn.timeouts = timeouts;
-        conn.app = App::new(framing);
+        conn.configure(App::new(framing), timeouts);
         self.opened(index, fd);
         self.announce(index);
     }
@@ -180,7 +179,7 @@ impl Engine {
         let now = self.now;
         let conn = self.conns.at(index);
         crate::trace::conn_opened(conn.id(index), conn.protocol);
-        conn.phase = Phase::Open;
+        conn.enter(Phase::Open);
         conn.deadline = Time::MAX;
         (conn.last_rx, conn.last_tx) = (now, now);
         conn.sock = Sock::plain(fd);

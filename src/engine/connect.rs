@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::{Command, Engine};
 use crate::code;
-use crate::config::{HostOrAddr, TcpConnectConfig, UdsConnectConfig};
+use crate::config::{ConnTimeouts, HostOrAddr, TcpConnectConfig, UdsConnectConfig};
 use crate::conn::{Flags, Phase};
 use crate::error::{IoError, Result};
 use crate::ids::{ConnId, Protocol};
@@ -53,8 +53,7 @@ impl Engine {
         let index = self.conns.insert(phase, Protocol::Tcp, now)?;
         let conn = self.conns.at(index);
         conn.deadline = now.saturating_add(config.connect_timeout);
-        conn.timeouts = config.timeouts;
-        conn.app = App::new(config.framing);
+        conn.configure(App::new(config.framing), config.timeouts);
         let id = conn.id(index);
         let started = match target {
             HostOrAddr::Addr(addr) => self.connect_to(index, &config, addr),
@@ -101,7 +100,7 @@ impl Engine {
         let peer = SockAddr::from(addr);
         let fd = self.ring.tcp_socket(config, &peer)?;
         let conn = self.conns.at(index);
-        conn.phase = Phase::Connecting;
+        conn.enter(Phase::Connecting);
         conn.peer = peer;
         conn.sock = Sock::plain(fd);
         conn.set(Flags::CONNECT_BUSY);
@@ -180,8 +179,7 @@ impl Engine {
         let index = self.conns.insert(Phase::Waiting, Protocol::Uds, now)?;
         let conn = self.conns.at(index);
         conn.deadline = now.saturating_add(config.connect_timeout);
-        conn.timeouts = config.timeouts;
-        conn.app = App::new(config.framing);
+        conn.configure(App::new(config.framing), config.timeouts);
         conn.peer = SockAddr::unix();
         let id = conn.id(index);
         self.plans.list.push((id, Plan::Uds(config)));
@@ -246,7 +244,7 @@ impl Engine {
         let index = self.conns.insert(Phase::Open, protocol, now)?;
         let conn = self.conns.at(index);
         conn.peer = peer;
-        conn.app = app;
+        conn.configure(app, ConnTimeouts::default());
         let id = conn.id(index);
         self.announce_later(index, fd);
         Ok(id)

@@ -52,7 +52,7 @@ impl Engine {
             return;
         }
         let waiting = conn.phase == Phase::Waiting;
-        conn.phase = Phase::Ending;
+        conn.enter(Phase::Ending);
         conn.code = if conn.has(Flags::SEND_FAILED) && conn.code != 0 && code != code::LOCAL_CLOSE {
             conn.code
         } else {
@@ -120,7 +120,7 @@ impl Engine {
         if conn.sock.fd < 0 {
             return self.finish_end(index);
         }
-        conn.phase = Phase::Closing;
+        conn.enter(Phase::Closing);
         let (sock, token) = (conn.sock, conn.token(Tag::Close, index));
         // A peer that takes nothing: without a reset the kernel would go on offering it what it has
         // for minutes, out of memory that zero-copy sends lent it.
@@ -148,7 +148,7 @@ impl Engine {
     fn finish_end(&mut self, index: u32) {
         self.drop_queue(index);
         let conn = self.conns.at(index);
-        conn.phase = Phase::Ended;
+        conn.enter(Phase::Ended);
         let id = conn.id(index);
         if self.guards.used() > 0 {
             self.tell_pinned(id);

@@ -24,27 +24,27 @@ impl Engine {
     #[inline]
     pub(crate) fn next_event<'a>(&mut self) -> Option<Event<'a>> {
         self.release_current();
-        let record = self.inbox.pop();
-        if let Some(Record { kind: Kind::StreamFrame(kind), buf, offset, len, id, .. }) = record
+        if let Some(&Record { kind: Kind::StreamFrame(kind), buf, offset, len, id, .. }) =
+            self.inbox.first()
             && self.lists.muted == 0
         {
+            self.inbox.drop_first();
             self.stats.events += 1;
             let data = self.hand_out(buf, offset, len);
             let conn = ConnId::from_u64(id);
             return Some(Event::StreamFrame { conn, stream: StreamId::ZERO, kind, data });
         }
-        self.next_other(record)
+        self.next_other()
     }
 
     /// As `next_event`, for all but the most frequent event.
-    fn next_other<'a>(&mut self, mut record: Option<Record>) -> Option<Event<'a>> {
-        while let Some(found) = record {
-            if let Some(event) = self.resolve(found) {
+    fn next_other<'a>(&mut self) -> Option<Event<'a>> {
+        while let Some(record) = self.inbox.pop() {
+            if let Some(event) = self.resolve(record) {
                 self.stats.events += 1;
                 return Some(event);
             }
             self.release_current();
-            record = self.inbox.pop();
         }
         let event = self.next_unqueued();
         self.stats.events += u64::from(event.is_some());
@@ -53,10 +53,8 @@ impl Engine {
 
     #[inline]
     fn release_current(&mut self) {
-        if let Some(payload) = self.inbox.current.take()
-            && let Some(owner) = self.pool.release_credit(payload.buf)
-        {
-            self.credit(owner);
+        if let Some(payload) = self.inbox.current.take() {
+            self.let_go(payload.buf);
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use crate::conn::{Conn, Flags};
 use crate::ids::ConnId;
 use crate::time::Time;
 
@@ -52,6 +53,15 @@ impl Lists {
             retry_at: Time::MAX,
             muted: 0,
             holding: 0,
+        }
+    }
+
+    /// Puts a connection on the list of those with something to send.
+    #[inline]
+    pub(super) fn mark_dirty(&mut self, conn: &mut Conn, id: ConnId) {
+        if !conn.has(Flags::DIRTY) {
+            conn.set(Flags::DIRTY);
+            self.dirty.push(id);
         }
     }
 

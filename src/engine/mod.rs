@@ -87,6 +87,8 @@ pub(crate) struct Engine {
     producer: Producer<Command>,
     gate: Arc<Gate>,
     cascade: Cascade,
+    /// Up to this many segments nothing changes while all is `Healthy`.
+    segments_calm_max: usize,
     spinner: Spinner,
     recv_batch: Box<RecvBatch>,
     send_batch: Box<SendBatch>,
@@ -97,6 +99,8 @@ pub(crate) struct Engine {
     trace: audit::Trace,
     /// Stream buffers to keep with the kernel.
     lend_target: u32,
+    /// How many of them, as of this tick: below it, what comes home is lent again at once.
+    lend_now: u32,
     pressure_due: bool,
     pub(crate) now: Time,
     pub(crate) stats: IoStats,
@@ -106,7 +110,8 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn new(config: Config, mut ring: Ring) -> Result<Self> {
         let effective = ring.effective();
-        let pool = Pool::new(&config, ring.waker())?;
+        let cascade = Cascade::new(config.pool_pressure_pct);
+        let pool = Pool::new(&config, ring.waker(), |count| cascade.calm_max(count))?;
         let (producer, commands) = channel(config.handle_queue_entries);
         let entries = config.stream_buffer_count.next_power_of_two() as u16;
         ring.group_register(STREAM_GROUP, entries)?;
@@ -131,7 +136,8 @@ impl Engine {
             commands,
             producer,
             gate: Arc::new(Gate::new()),
-            cascade: Cascade::new(config.pool_pressure_pct),
+            segments_calm_max: cascade.calm_max(config.send_queue_entries as u32) as usize,
+            cascade,
             spinner: Spinner::new(config.spin),
             recv_batch: Box::new(RecvBatch::new()),
             send_batch: Box::new(SendBatch::new()),
@@ -140,6 +146,7 @@ impl Engine {
             reaped_len: 0,
             trace: audit::Trace::new(config.debug.trace_completions),
             lend_target,
+            lend_now: 0,
             pressure_due: false,
             now,
             stats: IoStats::default(),
@@ -283,32 +290,32 @@ impl Engine {
         let mut at = self.reaped_at;
         let waiting = reaped.get(at..self.reaped_len).unwrap_or_default();
         for completion in waiting {
-            if self.inbox.room() < ROOM_PER_COMPLETION || self.lists.stalled.is_some() {
-                break;
+            match completion.token.tag_bits() {
+                // It makes no event that is queued.
+                Tag::SEND => {
+                    self.trace.note(completion);
+                    self.on_send(completion);
+                }
+                _ if self.inbox.room() < ROOM_PER_COMPLETION => break,
+                Tag::RECV => {
+                    self.trace.note(completion);
+                    self.on_recv(completion);
+                }
+                _ => self.dispatch_rare(*completion),
             }
             at += 1;
-            self.dispatch(completion);
         }
         self.reaped = reaped;
         self.reaped_at = at;
         at >= self.reaped_len
     }
 
-    /// One completion to the part that waits for it.
-    #[inline]
-    fn dispatch(&mut self, completion: &Completion) {
-        self.trace.note(completion);
-        match completion.token.tag_bits() {
-            Tag::RECV => self.on_recv(completion),
-            Tag::SEND => self.on_send(completion),
-            _ => self.dispatch_rare(*completion),
-        }
-    }
-
+    /// One completion, but for the most frequent, to the part that waits for it.
     fn dispatch_rare(&mut self, completion: Completion) {
+        debug_assert!(self.lists.stalled.is_none(), "it stalled for want of room");
+        self.trace.note(&completion);
         match completion.token.tag() {
-            Tag::Recv => self.on_recv(&completion),
-            Tag::Send => self.on_send(&completion),
+            Tag::Recv | Tag::Send => unreachable!("the caller looks for these first"),
             Tag::SendZc => self.on_send_zc(completion),
             Tag::Accept => self.on_acceptable(completion),
             Tag::UdpReadable => self.on_udp_readable(completion),
@@ -325,7 +332,10 @@ impl Engine {
 
     /// Recomputes the cascade; a transition becomes an event.
     fn update_pressure(&mut self) {
-        self.pool.note_peaks();
+        let calm = self.pool.note_use() && self.segments.used() <= self.segments_calm_max;
+        if calm && self.pressure() == PressureState::Healthy {
+            return;
+        }
         let pools = self.pool_stats().pools;
         if let Some(info) = self.cascade.update(&pools) {
             self.pressure_due = true;
@@ -389,8 +399,8 @@ impl Engine {
         fds
     }
 
-    pub(crate) const fn pressure_info(&self) -> crate::pool::PoolPressureInfo {
-        self.cascade.info()
+    pub(crate) fn pressure_info(&self) -> crate::pool::PoolPressureInfo {
+        self.cascade.info_at(&self.pool_stats().pools)
     }
 
     /// The kernel could not be made to let go of it: all memory that operations name, and that of

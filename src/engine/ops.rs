@@ -5,6 +5,7 @@ use crate::conn::guard::WriteGuard;
 use crate::conn::tx::{Segment, Source};
 use crate::conn::{Conn, Flags, Phase};
 use crate::error::{IoError, PoolKind, Result};
+use crate::event::inbox::Payload;
 use crate::ids::{ConnId, StreamId};
 use crate::pool::{Class, RawSend, SendBuffer, Use};
 
@@ -57,22 +58,20 @@ impl Engine {
     }
 
     /// The short path: something that fits a slot, to a plain connection with an empty queue.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a sixth of its cost is the call")]
+    #[inline(always)]
     fn write_short(&mut self, id: ConnId, stream: StreamId, data: &[u8]) -> bool {
         let fits = data.len().wrapping_sub(1) < self.pool.class_size(Class::Slots);
-        let Some(conn) = self.conns.find(id) else { return false };
-        let plain = conn.is_plain() && conn.tx.is_empty() && conn.timeouts.write.is_none();
+        let Some(conn) = self.conns.place(id) else { return false };
+        let plain = conn.is_plain(Flags::WRITE_LIMIT) && conn.tx.is_empty();
         if !(fits && plain && stream == StreamId::ZERO) {
             return false;
         }
-        let Some(buf) = self.pool.take(Class::Slots, Use::TxBulk) else { return false };
+        let taken = self.pool.take_filled(Class::Slots, Use::TxBulk, data);
+        let Some((buf, ptr)) = taken else { return false };
         let source = Source::Buf { buf, own: true };
-        let ptr = self.pool.fill(buf, data);
         conn.tx.push_first(Segment { ptr, source, len: data.len() as u32 });
-        if !conn.has(Flags::DIRTY) {
-            conn.set(Flags::DIRTY);
-            self.lists.dirty.push(id);
-        }
+        self.lists.mark_dirty(conn, id);
         self.stats.bytes_copied_tx += data.len() as u64;
         true
     }
@@ -119,9 +118,9 @@ impl Engine {
         let classes =
             if small { [Class::Slots, Class::Stream] } else { [Class::Stream, Class::Slots] };
         for class in classes {
-            let Some(buf) = self.pool.take(class, Use::TxBulk) else { continue };
             let n = data.len().min(self.pool.class_size(class));
-            let ptr = self.pool.fill(buf, &data[..n]);
+            let taken = self.pool.take_filled(class, Use::TxBulk, &data[..n]);
+            let Some((buf, ptr)) = taken else { continue };
             self.append(index, ptr, Source::Buf { buf, own: true }, n as u32);
             return n;
         }
@@ -227,7 +226,36 @@ impl Engine {
 
     /// Sends (a part of) the current event's payload on, from where it lies. It may exceed the
     /// high-water mark: what bounds it is the number of receive buffers that its source may hold.
+    #[inline]
     pub(crate) fn forward(&mut self, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<()> {
+        if self.forward_short(conn, stream, data) {
+            return Ok(());
+        }
+        self.forward_any(conn, stream, data)
+    }
+
+    /// The short path: all of the current payload, to a plain connection with an empty queue.
+    #[inline]
+    fn forward_short(&mut self, id: ConnId, stream: StreamId, data: &[u8]) -> bool {
+        let Some(Payload { buf, offset, len }) = self.inbox.current else { return false };
+        let Some(conn) = self.conns.place(id) else { return false };
+        let plain = conn.is_plain(Flags::WRITE_LIMIT) && conn.tx.is_empty();
+        let ptr = data.as_ptr();
+        let whole = ptr == self.pool.ptr(buf).wrapping_add(offset as usize)
+            && data.len() == len as usize
+            && len > 0;
+        if !(whole && plain && stream == StreamId::ZERO) {
+            return false;
+        }
+        self.pool.hold(buf);
+        let source = Source::Buf { buf, own: false };
+        conn.tx.push_first(Segment { ptr, source, len });
+        self.lists.mark_dirty(conn, id);
+        true
+    }
+
+    /// The same in every other case.
+    fn forward_any(&mut self, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<()> {
         self.writable(conn, stream)?;
         let Some((buf, _)) = self.place_in_current(data) else {
             return Err(IoError::InvalidArgument {

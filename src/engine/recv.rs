@@ -11,7 +11,7 @@ use crate::conn::{Flags, Phase, Span};
 use crate::error::IoError;
 use crate::event::record::{Kind, Record};
 use crate::pool::{BufId, Class, Owner, PressureState, Use};
-use crate::proto::{App, Step};
+use crate::proto::Step;
 use crate::ring::{Completion, Op, Tag};
 use crate::sys::errno;
 
@@ -47,8 +47,9 @@ impl Engine {
         let goal = if draining { (goal / DRAIN_SHARE).max(1) } else { goal };
         // With fewer, one busy connection would take them all again; but all that can be is enough.
         let mut enough = REARM_MIN.min(goal / 4).max(1);
-        if lent < goal {
-            let before = lent;
+        // What comes home is lent again at once, up to the goal: only what is missing beyond that is
+        // taken from the others.
+        if lent < goal.div_ceil(2) {
             let size = self.pool.class_size(Class::Stream) as u32;
             while lent < goal {
                 let Some(buf) = self.pool.lend(Class::Stream) else {
@@ -59,10 +60,10 @@ impl Engine {
                 self.ring.group_provide(STREAM_GROUP, bid, self.pool.ptr(buf), size);
                 lent += 1;
             }
-            if lent > before {
-                self.ring.group_publish(STREAM_GROUP);
-            }
         }
+        // Also what was lent again since the last time.
+        self.ring.group_publish(STREAM_GROUP);
+        self.lend_now = if draining { 0 } else { goal };
         if !self.lists.starved.is_empty() && lent >= enough {
             self.rearm_starved(lent);
         }
@@ -118,6 +119,23 @@ impl Engine {
         }
     }
 
+    /// Lets go of a buffer. One that was received into goes straight back to the kernel while that
+    /// has fewer than it should.
+    #[expect(clippy::inline_always, reason = "a third of its cost is the call")]
+    #[inline(always)]
+    pub(super) fn let_go(&mut self, buf: BufId) {
+        if let Some(owner) = self.pool.release_received(buf) {
+            self.credit(owner);
+            if self.pool.lent(Class::Stream) < self.lend_now {
+                let (bid, ptr) = self.pool.lend_again(Class::Stream, buf);
+                let size = self.pool.class_size(Class::Stream) as u32;
+                self.ring.group_provide(STREAM_GROUP, bid, ptr, size);
+            } else {
+                self.pool.put_received(Class::Stream, buf);
+            }
+        }
+    }
+
     /// Credits connections for buffers that came home; those that held too many are read again.
     #[inline]
     pub(super) fn settle_credits(&mut self) {
@@ -134,7 +152,7 @@ impl Engine {
 
     /// A buffer of that connection came home.
     #[inline]
-    pub(super) fn credit(&mut self, owner: Owner) {
+    fn credit(&mut self, owner: Owner) {
         let conn = self.conns.at(owner.index);
         if conn.generation == owner.generation {
             conn.held -= 1;
@@ -158,20 +176,16 @@ impl Engine {
 
     #[inline]
     pub(super) fn on_recv(&mut self, completion: &Completion) {
-        let buf = completion.buffer().map(|bid| self.pool.unlend(Class::Stream, bid));
-        if let Some(conn) = self.conns.of_token(completion.token)
-            && let Some(buf) = buf
-            && conn.is_plain()
-            && matches!(conn.app, App::Raw)
-            && completion.more()
-            && completion.result > 0
+        if let Some(bid) = completion.filled_and_more()
+            && let Some(conn) = self.conns.of_token(completion.token)
+            && conn.is_plain(Flags::COOKED)
         {
             // The short path: bytes for a plain connection whose receive goes on.
             let (index, len) = (completion.token.index(), completion.result as u32);
             conn.received(self.now, len);
             let held = conn.held;
             let (owner, id) = (conn.owner(index), conn.id(index).as_u64());
-            self.pool.charge(buf, owner);
+            let buf = self.pool.unlend_to(Class::Stream, bid, owner);
             self.stats.bytes_received += u64::from(len);
             let kind = Kind::StreamFrame(MessageKind::Binary);
             self.inbox.push(Record { kind, buf, offset: 0, len, id, extra: 0 });
@@ -180,13 +194,14 @@ impl Engine {
             }
             return;
         }
-        self.on_recv_any(*completion, buf);
+        self.on_recv_any(*completion);
     }
 
     /// The same in every other case.
-    fn on_recv_any(&mut self, completion: Completion, buf: Option<BufId>) {
+    fn on_recv_any(&mut self, completion: Completion) {
         let Some(conn) = self.conns.of_token(completion.token) else {
-            if let Some(buf) = buf {
+            if let Some(bid) = completion.buffer() {
+                let buf = self.pool.unlend(Class::Stream, bid);
                 self.pool.release(buf);
             }
             return;
@@ -196,11 +211,12 @@ impl Engine {
             conn.unset(Flags::RECV_ARMED | Flags::RECV_CANCELLED);
         }
         let open = conn.phase == Phase::Open;
-        match (completion.result, buf) {
-            (n @ 1.., Some(buf)) if open => self.on_bytes(index, buf, n as u32),
+        match (completion.result, completion.buffer()) {
+            (n @ 1.., Some(bid)) if open => self.on_bytes(index, bid, n as u32),
             (0, None) if open => self.on_eof(index),
-            (error, buf) => {
-                if let Some(buf) = buf {
+            (error, bid) => {
+                if let Some(bid) = bid {
+                    let buf = self.pool.unlend(Class::Stream, bid);
                     self.pool.release(buf);
                 }
                 if error < 0 && open {
@@ -238,12 +254,12 @@ impl Engine {
         (self.receivable() / share).clamp(1, self.config.held_buffers_max as u32)
     }
 
-    fn on_bytes(&mut self, index: u32, buf: BufId, len: u32) {
+    fn on_bytes(&mut self, index: u32, bid: u16, len: u32) {
         let now = self.now;
         let conn = self.conns.at(index);
         conn.received(now, len);
         let owner = conn.owner(index);
-        self.pool.charge(buf, owner);
+        let buf = self.pool.unlend_to(Class::Stream, bid, owner);
         self.stats.bytes_received += u64::from(len);
         self.check_held(index);
         self.feed(index, Span { buf, offset: 0, len });

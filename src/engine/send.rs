@@ -25,40 +25,31 @@ impl Engine {
     #[inline]
     pub(super) fn mark_dirty(&mut self, index: u32) {
         let conn = self.conns.at(index);
-        if !conn.has(Flags::DIRTY) {
-            conn.set(Flags::DIRTY);
-            self.lists.dirty.push(conn.id(index));
-        }
+        let id = conn.id(index);
+        self.lists.mark_dirty(conn, id);
     }
 
     /// Hands everything that was written to the ring.
     pub(super) fn flush(&mut self) {
+        let zero_copy_min = self.config.uring.zero_copy_min;
         while let Some(id) = self.lists.dirty.pop() {
-            if let Some(conn) = self.conns.find(id) {
+            let Some(conn) = self.conns.place(id) else { continue };
+            let short = conn.is_plain(Flags::SEND_BUSY)
+                && conn.tx.is_single()
+                && (conn.tx.bytes as usize) < zero_copy_min;
+            if !short {
                 conn.unset(Flags::DIRTY);
-                self.flush_conn(id.index());
+                self.flush_any(id.index());
+                continue;
             }
-        }
-        self.flush_udp();
-    }
-
-    #[inline]
-    fn flush_conn(&mut self, index: u32) {
-        let conn = self.conns.at(index);
-        let short = conn.is_plain()
-            && conn.tx.is_single()
-            && !conn.has(Flags::SEND_BUSY)
-            && (conn.tx.bytes as usize) < self.config.uring.zero_copy_min;
-        if short {
             // The short path: one segment, too small for anything but a plain send.
-            conn.set(Flags::SEND_BUSY);
+            conn.flags.toggle(Flags::DIRTY | Flags::SEND_BUSY);
             conn.tx.busy = 1;
             let Segment { ptr, len, .. } = *conn.tx.first();
-            let (sock, token) = (conn.sock, conn.token(Tag::Send, index));
+            let (sock, token) = (conn.sock, conn.token(Tag::Send, id.index()));
             self.ring.push(Op::Send { sock, ptr, len }, token);
-            return;
         }
-        self.flush_any(index);
+        self.flush_udp();
     }
 
     /// The same in every other case.
@@ -134,7 +125,7 @@ impl Engine {
     #[inline]
     pub(super) fn on_send(&mut self, completion: &Completion) {
         if let Some(conn) = self.conns.of_token(completion.token)
-            && conn.is_plain()
+            && conn.is_plain(Flags::empty())
             && conn.tx.is_single()
             && conn.block == NO_BLOCK
             && completion.result as u32 == conn.tx.bytes
@@ -147,7 +138,7 @@ impl Engine {
             self.stats.bytes_sent += sent;
             match conn.tx.pop_single() {
                 Source::Buf { buf, own: true } => self.pool.release_own(buf),
-                Source::Buf { buf, .. } => self.pool.release(buf),
+                Source::Buf { buf, .. } => self.let_go(buf),
                 Source::Guard { guard } => {
                     self.guards.sent(guard, sent as u32);
                     self.guards.release(guard);

@@ -66,13 +66,26 @@ impl Inbox {
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Record> {
+        let record = *self.first()?;
+        self.drop_first();
+        Some(record)
+    }
+
+    /// The oldest record.
+    #[inline]
+    pub(crate) fn first(&self) -> Option<&Record> {
         if self.is_empty() {
             return None;
         }
         let mask = self.ring.len() - 1;
-        let record = self.ring[self.head & mask];
+        self.ring.get(self.head & mask)
+    }
+
+    /// Takes the oldest record off; there must be one.
+    #[inline]
+    pub(crate) fn drop_first(&mut self) {
+        debug_assert!(!self.is_empty());
         self.head = self.head.wrapping_add(1);
-        Some(record)
     }
 
     /// Puts what is left of the record that was popped last back to the front.

@@ -15,6 +15,9 @@
 //! - P1 per class: free + lent to the kernel + held = count. [`Pool::audit`] checks it.
 //! - P2 a buffer is written by one owner until its first visible event or send; then it is frozen.
 //! - P4 holds of the shard are plain counters; an atomic is touched only for what left the shard.
+//! - P6 numbers of buffers are made here alone, from the geometry of the classes; what comes from
+//!   outside as a number (the kernel's buffer id) is checked, and what belongs to another pool is
+//!   refused.
 
 mod budget;
 pub(crate) mod carry;
@@ -73,7 +76,7 @@ impl Class {
 }
 
 /// Nobody is charged for the buffer.
-pub(crate) const NO_OWNER: u32 = u32::MAX;
+const NO_OWNER: u32 = u32::MAX;
 
 /// What the shard knows of one buffer. Aligned, so that it is found by a shift.
 #[derive(Clone, Copy)]
@@ -99,6 +102,11 @@ pub(crate) struct Owner {
     pub(crate) generation: u32,
 }
 
+impl Owner {
+    /// Nobody is charged.
+    const NOBODY: Self = Self { index: NO_OWNER, generation: 0 };
+}
+
 struct ClassState {
     /// Bytes in a buffer.
     size: u32,
@@ -112,6 +120,8 @@ struct ClassState {
     detached: u32,
     detached_max: u32,
     peak: u32,
+    /// Up to this use nothing changes while all is `Healthy`.
+    calm_max: u32,
     budget: Budget,
 }
 
@@ -132,7 +142,12 @@ pub(crate) struct Pool {
 const POISON: u8 = 0xDB;
 
 impl Pool {
-    pub(crate) fn new(config: &Config, waker: Waker) -> Result<Self> {
+    /// `calm_max`: for a capacity, see [`Cascade::calm_max`].
+    pub(crate) fn new(
+        config: &Config,
+        waker: Waker,
+        calm_max: impl Fn(u32) -> u32,
+    ) -> Result<Self> {
         let sizes =
             [config.pool_slot_size, config.stream_buffer_size, GRO_BUFFER_SIZE, config.jumbo_size];
         let counts = [
@@ -176,6 +191,11 @@ impl Pool {
                 detached: 0,
                 detached_max: (geometry.count * u32::from(config.detached_max_pct) / 100).max(1),
                 peak: 0,
+                calm_max: match class {
+                    // No pool of the reference's seven: it raises nothing.
+                    Class::Gro => u32::MAX,
+                    _ => calm_max(geometry.count),
+                },
                 budget: Budget::new(geometry.count),
             }
         });
@@ -202,9 +222,24 @@ impl Pool {
         self.huge
     }
 
+    /// What is known of a buffer.
+    #[inline]
+    fn slot(&self, buf: BufId) -> &Slot {
+        debug_assert!((buf.0 as usize) < self.slots.len());
+        // SAFETY: P6, a `BufId` other than `NONE` is a number that this pool gave out.
+        unsafe { self.slots.get_unchecked(buf.0 as usize) }
+    }
+
+    #[inline]
+    fn slot_mut(&mut self, buf: BufId) -> &mut Slot {
+        debug_assert!((buf.0 as usize) < self.slots.len());
+        // SAFETY: as in `slot`.
+        unsafe { self.slots.get_unchecked_mut(buf.0 as usize) }
+    }
+
     #[inline]
     pub(crate) fn size_of(&self, buf: BufId) -> usize {
-        self.classes[self.slots[buf.0 as usize].class as usize].size as usize
+        self.classes[self.slot(buf).class as usize].size as usize
     }
 
     #[inline]
@@ -214,7 +249,7 @@ impl Pool {
 
     #[inline]
     pub(crate) fn ptr(&self, buf: BufId) -> *mut u8 {
-        self.slots[buf.0 as usize].ptr.as_ptr()
+        self.slot(buf).ptr.as_ptr()
     }
 
     /// A frozen range.
@@ -231,27 +266,13 @@ impl Pool {
     /// Copies into a buffer that is not frozen yet.
     #[inline]
     pub(crate) fn write(&mut self, buf: BufId, offset: usize, data: &[u8]) {
-        debug_assert!(self.slots[buf.0 as usize].holds == 1, "only a sole holder may write (P2)");
+        debug_assert!(self.slot(buf).holds == 1, "only a sole holder may write (P2)");
         assert!(offset + data.len() <= self.size_of(buf), "outside the buffer");
         // SAFETY: inside the buffer; sole holder (P2); `data` cannot overlap, since frozen ranges
         // of a buffer with one holder are not lent out.
         unsafe {
             std::ptr::copy_nonoverlapping(data.as_ptr(), self.ptr(buf).add(offset), data.len());
         }
-    }
-
-    /// Writes the front of a buffer that was just taken; where it lies.
-    #[inline]
-    pub(crate) fn fill(&mut self, buf: BufId, data: &[u8]) -> *const u8 {
-        let slot = &self.slots[buf.0 as usize];
-        debug_assert!(slot.holds == 1, "only a sole holder may write (P2)");
-        let size = self.classes[slot.class as usize].size as usize;
-        assert!(data.len() <= size, "outside the buffer");
-        let ptr = slot.ptr.as_ptr();
-        // SAFETY: inside the buffer; sole holder (P2); `data` cannot overlap a buffer that was
-        // free.
-        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), ptr, data.len()) };
-        ptr
     }
 
     // ---- taking and releasing
@@ -261,11 +282,28 @@ impl Pool {
     pub(crate) fn take(&mut self, class: Class, usage: Use) -> Option<BufId> {
         let state = &mut self.classes[class as usize];
         let buf = state.take(usage)?;
-        let slot = &mut self.slots[buf.0 as usize];
+        let slot = self.slot_mut(buf);
         debug_assert!(slot.holds == 0 && !slot.detached, "{buf:?} was free and held (P1)");
         slot.holds = 1;
         slot.usage = usage;
         Some(buf)
+    }
+
+    /// Takes a buffer and copies `data`, which must fit, to its front; where it lies.
+    #[inline]
+    pub(crate) fn take_filled(
+        &mut self,
+        class: Class,
+        usage: Use,
+        data: &[u8],
+    ) -> Option<(BufId, *const u8)> {
+        assert!(data.len() <= self.class_size(class), "outside the buffer");
+        let buf = self.take(class, usage)?;
+        let ptr = self.ptr(buf);
+        // SAFETY: inside the buffer, whose class says its size; sole holder (P2); `data` cannot
+        // overlap a buffer that was free.
+        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), ptr, data.len()) };
+        Some((buf, ptr))
     }
 
     /// The smallest class that holds `len` bytes.
@@ -285,7 +323,7 @@ impl Pool {
 
     #[inline]
     pub(crate) fn hold(&mut self, buf: BufId) {
-        let slot = &mut self.slots[buf.0 as usize];
+        let slot = self.slot_mut(buf);
         debug_assert!(slot.holds > 0, "{buf:?} is held again after it went home");
         slot.holds += 1;
     }
@@ -293,15 +331,17 @@ impl Pool {
     /// Drops one hold; the last one frees the buffer. Its owner is noted, to be credited later.
     #[inline]
     pub(crate) fn release(&mut self, buf: BufId) {
-        if let Some(owner) = self.release_credit(buf) {
+        if let Some(owner) = self.release_received(buf) {
             self.credits.push(owner);
+            self.put(buf);
         }
     }
 
-    /// The same; the owner, to be credited at once.
+    /// Drops one hold. If it was the last one of a received buffer: the connection to be credited,
+    /// and the buffer is the caller's, to be lent again or put back.
     #[inline]
-    pub(crate) fn release_credit(&mut self, buf: BufId) -> Option<Owner> {
-        let slot = &mut self.slots[buf.0 as usize];
+    pub(crate) fn release_received(&mut self, buf: BufId) -> Option<Owner> {
+        let slot = self.slot_mut(buf);
         debug_assert!(slot.holds > 0, "{buf:?} is released more often than held");
         slot.holds -= 1;
         if slot.holds > 0 {
@@ -309,26 +349,35 @@ impl Pool {
         }
         let owner = Owner { index: slot.owner, generation: slot.owner_generation };
         slot.owner = NO_OWNER;
-        let (class, usage) = (slot.class, slot.usage);
         if self.poison {
             self.poison(buf);
         }
+        if owner.index != NO_OWNER {
+            return Some(owner);
+        }
+        self.put(buf);
+        None
+    }
+
+    fn put(&mut self, buf: BufId) {
+        let slot = self.slot(buf);
+        let (class, usage) = (slot.class, slot.usage);
         self.classes[class as usize].put(buf, usage);
-        (owner.index != NO_OWNER).then_some(owner)
     }
 
     /// As `release`, for a buffer that was only ever written and sent: it has one hold and no
     /// owner.
     #[inline]
     pub(crate) fn release_own(&mut self, buf: BufId) {
-        let slot = &mut self.slots[buf.0 as usize];
+        let slot = self.slot_mut(buf);
         debug_assert!(slot.holds == 1 && slot.owner == NO_OWNER && !slot.detached);
+        debug_assert!(slot.usage == Use::TxBulk);
         slot.holds = 0;
-        let (class, usage) = (slot.class, slot.usage);
+        let class = slot.class;
         if self.poison {
             self.poison(buf);
         }
-        self.classes[class as usize].put(buf, usage);
+        self.classes[class as usize].put(buf, Use::TxBulk);
     }
 
     #[cold]
@@ -336,14 +385,6 @@ impl Pool {
         let size = self.size_of(buf);
         // SAFETY: nobody holds the buffer; the range is the whole of it.
         unsafe { std::ptr::write_bytes(self.ptr(buf), POISON, size) };
-    }
-
-    /// Charges a connection for holding the buffer.
-    #[inline]
-    pub(crate) fn charge(&mut self, buf: BufId, owner: Owner) {
-        let slot = &mut self.slots[buf.0 as usize];
-        slot.owner = owner.index;
-        slot.owner_generation = owner.generation;
     }
 
     /// Whether `next_credit` has one.
@@ -366,26 +407,52 @@ impl Pool {
         let state = &mut self.classes[class as usize];
         let buf = state.take(Use::Rx)?;
         state.lent += 1;
-        self.slots[buf.0 as usize].usage = Use::Rx;
+        self.slot_mut(buf).usage = Use::Rx;
         Some(buf)
     }
 
-    /// The kernel filled the buffer: it is held once.
+    /// The kernel filled the buffer: it is held once, and the connection is charged for it.
     #[inline]
-    pub(crate) fn unlend(&mut self, class: Class, index: u16) -> BufId {
+    pub(crate) fn unlend_to(&mut self, class: Class, index: u16, owner: Owner) -> BufId {
         let state = &mut self.classes[class as usize];
+        assert!(u32::from(index) < state.count, "K4: the kernel named a buffer that is not there");
         let buf = BufId(state.first + u32::from(index));
         state.lent -= 1;
-        let slot = &mut self.slots[buf.0 as usize];
+        let slot = self.slot_mut(buf);
         debug_assert!(slot.holds == 0, "{buf:?} came from the kernel while held (P1)");
         slot.holds = 1;
+        slot.owner = owner.index;
+        slot.owner_generation = owner.generation;
         buf
+    }
+
+    /// The same; nobody is charged.
+    pub(crate) fn unlend(&mut self, class: Class, index: u16) -> BufId {
+        self.unlend_to(class, index, Owner::NOBODY)
+    }
+
+    /// Lends a buffer again that was received into and is let go of: see
+    /// [`release_received`](Self::release_received). Its number in its class, and where it lies.
+    #[inline]
+    pub(crate) fn lend_again(&mut self, class: Class, buf: BufId) -> (u16, *mut u8) {
+        let state = &mut self.classes[class as usize];
+        state.lent += 1;
+        let first = state.first;
+        let slot = self.slot(buf);
+        debug_assert!(slot.holds == 0 && slot.class == class && slot.usage == Use::Rx);
+        ((buf.0 - first) as u16, slot.ptr.as_ptr())
+    }
+
+    /// Frees a received buffer that is let go of.
+    #[inline]
+    pub(crate) fn put_received(&mut self, class: Class, buf: BufId) {
+        self.classes[class as usize].put(buf, Use::Rx);
     }
 
     /// The buffer's number inside its class.
     #[inline]
     pub(crate) fn index_in_class(&self, buf: BufId) -> u16 {
-        (buf.0 - self.classes[self.slots[buf.0 as usize].class as usize].first) as u16
+        (buf.0 - self.classes[self.slot(buf).class as usize].first) as u16
     }
 
     pub(crate) const fn lent(&self, class: Class) -> u32 {
@@ -508,11 +575,16 @@ impl Pool {
         Gauge { used: state.used(), peak: state.peak, capacity: state.count }
     }
 
-    /// Notes the peaks. Once a tick: what comes and goes within one is not seen.
-    pub(crate) fn note_peaks(&mut self) {
+    /// Notes the peaks. Once a tick: what comes and goes within one is not seen. Whether all are
+    /// calm.
+    pub(crate) fn note_use(&mut self) -> bool {
+        let mut calm = true;
         for class in &mut self.classes {
-            class.peak = class.peak.max(class.used());
+            let used = class.used();
+            class.peak = class.peak.max(used);
+            calm &= used <= class.calm_max;
         }
+        calm
     }
 
     /// Buffers out as `OwnedSlot`s.

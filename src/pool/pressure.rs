@@ -139,7 +139,7 @@ impl Cascade {
     pub(crate) const fn new(warning_pct: u8) -> Self {
         let room = 100 - warning_pct;
         Self {
-            thresholds: [warning_pct, warning_pct + room / 2, warning_pct + room * 9 / 10],
+            thresholds: [warning_pct, warning_pct + room / 2, warning_pct + (room as u16 * 9 / 10) as u8],
             info: PoolPressureInfo {
                 state: PressureState::Healthy,
                 previous: PressureState::Healthy,
@@ -157,15 +157,25 @@ impl Cascade {
         self.info.state
     }
 
+    /// The largest use of a pool of this capacity that changes nothing while all is `Healthy`.
+    pub(crate) fn calm_max(&self, capacity: u32) -> u32 {
+        // `percent()` rounds down: below the threshold is below this many hundredths.
+        let warning = u64::from(self.thresholds[0]) * u64::from(capacity);
+        match capacity {
+            0 => u32::MAX,
+            _ => (warning.div_ceil(100) as u32).saturating_sub(1),
+        }
+    }
+
+    /// The state, and how full the fullest pool is now.
+    pub(crate) fn info_at(&self, pools: &[PoolUse; 7]) -> PoolPressureInfo {
+        let (used_pct, pool) = worst_of(pools);
+        PoolPressureInfo { used_pct, pool, ..self.info }
+    }
+
     /// Takes the gauges in; the transition, if there was one.
     pub(crate) fn update(&mut self, pools: &[PoolUse; 7]) -> Option<PoolPressureInfo> {
-        let mut worst = (0, ReferencePool::FreeStack);
-        for pool in ReferencePool::ALL.into_iter().filter(|pool| pool.raises_pressure()) {
-            let pct = pools[pool as usize].percent();
-            if pct > worst.0 {
-                worst = (pct, pool);
-            }
-        }
+        let worst = worst_of(pools);
         let state = self.next(worst.0);
         self.info.used_pct = worst.0;
         self.info.pool = worst.1;
@@ -189,6 +199,18 @@ impl Cascade {
         let now = self.info.state as usize;
         STATES[if up > now { up } else { now.min(keep).max(up) }]
     }
+}
+
+/// The fullest of the pools that raise the state, and how full it is, in percent.
+fn worst_of(pools: &[PoolUse; 7]) -> (u8, ReferencePool) {
+    let mut worst = (0, ReferencePool::FreeStack);
+    for pool in ReferencePool::ALL.into_iter().filter(|pool| pool.raises_pressure()) {
+        let pct = pools[pool as usize].percent();
+        if pct > worst.0 {
+            worst = (pct, pool);
+        }
+    }
+    worst
 }
 
 #[cfg(test)]
@@ -220,6 +242,19 @@ mod tests {
         for (pct, state) in steps {
             cascade.update(&gauges(pct));
             assert_eq!(cascade.state(), state, "at {pct} %");
+        }
+    }
+
+    #[test]
+    fn calm_is_what_stays_healthy() {
+        for warning_pct in [1, 50, 80, 99] {
+            let cascade = Cascade::new(warning_pct);
+            for capacity in [1_u32, 2, 3, 7, 99, 100, 101, 4096, 1 << 24] {
+                let calm = cascade.calm_max(capacity);
+                let percent = |used| PoolUse { used, peak: used, capacity }.percent();
+                assert!(calm == 0 || percent(calm) < warning_pct, "{calm} of {capacity}");
+                assert!(percent(calm + 1) >= warning_pct, "{} of {capacity}", calm + 1);
+            }
         }
     }
 

@@ -186,6 +186,17 @@ impl Completion {
 
     pub(crate) const EMPTY: Self = Self { token: Token::IGNORE, result: 0, flags: 0 };
 
+    /// The buffer of a multishot receive that goes on and brought something.
+    #[inline]
+    pub(crate) const fn filled_and_more(&self) -> Option<u16> {
+        let both = Self::BUFFER | Self::MORE;
+        if self.flags & both == both && self.result > 0 {
+            Some((self.flags >> 16) as u16)
+        } else {
+            None
+        }
+    }
+
     pub(crate) const fn more(&self) -> bool {
         self.flags & Self::MORE != 0
     }

@@ -178,8 +178,17 @@ impl Wheel {
     /// Moves everything whose deadline has passed at `now` to the due list. The cost follows the
     /// slots in use up to `now` and what is in them (each entry moves down at most once per
     /// level in its life), not the time that passed nor the timers that lie ahead.
+    #[inline]
     pub(crate) fn advance(&mut self, now: Time) {
         let target = now.as_nanos() >> TICK_SHIFT;
+        if self.armed > 0 {
+            self.run_until(target);
+        }
+        // A clock that steps back changes nothing.
+        self.elapsed = self.elapsed.max(target);
+    }
+
+    fn run_until(&mut self, target: u64) {
         while let Some((level, slot)) = self.earliest_slot() {
             let start = self.slot_start(level, slot);
             debug_assert!(start > self.elapsed);
@@ -189,8 +198,6 @@ impl Wheel {
             self.elapsed = start;
             if level == 0 { self.splice_due(slot) } else { self.cascade(level, slot) }
         }
-        // A clock that steps back changes nothing.
-        self.elapsed = self.elapsed.max(target);
     }
 
     /// Takes one due timer, in the order in which they came due. What is not taken stays due.
@@ -213,6 +220,9 @@ impl Wheel {
     /// be before it when many timers share a coarse slot; then `advance` refines and nothing is
     /// due yet. In the past while `has_due`; `None` when nothing will ever be due.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
+        if self.armed == 0 {
+            return None;
+        }
         if self.has_due() {
             return Some(time_of(self.elapsed));
         }
