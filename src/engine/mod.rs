@@ -13,7 +13,7 @@
 //!   is.
 //! - `poll` does not sleep while an event waits or while there is something that only this thread
 //!   can do.
-//! - One look at the clock per tick (and one more after a spin).
+//! - One look at the clock per tick (one more before a sleep that a timer or a spin may end).
 
 mod accept;
 mod audit;
@@ -200,40 +200,42 @@ impl Engine {
 
     /// Enters the kernel if that can do anything, and sleeps if nothing else is to be done.
     fn wait(&mut self, timeout: Duration) -> Result<()> {
-        let deadline = if timeout.is_zero() || self.has_local_work() {
-            None
-        } else {
-            Some(self.wake_deadline(timeout))
-        };
-        let Some(deadline) = deadline else {
+        if timeout.is_zero() || self.has_local_work() {
             if !self.ring.has_work() {
                 return Ok(());
             }
             self.stats.enters += 1;
             return self.ring.enter(Wait::None);
-        };
-        self.sleep(deadline)
-    }
-
-    /// When to wake at the latest.
-    fn wake_deadline(&mut self, timeout: Duration) -> Time {
-        let start = self.ring.now();
-        let mut deadline = start.saturating_add(timeout).min(self.lists.retry_at);
-        for wheel in [&self.conn_timers, &self.user_timers] {
-            if let Some(due) = wheel.next_deadline() {
-                deadline = deadline.min(due);
-            }
         }
-        self.now = start;
-        deadline
-    }
-
-    /// Spins, then blocks until a completion, a wake-up or the deadline.
-    fn sleep(&mut self, deadline: Time) -> Result<()> {
+        let due = self.next_due();
+        if due.is_never() && !self.spinner.is_wanted() {
+            return self.block(Wait::up_to(timeout));
+        }
+        self.now = self.ring.now();
+        let deadline = self.now.saturating_add(timeout).min(due);
         if self.spinner.is_on() && self.spin(deadline) {
             self.stats.enters += 1;
             return self.ring.enter(Wait::None);
         }
+        let wait = if deadline.is_never() {
+            Wait::Forever
+        } else {
+            Wait::up_to(deadline.saturating_since(self.now))
+        };
+        self.block(wait)?;
+        self.spinner.slept(self.now, wait, &mut self.ring);
+        Ok(())
+    }
+
+    /// When something falls due that no completion announces.
+    fn next_due(&self) -> Time {
+        let wheels = [&self.conn_timers, &self.user_timers];
+        let timers = wheels.into_iter().filter_map(Wheel::next_deadline);
+        timers.fold(self.lists.retry_at, Time::min)
+    }
+
+    /// Blocks until a completion or a wake-up, or for as long as it may.
+    fn block(&mut self, wait: Wait) -> Result<()> {
         let starved = self.lists.is_starved();
         self.gate.prepare_sleep();
         if starved {
@@ -242,11 +244,7 @@ impl Engine {
         let wait = if !self.commands.is_empty() || (starved && self.pool.shared().has_returned()) {
             Wait::None
         } else {
-            match deadline.saturating_since(self.now).as_nanos() {
-                0 => Wait::None,
-                _ if deadline.is_never() => Wait::Forever,
-                ns => Wait::For(u64::try_from(ns).unwrap_or(u64::MAX)),
-            }
+            wait
         };
         self.stats.enters += 1;
         let result = self.ring.enter(wait);
@@ -254,7 +252,6 @@ impl Engine {
         if starved {
             self.pool.shared().want_returns.awake();
         }
-        self.spinner.slept(self.now, wait, &mut self.ring);
         result
     }
 

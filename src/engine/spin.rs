@@ -30,6 +30,11 @@ impl Spinner {
         Self { max_ns, budget_ns: max_ns, adaptive }
     }
 
+    /// Whether it may ever spin: it needs to know how long sleeps are.
+    pub(super) const fn is_wanted(&self) -> bool {
+        self.max_ns > 0
+    }
+
     pub(super) const fn is_on(&self) -> bool {
         self.budget_ns > 0
     }

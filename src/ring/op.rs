@@ -7,6 +7,7 @@
 //! completion.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::sys::addr::SockAddr;
 use crate::sys::gather::Gather;
@@ -220,4 +221,16 @@ pub(crate) enum Wait {
     For(u64),
     /// Until a completion.
     Forever,
+}
+
+impl Wait {
+    /// Until a completion, or for that long.
+    pub(crate) fn up_to(span: Duration) -> Self {
+        match u64::try_from(span.as_nanos()) {
+            Ok(0) => Self::None,
+            Ok(ns) => Self::For(ns),
+            // Centuries.
+            Err(_) => Self::Forever,
+        }
+    }
 }
