@@ -157,7 +157,7 @@ impl Pool {
             config.jumbo_count,
         ];
         let region = |i: usize, huge: Toggle, prefault: bool| {
-            Region::new(sizes[i] * counts[i].max(1), huge, prefault)
+            Region::new(shared::stride(sizes[i]) * counts[i].max(1), huge, prefault)
         };
         let regions = [
             region(0, config.huge_pages, true)?,

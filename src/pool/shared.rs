@@ -21,11 +21,22 @@ use crate::sys::wake::Waker;
 /// Buffer classes, smallest first.
 pub(crate) const CLASS_COUNT: usize = 4;
 
+/// A cache line.
+const LINE: usize = 64;
+
+/// Bytes from one buffer to the next: the size and an odd line. A stride of a power of two would
+/// put the first lines of all buffers, the only ones that short messages touch, into a handful of
+/// the cache's sets.
+pub(super) const fn stride(size: usize) -> usize {
+    (size.div_ceil(LINE) | 1) * LINE
+}
+
 /// Where the buffers of one class lie.
 #[derive(Clone, Copy)]
 pub(crate) struct Geometry {
     base: NonNull<u8>,
     pub(crate) size: u32,
+    stride: usize,
     /// The first buffer id of the class.
     pub(crate) first: u32,
     pub(crate) count: u32,
@@ -62,8 +73,8 @@ impl PoolShared {
     ) -> Self {
         let mut first = 0;
         let classes = std::array::from_fn(|i| {
-            let geometry =
-                Geometry { base: regions[i].base(), size: sizes[i], first, count: counts[i] };
+            let (base, size, count) = (regions[i].base(), sizes[i], counts[i]);
+            let geometry = Geometry { base, size, stride: stride(size as usize), first, count };
             first += counts[i];
             geometry
         });
@@ -109,7 +120,7 @@ impl PoolShared {
     pub(crate) fn ptr(&self, buf: BufId) -> NonNull<u8> {
         let class = &self.classes[self.class_of(buf)];
         debug_assert!(buf.0 - class.first < class.count, "{buf:?} is outside its class");
-        let offset = (buf.0 - class.first) as usize * class.size as usize;
+        let offset = (buf.0 - class.first) as usize * class.stride;
         // SAFETY: P1: ids come from this geometry, so the offset lies inside the class's region.
         unsafe { class.base.add(offset) }
     }
