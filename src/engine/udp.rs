@@ -87,6 +87,14 @@ impl Notes {
         self.batch.len().min(wanted)
     }
 
+    /// Stages a buffer whose datagram is done with, with the hold that it has; false, and nothing is
+    /// changed, when it cannot be.
+    #[inline]
+    fn restage(&mut self, pool: &Pool, buf: BufId) -> bool {
+        let (class, max) = self.staged;
+        pool.may_refill(buf, class) && self.batch.push(pool.ptr(buf), max, self.key(buf))
+    }
+
     /// Gives the staged buffers back.
     pub(super) fn unstage(&mut self, pool: &mut Pool) {
         while let Some(key) = self.batch.pop() {
@@ -152,9 +160,7 @@ impl Engine {
         let result = self.ring.udp_recv(fd, &mut self.notes.batch);
         let got = *result.as_ref().unwrap_or(&0);
         self.push_datagrams(id, got);
-        // What is coming in a stream finds the buffers staged that the last batch left over.
-        let stays = got * 2 >= asked && self.pool.count(class) >= STAY_COUNT_MIN;
-        if !stays {
+        if got * 2 < asked || !self.may_stay(class) {
             self.notes.unstage(&mut self.pool);
         }
         if result.is_err() {
@@ -170,6 +176,11 @@ impl Engine {
         } else {
             self.lists.endpoint_work = true;
         }
+    }
+
+    /// Whether the pool can spare a batch of buffers that stay staged between receives.
+    fn may_stay(&self, class: Class) -> bool {
+        self.pool.count(class) >= STAY_COUNT_MIN && self.pressure() == PressureState::Healthy
     }
 
     /// Queues what arrived in the first `count` buffers of the batch.
@@ -245,7 +256,10 @@ impl Engine {
             return self.udp_send_bytes(endpoint, to, data);
         };
         let udp = self.endpoints.udp(endpoint)?;
-        let to = udp.destination_near(to, self.notes.sender(buf))?;
+        let to = match (to, self.notes.sender(buf)) {
+            (Some(to), Some(sender)) if udp.goes_back(&to, sender) => Destination::Sender,
+            _ => udp.destination(to)?,
+        };
         udp.check(data.len(), 0)?;
         self.pool.hold(buf);
         let len = data.len() as u32;
@@ -268,7 +282,7 @@ impl Engine {
             let EndpointKind::Udp(udp) = &mut endpoint.kind else { return };
             udp.dirty = false;
             self.send_batch.clear();
-            for datagram in udp.queue.iter().take(BATCH_MAX) {
+            for datagram in &udp.queue {
                 let (len, segment) = udp.piece(datagram);
                 let ptr = self.pool.ptr(datagram.buf).wrapping_add(datagram.offset as usize);
                 let to = match &datagram.to {
@@ -277,8 +291,7 @@ impl Engine {
                     Destination::To(to) => Some(to),
                 };
                 let how = Transmit { segment, tos: datagram.tos };
-                self.send_batch.push(to, ptr, len as usize, how);
-                if len < datagram.len {
+                if !self.send_batch.push(to, ptr, len as usize, how) || len < datagram.len {
                     break;
                 }
             }
@@ -325,12 +338,7 @@ impl Engine {
         let Some(endpoint) = self.endpoints.at(index) else { return };
         let EndpointKind::Udp(udp) = &mut endpoint.kind else { return };
         if count == udp.queue.len() && !udp.no_gso {
-            for datagram in &udp.queue {
-                self.pool.release(datagram.buf);
-            }
-            // Also begins at the front again: the next ones find the same memory warm.
-            udp.queue.clear();
-            return;
+            return self.consume_queue(index);
         }
         for _ in 0..count {
             let Some(front) = udp.queue.front() else { return };
@@ -344,6 +352,23 @@ impl Engine {
                 front.len -= len;
             }
         }
+    }
+
+    /// All that waited was sent. Buffers of received datagrams are received into again at once if
+    /// the socket is about to be looked at.
+    fn consume_queue(&mut self, index: u32) {
+        let may_stay = self.may_stay(self.notes.staged.0);
+        let Some(endpoint) = self.endpoints.at(index) else { return };
+        let EndpointKind::Udp(udp) = &mut endpoint.kind else { return };
+        let kind = (udp.class, udp.datagram_max);
+        let stages = may_stay && endpoint.ready && self.notes.staged == kind;
+        for datagram in &udp.queue {
+            if !(stages && self.notes.restage(&self.pool, datagram.buf)) {
+                self.pool.release(datagram.buf);
+            }
+        }
+        // Also begins at the front again: the next ones find the same memory warm.
+        udp.queue.clear();
     }
 
     fn await_writable(&mut self, index: u32) {

@@ -124,7 +124,7 @@ impl RecvBatch {
     }
 
     pub(crate) const fn is_full(&self) -> bool {
-        self.len == BATCH_MAX
+        self.len >= BATCH_MAX
     }
 
     /// Stages a buffer; false, and nothing is staged, when there is no room.
@@ -196,18 +196,17 @@ impl RecvBatch {
         let arrays = &mut *self.arrays;
         let controls = arrays.controls.as_mut_ptr();
         let pieces = arrays.pieces.as_mut_ptr();
-        for (i, header) in arrays.headers[..self.wanted].iter_mut().enumerate() {
+        let headers = arrays.headers[..self.wanted].iter_mut();
+        for (i, (header, key)) in headers.zip(&arrays.keys).enumerate() {
             let header = &mut header.msg_hdr;
-            header.msg_name = self.notes[arrays.keys[i] as usize].from.as_mut_ptr().cast();
+            header.msg_name = self.notes[*key as usize].from.as_mut_ptr().cast();
             header.msg_namelen = SockAddr::CAPACITY;
             header.msg_iov = pieces.wrapping_add(i);
-            if self.has_control {
-                header.msg_control = controls.wrapping_add(i).cast();
-                header.msg_controllen = RECV_CONTROL_LEN;
+            (header.msg_control, header.msg_controllen) = if self.has_control {
+                (controls.wrapping_add(i).cast(), RECV_CONTROL_LEN)
             } else {
-                header.msg_control = ptr::null_mut();
-                header.msg_controllen = 0;
-            }
+                (ptr::null_mut(), 0)
+            };
         }
         arrays.headers.as_mut_ptr()
     }
@@ -313,7 +312,7 @@ impl SendBatch {
     }
 
     pub(crate) const fn is_full(&self) -> bool {
-        self.len == BATCH_MAX
+        self.len >= BATCH_MAX
     }
 
     /// Stages a datagram or a train; false, and nothing is staged, when there is no room. The

@@ -120,26 +120,24 @@ impl UdpSocket {
         Ok(Destination::To(to))
     }
 
-    /// The same for what lies in a received buffer, whose sender need not be written again.
+    /// Whether `to`, with which a received datagram is sent on, is where it came from: an address
+    /// that need not be written again.
     #[inline]
-    pub(crate) fn destination_near(
-        &self,
-        to: Option<SocketAddr>,
-        sender: Option<&SockAddr>,
-    ) -> Result<Destination> {
-        match (to, sender) {
-            (Some(to), Some(sender))
-                if to.port() != 0 && sender.family() == self.family && sender.is(&to) =>
-            {
-                Ok(Destination::Sender)
-            }
-            _ => self.destination(to),
-        }
+    pub(crate) fn goes_back(&self, to: &SocketAddr, sender: &SockAddr) -> bool {
+        sender.is(to) && sender.family() == self.family && to.port() != 0
     }
 
     /// Whether a datagram of that length, or a train, may be queued now.
     #[inline]
     pub(crate) fn check(&self, len: usize, segment: u16) -> Result<()> {
+        if len <= DATAGRAM_LEN_MAX && segment == 0 && self.queue.len() < self.queue_max {
+            return Ok(());
+        }
+        self.check_any(len, segment)
+    }
+
+    #[cold]
+    fn check_any(&self, len: usize, segment: u16) -> Result<()> {
         if len > DATAGRAM_LEN_MAX {
             return Err(IoError::DatagramTooLarge { len, max: DATAGRAM_LEN_MAX });
         }
