@@ -185,16 +185,14 @@ impl Engine {
 
     /// Queues what arrived in the first `count` buffers of the batch.
     fn push_datagrams(&mut self, id: EndpointId, count: usize) {
-        for i in 0..count {
-            let arrival = self.notes.batch.arrival(i);
-            let segment = self.notes.batch.note(arrival.key).segment;
+        for (arrival, note) in self.notes.batch.arrivals(count) {
             self.inbox.push(Record {
                 kind: Kind::UdpRecv,
                 buf: self.notes.buf(arrival.key),
                 offset: 0,
                 len: arrival.len,
                 id: id.as_u64(),
-                extra: u64::from(segment),
+                extra: u64::from(note.segment),
             });
         }
         self.notes.batch.consume(count);
@@ -246,23 +244,45 @@ impl Engine {
     }
 
     /// Sends the payload of the current event on, without a copy.
+    #[inline]
     pub(crate) fn udp_forward(
         &mut self,
         endpoint: EndpointId,
-        to: Option<SocketAddr>,
+        to: Option<&SocketAddr>,
         data: &[u8],
     ) -> Result<()> {
         let Some((buf, offset)) = self.place_in_current(data) else {
-            return self.udp_send_bytes(endpoint, to, data);
+            return self.udp_send_bytes(endpoint, to.copied(), data);
         };
         let udp = self.endpoints.udp(endpoint)?;
-        let to = match (to, self.notes.sender(buf)) {
-            (Some(to), Some(sender)) if udp.goes_back(&to, sender) => Destination::Sender,
-            _ => udp.destination(to)?,
+        let to = match to {
+            Some(to) if udp.goes_back(to, self.notes.sender(buf)) => Destination::Sender,
+            _ => return self.udp_forward_elsewhere(endpoint, to, buf, offset, data.len()),
         };
         udp.check(data.len(), 0)?;
         self.pool.hold(buf);
         let len = data.len() as u32;
+        if udp.push(TxDatagram { buf, offset, len, segment: 0, tos: None, to }) {
+            self.lists.udp_dirty.push(endpoint.index());
+        }
+        Ok(())
+    }
+
+    /// The same to anyone but the sender.
+    #[inline(never)]
+    fn udp_forward_elsewhere(
+        &mut self,
+        endpoint: EndpointId,
+        to: Option<&SocketAddr>,
+        buf: BufId,
+        offset: u32,
+        len: usize,
+    ) -> Result<()> {
+        let udp = self.endpoints.udp(endpoint)?;
+        let to = udp.destination(to.copied())?;
+        udp.check(len, 0)?;
+        self.pool.hold(buf);
+        let len = len as u32;
         if udp.push(TxDatagram { buf, offset, len, segment: 0, tos: None, to }) {
             self.lists.udp_dirty.push(endpoint.index());
         }

@@ -93,10 +93,12 @@ impl SockAddr {
     #[inline]
     pub(crate) fn is(&self, addr: &SocketAddr) -> bool {
         match addr {
-            SocketAddr::V4(v4) if self.family() == libc::AF_INET => {
-                self.storage[2..4] == v4.port().to_be_bytes()
-                    && self.storage[4..8] == v4.ip().octets()
-                    && self.len == V4_LEN
+            SocketAddr::V4(v4) if self.len == V4_LEN => {
+                let [family, port, ip] =
+                    [&self.storage[..2], &self.storage[2..4], &self.storage[4..8]];
+                ip == v4.ip().octets()
+                    && port == v4.port().to_be_bytes()
+                    && family == (libc::AF_INET as libc::sa_family_t).to_ne_bytes()
             }
             _ => self.ip() == Some(*addr),
         }

@@ -165,10 +165,14 @@ impl RecvBatch {
         self.arrays.pieces[..self.wanted].iter().map(|p| (p.iov_base.cast(), p.iov_len))
     }
 
-    /// What arrived in buffer `i`; of meaning for as many as the receive call said.
+    /// What arrived in the first `count` buffers, of as many as the receive call said: where, and
+    /// what was noted.
     #[inline]
-    pub(crate) fn arrival(&self, i: usize) -> Arrival {
-        Arrival { key: self.arrays.keys[i], len: self.arrays.headers[i].msg_len }
+    pub(crate) fn arrivals(&self, count: usize) -> impl Iterator<Item = (Arrival, &Received)> {
+        let arrived = self.arrays.keys[..count].iter().zip(&self.arrays.headers);
+        arrived.map(|(key, header)| {
+            (Arrival { key: *key, len: header.msg_len }, &self.notes[*key as usize])
+        })
     }
 
     /// What was last noted of the buffer with that key.
@@ -194,7 +198,10 @@ impl RecvBatch {
     /// The headers for recvmmsg(2), good until this batch is moved or changed.
     pub(crate) fn prepare(&mut self) -> *mut libc::mmsghdr {
         let arrays = &mut *self.arrays;
-        let controls = arrays.controls.as_mut_ptr();
+        let (mut control, step) = match self.has_control {
+            true => (arrays.controls.as_mut_ptr(), RECV_CONTROL_LEN),
+            false => (ptr::null_mut(), 0),
+        };
         let pieces = arrays.pieces.as_mut_ptr();
         let headers = arrays.headers[..self.wanted].iter_mut();
         for (i, (header, key)) in headers.zip(&arrays.keys).enumerate() {
@@ -202,11 +209,9 @@ impl RecvBatch {
             header.msg_name = self.notes[*key as usize].from.as_mut_ptr().cast();
             header.msg_namelen = SockAddr::CAPACITY;
             header.msg_iov = pieces.wrapping_add(i);
-            (header.msg_control, header.msg_controllen) = if self.has_control {
-                (controls.wrapping_add(i).cast(), RECV_CONTROL_LEN)
-            } else {
-                (ptr::null_mut(), 0)
-            };
+            header.msg_control = control.cast();
+            header.msg_controllen = step;
+            control = control.wrapping_byte_add(step);
         }
         arrays.headers.as_mut_ptr()
     }
@@ -214,9 +219,10 @@ impl RecvBatch {
     /// Reads what the kernel wrote into the first `count` headers.
     pub(crate) fn collect(&mut self, count: usize) {
         let arrays = &*self.arrays;
-        for i in 0..count.min(self.wanted) {
-            let header = &arrays.headers[i].msg_hdr;
-            let note = &mut self.notes[arrays.keys[i] as usize];
+        let headers = &arrays.headers[..count.min(self.wanted)];
+        for (i, (header, key)) in headers.iter().zip(&arrays.keys).enumerate() {
+            let header = &header.msg_hdr;
+            let note = &mut self.notes[*key as usize];
             note.from.set_len(header.msg_namelen);
             note.truncated = header.msg_flags & libc::MSG_TRUNC != 0;
             let beside = if self.has_control {
@@ -232,6 +238,8 @@ impl RecvBatch {
         }
     }
 }
+
+const _: () = assert!(size_of::<Control<RECV_CONTROL_LEN>>() == RECV_CONTROL_LEN);
 
 /// One datagram to send, or a train of them.
 #[derive(Debug, Clone, Copy)]
@@ -333,11 +341,15 @@ impl SendBatch {
         arrays.pieces[i] = libc::iovec { iov_base: ptr.cast_mut().cast(), iov_len: len };
         arrays.hows[i] = how;
         let header = &mut arrays.headers[i].msg_hdr;
-        header.msg_name = to.map_or(ptr::null(), ptr::from_ref).cast_mut().cast();
-        header.msg_namelen = to.map_or(0, SockAddr::len);
-        header.msg_controllen =
-            if how == Transmit::PLAIN { 0 } else { how.write(to, &mut arrays.controls[i].0) };
-        self.len += 1;
+        (header.msg_name, header.msg_namelen) = match to {
+            Some(to) => (ptr::from_ref(to).cast_mut().cast(), to.len()),
+            None => (ptr::null_mut(), 0),
+        };
+        header.msg_controllen = match how {
+            Transmit::PLAIN => 0,
+            _ => how.write(to, &mut arrays.controls[i].0),
+        };
+        self.len = i + 1;
         true
     }
 
@@ -393,7 +405,8 @@ mod tests {
         }
         assert!(batch.is_full() && !batch.push(buffer.as_mut_ptr(), 4, 0));
         batch.fill(7, 3, Received { ecn: 2, ..Received::EMPTY });
-        assert_eq!(batch.arrival(7), Arrival { key: 7, len: 3 });
+        let (arrival, note) = batch.arrivals(8).last().unwrap();
+        assert_eq!((arrival, note.ecn), (Arrival { key: 7, len: 3 }, 2));
         assert_eq!((batch.note(7).ecn, batch.note(6).ecn), (2, 0));
         batch.consume(61);
         batch.want(99, false);

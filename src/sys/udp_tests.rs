@@ -29,10 +29,9 @@ fn receive(socket: &UdpSocket, count: usize, len_max: usize) -> Vec<(Vec<u8>, Re
         }
         batch.want(BATCH_MAX, true);
         let got = recv(socket.as_raw_fd(), &mut batch).unwrap();
-        for i in 0..got {
-            let arrival = batch.arrival(i);
+        for (arrival, note) in batch.arrivals(got) {
             let bytes = &memory[arrival.key as usize][..arrival.len as usize];
-            out.push((bytes.to_vec(), *batch.note(arrival.key)));
+            out.push((bytes.to_vec(), *note));
         }
         if out.len() >= count {
             return out;

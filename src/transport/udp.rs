@@ -120,11 +120,12 @@ impl UdpSocket {
         Ok(Destination::To(to))
     }
 
-    /// Whether `to`, with which a received datagram is sent on, is where it came from: an address
-    /// that need not be written again.
+    /// Whether `to`, where a received datagram is sent on, is its sender: an address that need not be
+    /// written again.
     #[inline]
-    pub(crate) fn goes_back(&self, to: &SocketAddr, sender: &SockAddr) -> bool {
-        sender.is(to) && sender.family() == self.family && to.port() != 0
+    pub(crate) fn goes_back(&self, to: &SocketAddr, sender: Option<&SockAddr>) -> bool {
+        sender.is_some_and(|sender| sender.family() == self.family && sender.is(to))
+            && to.port() != 0
     }
 
     /// Whether a datagram of that length, or a train, may be queued now.
@@ -157,9 +158,11 @@ impl UdpSocket {
     #[inline]
     pub(crate) fn push(&mut self, datagram: TxDatagram) -> bool {
         self.queue.push_back(datagram);
-        let is_new = !self.dirty && !self.out_armed;
-        self.dirty |= is_new;
-        is_new
+        if self.dirty || self.out_armed {
+            return false;
+        }
+        self.dirty = true;
+        true
     }
 
     /// The piece at the front that goes out as one operation: the whole train, or one datagram of

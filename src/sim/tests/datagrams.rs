@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{MulticastGroup, UdpEndpointConfig};
 use crate::sim::Fault;
-use crate::sys::batch::{Received, RecvBatch, SendBatch, Transmit};
+use crate::sys::batch::{Arrival, Received, RecvBatch, SendBatch, Transmit};
 use std::time::Duration;
 
 fn bind(host: &mut Host, change: impl FnOnce(&mut UdpEndpointConfig)) -> (Fd, SocketAddr) {
@@ -29,8 +29,8 @@ fn receive(host: &mut Host, fd: Fd, len: usize) -> Vec<(Received, Vec<u8>)> {
     }
     batch.want(buffers.len(), true);
     let count = host.ring.udp_recv(fd, &mut batch).unwrap();
-    let each = (0..count).map(|i| batch.arrival(i));
-    each.map(|a| (*batch.note(a.key), buffers[a.key as usize][..a.len as usize].to_vec())).collect()
+    let bytes = |at: Arrival| buffers[at.key as usize][..at.len as usize].to_vec();
+    batch.arrivals(count).map(|(at, note)| (*note, bytes(at))).collect()
 }
 
 fn pass(world: &World) {
