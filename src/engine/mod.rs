@@ -22,7 +22,6 @@ mod connect;
 mod end;
 mod events;
 mod lists;
-mod notes;
 mod ops;
 mod recv;
 mod send;
@@ -52,8 +51,8 @@ use crate::transport::Endpoints;
 pub(crate) use command::Command;
 use connect::Plans;
 use lists::Lists;
-use notes::Notes;
 use spin::Spinner;
+use udp::Notes;
 
 /// The provided-buffer group of stream receives.
 const STREAM_GROUP: u16 = 0;

@@ -4,8 +4,11 @@
 //! poll costs 3 % (docs/adr/0003): so the ring only says when, and its poll is armed only after a
 //! receive that found nothing.
 //!
-//! *Invariant*: buffers stay staged between receives only while datagrams keep coming, and only
-//! where the pool has plenty: an endpoint that is quiet holds none.
+//! *Invariants*
+//! - What a buffer's datagram note says is of the datagram that is in the buffer, for as long as
+//!   somebody holds it: a queued send may go to the address in the note.
+//! - Buffers stay staged between receives only while datagrams keep coming, and only where the pool
+//!   has plenty: an endpoint that is quiet holds none.
 
 use std::net::SocketAddr;
 
@@ -14,15 +17,91 @@ use crate::config::{GRO_BUFFER_SIZE, UdpEndpointConfig};
 use crate::error::{IoError, PoolKind, Result};
 use crate::event::record::{Kind, Record};
 use crate::ids::{EndpointId, Protocol};
-use crate::pool::{BufId, Class, PressureState, RawSend, SendBuffer, Use};
+use crate::pool::{BufId, Class, Pool, PressureState, RawSend, SendBuffer, Use};
 use crate::ring::{Completion, Op, Sock, Tag};
-use crate::sys::batch::{BATCH_MAX, Transmit};
+use crate::sys::addr::SockAddr;
+use crate::sys::batch::{BATCH_MAX, Received, RecvBatch, Transmit};
 use crate::sys::{POLLOUT, errno};
 use crate::transport::Kind as EndpointKind;
 use crate::transport::udp::{Destination, TxDatagram, UdpSocket};
 
 /// A class with so many buffers can leave a batch of them staged between receives.
 const STAY_COUNT_MIN: u32 = 16 * BATCH_MAX as u32;
+
+/// The buffers that wait for datagrams, and what arrived with the datagram in each buffer that can
+/// hold one.
+pub(super) struct Notes {
+    batch: RecvBatch,
+    /// What the staged buffers are of: their class, and the bytes asked for.
+    staged: (Class, usize),
+    slots: u32,
+    gro_first: u32,
+    gro: u32,
+}
+
+impl Notes {
+    pub(super) fn new(pool: &Pool) -> Self {
+        let (slots, gro) = (pool.count(Class::Slots), pool.count(Class::Gro));
+        let gro_first = pool.shared().class(Class::Gro as usize).first;
+        let batch = RecvBatch::new((slots + gro) as usize);
+        Self { batch, staged: (Class::Slots, 0), slots, gro_first, gro }
+    }
+
+    #[inline]
+    const fn key(&self, buf: BufId) -> u32 {
+        if buf.0 < self.slots { buf.0 } else { buf.0 - self.gro_first + self.slots }
+    }
+
+    #[inline]
+    const fn buf(&self, key: u32) -> BufId {
+        BufId(if key < self.slots { key } else { key - self.slots + self.gro_first })
+    }
+
+    /// The note of a buffer that datagrams are received into.
+    #[inline]
+    pub(super) fn of(&self, buf: BufId) -> &Received {
+        self.batch.note(self.key(buf))
+    }
+
+    /// Who sent what is in the buffer, if it is one for datagrams.
+    #[inline]
+    fn sender(&self, buf: BufId) -> Option<&SockAddr> {
+        let has_note = buf.0 < self.slots || buf.0.wrapping_sub(self.gro_first) < self.gro;
+        has_note.then(|| &self.of(buf).from)
+    }
+
+    /// Stages buffers for `wanted` datagrams, as far as the pool has them; how many there are.
+    fn stage(&mut self, pool: &mut Pool, class: Class, max: usize, wanted: usize) -> usize {
+        if self.staged != (class, max) {
+            self.unstage(pool);
+            self.staged = (class, max);
+        }
+        while self.batch.len() < wanted {
+            let Some(buf) = pool.take(class, Use::Rx) else { break };
+            let key = self.key(buf);
+            if !self.batch.push(pool.ptr(buf), max, key) {
+                pool.release(buf);
+                break;
+            }
+        }
+        self.batch.len().min(wanted)
+    }
+
+    /// Stages a buffer whose datagram is done with, with the hold that it has; false, and nothing is
+    /// changed, when it cannot be.
+    #[inline]
+    fn restage(&mut self, pool: &Pool, buf: BufId) -> bool {
+        let (class, max) = self.staged;
+        pool.may_refill(buf, class) && self.batch.push(pool.ptr(buf), max, self.key(buf))
+    }
+
+    /// Gives the staged buffers back.
+    pub(super) fn unstage(&mut self, pool: &mut Pool) {
+        while let Some(key) = self.batch.pop() {
+            pool.release(self.buf(key));
+        }
+    }
+}
 
 impl Engine {
     pub(crate) fn udp_bind(&mut self, config: &UdpEndpointConfig) -> Result<EndpointId> {
