@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime};
 
 use common::{Datagram, PATIENCE, Seen, Shard, TICK, assert_same, localhost, pattern};
-use zero_io::{EndpointId, Errno, Event, IoError, MulticastGroup, UdpEndpointConfig, UdpTransmit};
+use zero_io::{
+    Config, EndpointId, Errno, Event, IoError, MulticastGroup, UdpEndpointConfig, UdpTransmit,
+};
 
 fn bind(
     shard: &mut Shard,
@@ -366,6 +368,106 @@ fn udp_forward_sends_on_what_came() {
         assert_same(&receive(&socket).0, &data[5..]);
     }
     assert_eq!(shard.io.io_stats().bytes_copied_tx, 0);
+    shard.finish();
+}
+
+/// Forwards the next datagram of `shard` by `endpoint`, to where it came from.
+fn forward_back(shard: &mut Shard, endpoint: EndpointId) -> Result<(), IoError> {
+    loop {
+        shard.io.poll(TICK).unwrap();
+        let (mut events, mut sender) = shard.io.split();
+        while let Some(event) = events.next_event() {
+            if let Event::UdpRecv { from, data, .. } = event {
+                return sender.udp_forward(endpoint, from, data);
+            }
+        }
+    }
+}
+
+#[test]
+fn udp_forward_goes_by_any_socket_of_the_family() {
+    let mut shard = Shard::new();
+    let (both, both_addr) = bind(&mut shard, "[::]:0", |_| ());
+    let (v4, v4_addr) = bind(&mut shard, "127.0.0.1:0", |_| ());
+    for (ip, by, from) in [
+        ("127.0.0.1", both, both_addr.port()),
+        ("::1", both, both_addr.port()),
+        ("127.0.0.1", v4, v4_addr.port()),
+    ] {
+        let (socket, here) = plain(&SocketAddr::new(ip.parse().unwrap(), 0).to_string());
+        socket.send_to(b"there and back", (here.ip(), both_addr.port())).unwrap();
+        forward_back(&mut shard, by).unwrap();
+        shard.step(Duration::ZERO);
+        let from = SocketAddr::new(here.ip(), from);
+        assert_eq!(receive(&socket), (b"there and back".to_vec(), from), "{ip}");
+    }
+    let (socket, _) = plain("[::1]:0");
+    socket.send_to(b"no way back", ("::1", both_addr.port())).unwrap();
+    let error = forward_back(&mut shard, v4).unwrap_err();
+    assert!(matches!(error, IoError::InvalidArgument { what: "destination", .. }), "{error}");
+    shard.finish();
+}
+
+#[test]
+fn a_stream_of_datagrams_is_forwarded_whole_and_leaves_no_buffer_behind() {
+    const FLOWS: usize = 64;
+    let changes: [fn(&mut Config); 3] = [
+        |_| (),
+        |c| c.debug.poison_freed = true,
+        |c| (c.pool_slot_count, c.handle_reserve_count) = (128, 0),
+    ];
+    for change in changes {
+        let mut shard = Shard::with(|c| {
+            c.debug.audit_every_tick = true;
+            change(c);
+        });
+        let (endpoint, addr) = bind(&mut shard, "127.0.0.1:0", |c| c.recv_buffer = Some(4 << 20));
+        let (_, other) = bind(&mut shard, "127.0.0.1:0", |c| c.datagram_max = Some(9));
+        let flows: Vec<_> = (0..FLOWS).map(|_| plain("127.0.0.1:0").0).collect();
+        for round in 0..40 {
+            for (n, socket) in flows.iter().enumerate() {
+                // Now and then another socket has its turn, whose buffers are staged otherwise.
+                let to = if round % 8 == 7 && n % 8 == 0 { other } else { addr };
+                socket.send_to(&[round, n as u8, 1, 2, 3, 4, 5, 6, 7], to).unwrap();
+            }
+            let mut left = FLOWS;
+            while left > 0 {
+                shard.io.poll(TICK).unwrap();
+                let (mut events, mut sender) = shard.io.split();
+                while let Some(event) = events.next_event() {
+                    if let Event::UdpRecv { endpoint, from, data, .. } = event {
+                        sender.udp_forward(endpoint, from, data).unwrap();
+                        left -= 1;
+                    }
+                }
+            }
+            shard.io.poll(Duration::ZERO).unwrap();
+            for (n, socket) in flows.iter().enumerate() {
+                assert_eq!(receive(socket).0, [round, n as u8, 1, 2, 3, 4, 5, 6, 7]);
+            }
+        }
+        // The last ones arrive at a socket that is closed with its buffers staged.
+        for socket in &flows {
+            socket.send_to(b"late", addr).unwrap();
+        }
+        shard.io.poll(TICK).unwrap();
+        shard.io.endpoint_close(endpoint).unwrap();
+        shard.finish();
+    }
+}
+
+#[test]
+fn a_refused_datagram_counts_as_dropped_and_not_as_sent() {
+    let mut shard = Shard::new();
+    let (endpoint, _) = bind(&mut shard, "127.0.0.1:0", |_| ());
+    let (socket, to) = plain("127.0.0.1:0");
+    // Without SO_BROADCAST: EACCES.
+    shard.io.udp_send_bytes(endpoint, "255.255.255.255:9".parse().unwrap(), b"all").unwrap();
+    shard.io.udp_send_bytes(endpoint, to, b"one").unwrap();
+    shard.step(Duration::ZERO);
+    assert_eq!(receive(&socket).0, b"one");
+    let stats = shard.io.io_stats();
+    assert_eq!((stats.datagrams_sent, stats.datagrams_dropped), (1, 1));
     shard.finish();
 }
 

@@ -44,7 +44,7 @@ use crate::ring::{Completion, Fd, Op, Ring, Tag, Token, Wait};
 use crate::stats::IoStats;
 use crate::sync::gate::Gate;
 use crate::sync::mpsc::{Consumer, Producer, channel};
-use crate::sys::batch::{RecvBatch, SendBatch};
+use crate::sys::batch::SendBatch;
 use crate::time::Time;
 use crate::time::wheel::Wheel;
 use crate::transport::Endpoints;
@@ -90,7 +90,6 @@ pub(crate) struct Engine {
     /// Up to this many segments nothing changes while all is `Healthy`.
     segments_calm_max: usize,
     spinner: Spinner,
-    recv_batch: Box<RecvBatch>,
     send_batch: Box<SendBatch>,
     /// Completions that were taken from the ring and not handled yet.
     reaped: Box<[Completion]>,
@@ -139,7 +138,6 @@ impl Engine {
             segments_calm_max: cascade.calm_max(config.send_queue_entries as u32) as usize,
             cascade,
             spinner: Spinner::new(config.spin),
-            recv_batch: Box::new(RecvBatch::new()),
             send_batch: Box::new(SendBatch::new()),
             reaped: vec![Completion::EMPTY; REAP_MAX].into_boxed_slice(),
             reaped_at: 0,

@@ -2,8 +2,13 @@
 //!
 //! Measured, receiving by ring operations loses to the batched system calls, and an always armed
 //! poll costs 3 % (docs/adr/0003): so the ring only says when, and its poll is armed only after a
-//! receive that found nothing. *Invariant*: what a buffer's datagram note says is of the datagram
-//! that is in the buffer.
+//! receive that found nothing.
+//!
+//! *Invariants*
+//! - What a buffer's datagram note says is of the datagram that is in the buffer, for as long as
+//!   somebody holds it: a queued send may go to the address in the note.
+//! - Buffers stay staged between receives only while datagrams keep coming, and only where the pool
+//!   has plenty: an endpoint that is quiet holds none.
 
 use std::net::SocketAddr;
 
@@ -15,33 +20,86 @@ use crate::ids::{EndpointId, Protocol};
 use crate::pool::{BufId, Class, Pool, PressureState, RawSend, SendBuffer, Use};
 use crate::ring::{Completion, Op, Sock, Tag};
 use crate::sys::addr::SockAddr;
-use crate::sys::batch::Received;
+use crate::sys::batch::{BATCH_MAX, Received, RecvBatch, Transmit};
 use crate::sys::{POLLOUT, errno};
 use crate::transport::Kind as EndpointKind;
-use crate::transport::udp::{TxDatagram, UdpSocket};
+use crate::transport::udp::{Destination, TxDatagram, UdpSocket};
 
-/// The longest UDP payload over IPv4: 65,535 less the IP and UDP headers.
-const DATAGRAM_LEN_MAX: usize = 65_507;
+/// A class with so many buffers can leave a batch of them staged between receives.
+const STAY_COUNT_MIN: u32 = 16 * BATCH_MAX as u32;
 
-/// What arrived with the datagram in each buffer that can hold one.
+/// The buffers that wait for datagrams, and what arrived with the datagram in each buffer that can
+/// hold one.
 pub(super) struct Notes {
-    notes: Box<[Received]>,
-    gro_first: u32,
+    batch: RecvBatch,
+    /// What the staged buffers are of: their class, and the bytes asked for.
+    staged: (Class, usize),
     slots: u32,
+    gro_first: u32,
+    gro: u32,
 }
 
 impl Notes {
     pub(super) fn new(pool: &Pool) -> Self {
         let (slots, gro) = (pool.count(Class::Slots), pool.count(Class::Gro));
         let gro_first = pool.shared().class(Class::Gro as usize).first;
-        let notes = vec![Received::EMPTY; (slots + gro) as usize].into_boxed_slice();
-        Self { notes, gro_first, slots }
+        let batch = RecvBatch::new((slots + gro) as usize);
+        Self { batch, staged: (Class::Slots, 0), slots, gro_first, gro }
     }
 
     #[inline]
-    pub(super) fn of(&mut self, buf: BufId) -> &mut Received {
-        let at = if buf.0 < self.slots { buf.0 } else { buf.0 - self.gro_first + self.slots };
-        &mut self.notes[at as usize]
+    const fn key(&self, buf: BufId) -> u32 {
+        if buf.0 < self.slots { buf.0 } else { buf.0 - self.gro_first + self.slots }
+    }
+
+    #[inline]
+    const fn buf(&self, key: u32) -> BufId {
+        BufId(if key < self.slots { key } else { key - self.slots + self.gro_first })
+    }
+
+    /// The note of a buffer that datagrams are received into.
+    #[inline]
+    pub(super) fn of(&self, buf: BufId) -> &Received {
+        self.batch.note(self.key(buf))
+    }
+
+    /// Who sent what is in the buffer, if it is one for datagrams.
+    #[inline]
+    fn sender(&self, buf: BufId) -> Option<&SockAddr> {
+        let has_note = buf.0 < self.slots || buf.0.wrapping_sub(self.gro_first) < self.gro;
+        has_note.then(|| &self.of(buf).from)
+    }
+
+    /// Stages buffers for `wanted` datagrams, as far as the pool has them; how many there are.
+    fn stage(&mut self, pool: &mut Pool, class: Class, max: usize, wanted: usize) -> usize {
+        if self.staged != (class, max) {
+            self.unstage(pool);
+            self.staged = (class, max);
+        }
+        while self.batch.len() < wanted {
+            let Some(buf) = pool.take(class, Use::Rx) else { break };
+            let key = self.key(buf);
+            if !self.batch.push(pool.ptr(buf), max, key) {
+                pool.release(buf);
+                break;
+            }
+        }
+        self.batch.len().min(wanted)
+    }
+
+    /// Stages a buffer whose datagram is done with, with the hold that it has; false, and nothing is
+    /// changed, when it cannot be.
+    #[inline]
+    fn restage(&mut self, pool: &Pool, buf: BufId) -> bool {
+        let (class, max) = self.staged;
+        pool.may_refill(buf, class) && self.batch.push(pool.ptr(buf), max, self.key(buf))
+    }
+
+    /// Gives the staged buffers back.
+    pub(super) fn unstage(&mut self, pool: &mut Pool) {
+        while let Some(key) = self.batch.pop() {
+            pool.release(self.buf(key));
+        }
     }
 }
 
@@ -56,10 +114,7 @@ impl Engine {
         }
         let asked = if config.gro { GRO_BUFFER_SIZE } else { max };
         let fd = self.ring.udp_bind(config)?;
-        let mut socket = UdpSocket::new(class, asked, config.send_queue);
-        socket.connected = config.connect.is_some();
-        socket.family = SockAddr::from(config.bind).family();
-        (socket.timestamps, socket.tos) = (config.timestamps, config.tos);
+        let socket = UdpSocket::new(class, asked, config);
         let index =
             self.endpoints.insert(fd, Protocol::Udp, EndpointKind::Udp(Box::new(socket)))?;
         if let Some(endpoint) = self.endpoints.at(index) {
@@ -86,23 +141,27 @@ impl Engine {
         let id = EndpointId::new(index, endpoint.generation);
         let EndpointKind::Udp(udp) = &endpoint.kind else { return };
         let (class, max, ask) = (udp.class, udp.datagram_max, udp.ask.min(room));
+        let has_control = udp.has_control;
         if room == 0 {
             self.lists.endpoint_work = true;
             return;
         }
-        let drain = self.pressure() >= PressureState::Drain;
-        let asked = if drain { 0 } else { self.stage_receive(class, max, ask) };
+        if self.pressure() >= PressureState::Drain {
+            self.notes.unstage(&mut self.pool);
+            self.lists.endpoint_starved = true;
+            return;
+        }
+        let asked = self.notes.stage(&mut self.pool, class, max, ask);
         if asked == 0 {
             self.lists.endpoint_starved = true;
             return;
         }
-        let result = self.ring.udp_recv(fd, &mut self.recv_batch);
+        self.notes.batch.want(asked, has_control);
+        let result = self.ring.udp_recv(fd, &mut self.notes.batch);
         let got = *result.as_ref().unwrap_or(&0);
-        for i in 0..got {
-            self.push_datagram(id, i);
-        }
-        for i in got..asked {
-            self.pool.release(BufId(self.recv_batch.received(i).key));
+        self.push_datagrams(id, got);
+        if got * 2 < asked || !self.may_stay(class) {
+            self.notes.unstage(&mut self.pool);
         }
         if result.is_err() {
             // An ICMP error of a connected socket: reading goes on.
@@ -119,33 +178,25 @@ impl Engine {
         }
     }
 
-    fn stage_receive(&mut self, class: Class, max: usize, ask: usize) -> usize {
-        self.recv_batch.clear();
-        for _ in 0..ask {
-            let Some(buf) = self.pool.take(class, Use::Rx) else { break };
-            if !self.recv_batch.push(self.pool.ptr(buf), max, buf.0) {
-                self.pool.release(buf);
-                break;
-            }
-        }
-        self.recv_batch.len()
+    /// Whether the pool can spare a batch of buffers that stay staged between receives.
+    fn may_stay(&self, class: Class) -> bool {
+        self.pool.count(class) >= STAY_COUNT_MIN && self.pressure() == PressureState::Healthy
     }
 
-    /// Queues what arrived in buffer `i` of the batch.
-    fn push_datagram(&mut self, id: EndpointId, i: usize) {
-        let received = self.recv_batch.received(i);
-        let buf = BufId(received.key);
-        *self.notes.of(buf) = *received;
-        let (len, segment) = (received.len, received.segment);
-        self.stats.datagrams_received += 1;
-        self.inbox.push(Record {
-            kind: Kind::UdpRecv,
-            buf,
-            offset: 0,
-            len,
-            id: id.as_u64(),
-            extra: u64::from(segment),
-        });
+    /// Queues what arrived in the first `count` buffers of the batch.
+    fn push_datagrams(&mut self, id: EndpointId, count: usize) {
+        for (arrival, note) in self.notes.batch.arrivals(count) {
+            self.inbox.push(Record {
+                kind: Kind::UdpRecv,
+                buf: self.notes.buf(arrival.key),
+                offset: 0,
+                len: arrival.len,
+                id: id.as_u64(),
+                extra: u64::from(note.segment),
+            });
+        }
+        self.notes.batch.consume(count);
+        self.stats.datagrams_received += count as u64;
     }
 
     // ---- sending
@@ -156,14 +207,19 @@ impl Engine {
         to: Option<SocketAddr>,
         data: &[u8],
     ) -> Result<()> {
-        self.udp_check(endpoint, to, data.len(), 0)?;
+        let udp = self.endpoints.udp(endpoint)?;
+        let to = udp.destination(to)?;
+        udp.check(data.len(), 0)?;
         let class = self.pool.class_for(data.len())?;
         let buf =
             self.pool.take(class, Use::TxBulk).ok_or_else(|| IoError::exhausted(class.kind()))?;
         self.pool.write(buf, 0, data);
         self.stats.bytes_copied_tx += data.len() as u64;
-        let raw = RawSend { buf, start: 0, len: data.len() as u32 };
-        self.udp_enqueue(endpoint, to, raw, 0, None);
+        let len = data.len() as u32;
+        let datagram = TxDatagram { buf, offset: 0, len, segment: 0, tos: None, to };
+        if udp.push(datagram) {
+            self.lists.udp_dirty.push(endpoint.index());
+        }
         Ok(())
     }
 
@@ -175,93 +231,62 @@ impl Engine {
         segment: u16,
         ecn: Option<u8>,
     ) -> Result<()> {
-        self.udp_check(endpoint, to, buffer.len(), segment)?;
-        let tos = ecn.map(|ecn| self.endpoints.udp(endpoint).map_or(0, |u| u.tos) & !3 | (ecn & 3));
-        let raw = self.pool.adopt(buffer)?;
-        self.udp_enqueue(endpoint, to, raw, segment, tos);
+        let udp = self.endpoints.udp(endpoint)?;
+        let to = udp.destination(to)?;
+        udp.check(buffer.len(), segment)?;
+        let tos = ecn.map(|ecn| udp.tos & !3 | (ecn & 3));
+        let RawSend { buf, start, len } = self.pool.adopt(buffer)?;
+        let segment = if u32::from(segment) >= len { 0 } else { segment };
+        if udp.push(TxDatagram { buf, offset: start, len, segment, tos, to }) {
+            self.lists.udp_dirty.push(endpoint.index());
+        }
         Ok(())
     }
 
     /// Sends the payload of the current event on, without a copy.
+    #[inline]
     pub(crate) fn udp_forward(
         &mut self,
         endpoint: EndpointId,
-        to: Option<SocketAddr>,
+        to: Option<&SocketAddr>,
         data: &[u8],
     ) -> Result<()> {
-        let Some((buf, start)) = self.place_in_current(data) else {
-            return self.udp_send_bytes(endpoint, to, data);
+        let Some((buf, offset)) = self.place_in_current(data) else {
+            return self.udp_send_bytes(endpoint, to.copied(), data);
         };
-        self.udp_check(endpoint, to, data.len(), 0)?;
-        self.pool.hold(buf);
-        let raw = RawSend { buf, start, len: data.len() as u32 };
-        self.udp_enqueue(endpoint, to, raw, 0, None);
-        Ok(())
-    }
-
-    fn udp_check(
-        &mut self,
-        endpoint: EndpointId,
-        to: Option<SocketAddr>,
-        len: usize,
-        segment: u16,
-    ) -> Result<()> {
         let udp = self.endpoints.udp(endpoint)?;
-        if to.is_none() && !udp.connected {
-            return Err(IoError::InvalidArgument {
-                what: "destination",
-                why: "the endpoint is not connected (UdpEndpointConfig::connect), so name a peer",
-            });
-        }
-        if to.is_some_and(|to| to.port() == 0) {
-            return Err(IoError::InvalidArgument {
-                what: "destination",
-                why: "port 0 cannot be sent to; use the peer's port",
-            });
-        }
-        let family = udp.family;
-        if to.is_some_and(|to| SockAddr::from(to).for_family(family).family() != family) {
-            return Err(IoError::InvalidArgument {
-                what: "destination",
-                why: "the socket is an IPv4 one; bind an IPv6 address to reach IPv6",
-            });
-        }
-        if len > DATAGRAM_LEN_MAX {
-            return Err(IoError::DatagramTooLarge { len, max: DATAGRAM_LEN_MAX });
-        }
-        if segment > 0 && len.div_ceil(usize::from(segment)) > GSO_SEGMENTS_MAX {
-            return Err(IoError::InvalidArgument {
-                what: "segment length",
-                why: "a train has at most 64 datagrams; send several trains",
-            });
-        }
-        if udp.queue.len() >= udp.queue_max {
-            return Err(IoError::QueueFull { queue: "UDP send", capacity: udp.queue_max });
-        }
-        Ok(())
-    }
-
-    fn udp_enqueue(
-        &mut self,
-        endpoint: EndpointId,
-        to: Option<SocketAddr>,
-        raw: RawSend,
-        segment: u16,
-        tos: Option<u8>,
-    ) {
-        let segment = if u32::from(segment) >= raw.len { 0 } else { segment };
-        let Ok(udp) = self.endpoints.udp(endpoint) else {
-            self.pool.release(raw.buf);
-            return;
+        let to = match to {
+            Some(to) if udp.goes_back(to, self.notes.sender(buf)) => Destination::Sender,
+            _ => return self.udp_forward_elsewhere(endpoint, to, buf, offset, data.len()),
         };
-        let to = to.map(|to| SockAddr::from(to).for_family(udp.family));
-        let datagram =
-            TxDatagram { buf: raw.buf, offset: raw.start, len: raw.len, segment, tos, to };
-        udp.queue.push_back(datagram);
-        if !udp.dirty && !udp.out_armed {
-            udp.dirty = true;
+        udp.check(data.len(), 0)?;
+        self.pool.hold(buf);
+        let len = data.len() as u32;
+        if udp.push(TxDatagram { buf, offset, len, segment: 0, tos: None, to }) {
             self.lists.udp_dirty.push(endpoint.index());
         }
+        Ok(())
+    }
+
+    /// The same to anyone but the sender.
+    #[inline(never)]
+    fn udp_forward_elsewhere(
+        &mut self,
+        endpoint: EndpointId,
+        to: Option<&SocketAddr>,
+        buf: BufId,
+        offset: u32,
+        len: usize,
+    ) -> Result<()> {
+        let udp = self.endpoints.udp(endpoint)?;
+        let to = udp.destination(to.copied())?;
+        udp.check(len, 0)?;
+        self.pool.hold(buf);
+        let len = len as u32;
+        if udp.push(TxDatagram { buf, offset, len, segment: 0, tos: None, to }) {
+            self.lists.udp_dirty.push(endpoint.index());
+        }
+        Ok(())
     }
 
     pub(super) fn flush_udp(&mut self) {
@@ -280,10 +305,13 @@ impl Engine {
             for datagram in &udp.queue {
                 let (len, segment) = udp.piece(datagram);
                 let ptr = self.pool.ptr(datagram.buf).wrapping_add(datagram.offset as usize);
-                let whole = len == datagram.len;
-                if !self.send_batch.push(datagram.to, ptr, len as usize, segment, datagram.tos)
-                    || !whole
-                {
+                let to = match &datagram.to {
+                    Destination::Peer => None,
+                    Destination::Sender => Some(&self.notes.of(datagram.buf).from),
+                    Destination::To(to) => Some(to),
+                };
+                let how = Transmit { segment, tos: datagram.tos };
+                if !self.send_batch.push(to, ptr, len as usize, how) || len < datagram.len {
                     break;
                 }
             }
@@ -293,6 +321,7 @@ impl Engine {
             }
             match self.ring.udp_send(fd, &mut self.send_batch) {
                 Ok(sent) => {
+                    self.stats.datagrams_sent += sent as u64;
                     self.consume_datagrams(index, sent);
                     if sent < staged {
                         return self.await_writable(index);
@@ -328,10 +357,12 @@ impl Engine {
     fn consume_datagrams(&mut self, index: u32, count: usize) {
         let Some(endpoint) = self.endpoints.at(index) else { return };
         let EndpointKind::Udp(udp) = &mut endpoint.kind else { return };
+        if count == udp.queue.len() && !udp.no_gso {
+            return self.consume_queue(index);
+        }
         for _ in 0..count {
             let Some(front) = udp.queue.front() else { return };
             let (len, _) = udp.piece(front);
-            self.stats.datagrams_sent += 1;
             if len == front.len {
                 let buf = front.buf;
                 udp.queue.pop_front();
@@ -341,6 +372,23 @@ impl Engine {
                 front.len -= len;
             }
         }
+    }
+
+    /// All that waited was sent. Buffers of received datagrams are received into again at once if
+    /// the socket is about to be looked at.
+    fn consume_queue(&mut self, index: u32) {
+        let may_stay = self.may_stay(self.notes.staged.0);
+        let Some(endpoint) = self.endpoints.at(index) else { return };
+        let EndpointKind::Udp(udp) = &mut endpoint.kind else { return };
+        let kind = (udp.class, udp.datagram_max);
+        let stages = may_stay && endpoint.ready && self.notes.staged == kind;
+        for datagram in &udp.queue {
+            if !(stages && self.notes.restage(&self.pool, datagram.buf)) {
+                self.pool.release(datagram.buf);
+            }
+        }
+        // Also begins at the front again: the next ones find the same memory warm.
+        udp.queue.clear();
     }
 
     fn await_writable(&mut self, index: u32) {
@@ -368,8 +416,10 @@ impl Engine {
         }
     }
 
-    /// Frees what waits to be sent on a socket that is being closed.
+    /// Frees what waits to be sent on a socket that is being closed, and the buffers that wait for
+    /// what it receives.
     pub(super) fn drop_datagrams(&mut self, index: u32) {
+        self.notes.unstage(&mut self.pool);
         let Some(endpoint) = self.endpoints.at(index) else { return };
         let EndpointKind::Udp(udp) = &mut endpoint.kind else { return };
         while let Some(datagram) = udp.queue.pop_front() {
@@ -377,6 +427,3 @@ impl Engine {
         }
     }
 }
-
-/// Datagrams in one train: what every kernel from 4.18 on takes.
-const GSO_SEGMENTS_MAX: usize = 64;

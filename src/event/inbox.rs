@@ -75,6 +75,8 @@ impl Inbox {
     #[inline]
     pub(crate) fn first(&self) -> Option<&Record> {
         if self.is_empty() {
+            // The next ones go where the last ones went: that memory is warm.
+            (self.head, self.tail) = (0, 0);
             return None;
         }
         let mask = self.ring.len() - 1;

@@ -121,7 +121,7 @@ both! {
         to: SocketAddr,
         data: &[u8],
     ) -> Result<()> {
-        self_.udp_forward(endpoint, Some(to), data)
+        self_.udp_forward(endpoint, Some(&to), data)
     }
 
     /// Joins a multicast group.

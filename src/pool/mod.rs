@@ -365,6 +365,19 @@ impl Pool {
         self.classes[class as usize].put(buf, usage);
     }
 
+    /// Whether the caller, by its one hold, may receive into the buffer again instead of releasing
+    /// it and taking another: nobody is charged for it, and nothing of it is out.
+    #[inline]
+    pub(crate) fn may_refill(&self, buf: BufId, class: Class) -> bool {
+        let slot = &self.slots[buf.0 as usize];
+        slot.holds == 1
+            && slot.class == class
+            && slot.usage == Use::Rx
+            && slot.owner == NO_OWNER
+            && !slot.detached
+            && !self.poison
+    }
+
     /// As `release`, for a buffer that was only ever written and sent: it has one hold and no
     /// owner.
     #[inline]

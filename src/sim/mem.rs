@@ -88,7 +88,7 @@ pub(super) fn pieces(gather: *const Gather) -> Vec<Piece> {
     gather.iter().map(|(ptr, len)| Piece { ptr, len }).collect()
 }
 
-/// The address of a connect.
+/// The address of a connect, or of a datagram.
 pub(super) fn address(addr: *const SockAddr) -> SockAddr {
     // SAFETY: K5.
     unsafe { addr.read() }

@@ -167,19 +167,21 @@ impl Kernel {
 
     fn udp_send_one(&mut self, node: usize, id: FileId, entry: &SendEntry) -> Result<(), i32> {
         let Some(udp) = self.files.udp_mut(id) else { return Err(libc::ENOTSOCK) };
-        let to = match (entry.to, udp.config.connect) {
+        let named = (!entry.to.is_null()).then(|| mem::address(entry.to));
+        let to = match (named, udp.config.connect) {
             (Some(to), _) => to.ip().ok_or(libc::EINVAL)?,
             (None, Some(peer)) => peer,
             (None, None) => return Err(libc::EDESTADDRREQ),
         };
-        let segment = if entry.segment == 0 { entry.len.max(1) } else { entry.segment.into() };
+        let how = entry.how;
+        let segment = if how.segment == 0 { entry.len.max(1) } else { how.segment.into() };
         if entry.len > PAYLOAD_LEN_MAX {
             return Err(libc::EMSGSIZE);
         }
         if entry.len.div_ceil(segment) > 2 * TRAIN_COUNT_MAX {
             return Err(libc::EINVAL);
         }
-        let (mut from, tos) = (udp.local, entry.tos.unwrap_or(udp.config.tos));
+        let (mut from, tos) = (udp.local, how.tos.unwrap_or(udp.config.tos));
         if self.hit(Fault::UdpSendError) {
             return Err(self.pick(&[libc::ENETUNREACH, libc::EPERM]));
         }
@@ -278,18 +280,19 @@ impl Kernel {
         }
     }
 
-    /// Fills staged buffers; how many. A pending error comes first, as in the kernel.
+    /// Fills wanted buffers; how many. A pending error comes first, as in the kernel.
     pub(super) fn udp_recv(&mut self, id: FileId, batch: &mut RecvBatch) -> Result<usize, i32> {
         let Some(udp) = self.files.udp_mut(id) else { return Err(libc::ENOTSOCK) };
-        if udp.error != 0 && batch.len() > 0 {
+        if udp.error != 0 && batch.wanted() > 0 {
             return Err(std::mem::take(&mut udp.error));
         }
-        let buffers: Vec<(*mut u8, usize)> = batch.iter().map(|(ptr, len, _)| (ptr, len)).collect();
+        let buffers: Vec<(*mut u8, usize)> = batch.iter().collect();
         let mut count = 0;
         for (ptr, len) in buffers {
             let Some((received, bytes)) = udp.take_train(len) else { break };
-            mem::write(ptr, &bytes[..bytes.len().min(len)]);
-            batch.fill(count, received);
+            let bytes = &bytes[..bytes.len().min(len)];
+            mem::write(ptr, bytes);
+            batch.fill(count, bytes.len() as u32, received);
             count += 1;
         }
         Ok(count)
@@ -324,8 +327,6 @@ impl Udp {
         }
         let family = if self.local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
         let received = Received {
-            key: 0,
-            len: bytes.len().min(buffer_len) as u32,
             from: SockAddr::from(first.from).for_family(family),
             local: self.config.local_addr.then_some(first.to.ip()),
             ecn: if self.config.ecn { first.ecn } else { 0 },

@@ -89,6 +89,21 @@ impl SockAddr {
         }
     }
 
+    /// Whether it is that address, a mapped one turned back.
+    #[inline]
+    pub(crate) fn is(&self, addr: &SocketAddr) -> bool {
+        match addr {
+            SocketAddr::V4(v4) if self.len == V4_LEN => {
+                let [family, port, ip] =
+                    [&self.storage[..2], &self.storage[2..4], &self.storage[4..8]];
+                ip == v4.ip().octets()
+                    && port == v4.port().to_be_bytes()
+                    && family == (libc::AF_INET as libc::sa_family_t).to_ne_bytes()
+            }
+            _ => self.ip() == Some(*addr),
+        }
+    }
+
     /// The same address as a socket of that family takes it: an IPv6 socket sends to IPv4 through
     /// mapped addresses.
     pub(crate) fn for_family(self, family: i32) -> Self {
@@ -252,6 +267,20 @@ mod tests {
         let mapped = v4.for_family(libc::AF_INET6);
         assert_eq!((mapped.len(), mapped.ip()), (V6_LEN, v4.ip()));
         assert!(mapped.is_v4_on_the_wire() && v4.is_v4_on_the_wire());
+    }
+
+    #[test]
+    fn an_address_is_told_from_others_in_either_form() {
+        let parse = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let all = ["10.1.2.3:5", "10.1.2.3:6", "10.1.2.4:5", "[::1]:5", "[::1]:6", "[::2]:5"];
+        for (own, other) in all.iter().flat_map(|a| all.map(|b| (parse(a), parse(b)))) {
+            let same = own == other;
+            let own = SockAddr::from(own);
+            assert_eq!(own.is(&other), same, "{own:?} {other}");
+            assert_eq!(own.for_family(libc::AF_INET6).is(&other), same, "{own:?} {other}");
+        }
+        assert!(!SockAddr::EMPTY.is(&parse("0.0.0.0:0")));
+        assert!(!SockAddr::unix().is(&parse("0.0.0.0:0")));
     }
 
     #[test]

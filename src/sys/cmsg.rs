@@ -52,7 +52,7 @@ impl<'a> Writer<'a> {
 }
 
 /// What came beside a datagram.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ancillary {
     /// The address that the datagram was sent to.
     pub(crate) local: Option<IpAddr>,
@@ -65,9 +65,11 @@ pub(crate) struct Ancillary {
 }
 
 impl Ancillary {
+    pub(crate) const NONE: Self = Self { local: None, ecn: 0, timestamp_ns: 0, segment: 0 };
+
     /// Reads all messages. What is cut off or unknown is skipped.
     pub(crate) fn parse(mut control: &[u8]) -> Self {
-        let mut out = Self::default();
+        let mut out = Self::NONE;
         while let Some((head, _)) = control.split_first_chunk::<HEADER_LEN>() {
             let len = usize::from_ne_bytes(array(&head[..8]));
             if len < HEADER_LEN || len > control.len() {
@@ -147,9 +149,9 @@ mod tests {
         for len in [0_usize, 15, 17, usize::MAX] {
             let mut bytes = [0xff_u8; 16];
             bytes[..8].copy_from_slice(&len.to_ne_bytes());
-            assert_eq!(Ancillary::parse(&bytes), Ancillary::default());
+            assert_eq!(Ancillary::parse(&bytes), Ancillary::NONE);
         }
-        assert_eq!(Ancillary::parse(&[1, 2, 3]), Ancillary::default());
+        assert_eq!(Ancillary::parse(&[1, 2, 3]), Ancillary::NONE);
     }
 
     #[test]

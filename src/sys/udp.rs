@@ -127,13 +127,13 @@ fn set_v6(socket: &NewSocket, config: &UdpEndpointConfig) -> Result<()> {
     Ok(())
 }
 
-/// Receives into the staged buffers; how many were used. 0: no datagram is there.
+/// Receives into the wanted buffers; how many were used. 0: no datagram is there.
 ///
 /// # Errors
 /// [`IoError::Os`]: a pending error of the socket, such as `ECONNREFUSED` in connected mode. It is
 /// thereby cleared; the socket goes on.
 pub(crate) fn recv(fd: i32, batch: &mut RecvBatch) -> Result<usize> {
-    let room = batch.len();
+    let room = batch.wanted();
     if room == 0 {
         return Ok(0);
     }

@@ -4,10 +4,12 @@ use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::time::Duration;
 
-use super::super::batch::{BATCH_MAX, Received};
+use super::super::batch::{BATCH_MAX, Received, Transmit};
 use super::super::socket::{self, int_option};
 use super::*;
 use crate::sys::sockopt::Adopted;
+
+const PLAIN: Transmit = Transmit { segment: 0, tos: None };
 
 fn bound(addr: &str, change: impl FnOnce(&mut UdpEndpointConfig)) -> UdpSocket {
     let config = UdpEndpointConfig::new(addr.parse().unwrap()).with(change);
@@ -18,18 +20,18 @@ fn bound(addr: &str, change: impl FnOnce(&mut UdpEndpointConfig)) -> UdpSocket {
 /// Receives `count` datagrams or trains, as (payload, what came beside).
 fn receive(socket: &UdpSocket, count: usize, len_max: usize) -> Vec<(Vec<u8>, Received)> {
     let mut memory = vec![vec![0_u8; len_max]; BATCH_MAX];
-    let mut batch = RecvBatch::new();
+    let mut batch = RecvBatch::new(BATCH_MAX);
     let mut out = Vec::new();
     for _ in 0..2000 {
-        batch.clear();
+        batch.consume(BATCH_MAX);
         for (key, buffer) in memory.iter_mut().enumerate() {
             batch.push(buffer.as_mut_ptr(), buffer.len(), key as u32);
         }
+        batch.want(BATCH_MAX, true);
         let got = recv(socket.as_raw_fd(), &mut batch).unwrap();
-        for i in 0..got {
-            let received = *batch.received(i);
-            let bytes = &memory[received.key as usize][..received.len as usize];
-            out.push((bytes.to_vec(), received));
+        for (arrival, note) in batch.arrivals(got) {
+            let bytes = &memory[arrival.key as usize][..arrival.len as usize];
+            out.push((bytes.to_vec(), *note));
         }
         if out.len() >= count {
             return out;
@@ -42,8 +44,9 @@ fn receive(socket: &UdpSocket, count: usize, len_max: usize) -> Vec<(Vec<u8>, Re
 fn nothing_comes(socket: &UdpSocket) {
     std::thread::sleep(Duration::from_millis(20));
     let mut buffer = [0; 16];
-    let mut batch = RecvBatch::new();
+    let mut batch = RecvBatch::new(1);
     batch.push(buffer.as_mut_ptr(), buffer.len(), 0);
+    batch.want(1, false);
     assert_eq!(recv(socket.as_raw_fd(), &mut batch), Ok(0));
 }
 
@@ -66,9 +69,9 @@ fn a_batch_goes_and_comes_with_all_that_is_beside_it() {
     let payload: Vec<u8> = (0..BATCH_MAX as u8).collect();
     for (i, byte) in payload.iter().enumerate() {
         let tos = if i % 2 == 0 { Some(2) } else { None };
-        assert!(batch.push(to, &raw const *byte, 1, 0, tos));
+        assert!(batch.push(to.as_ref(), &raw const *byte, 1, Transmit { segment: 0, tos }));
     }
-    assert!(!batch.push(to, payload.as_ptr(), 1, 0, None));
+    assert!(!batch.push(to.as_ref(), payload.as_ptr(), 1, PLAIN));
     assert_eq!(send(tx.as_raw_fd(), &mut batch), Ok(BATCH_MAX));
     for (i, (bytes, beside)) in receive(&rx, BATCH_MAX, 64).into_iter().enumerate() {
         assert_eq!(bytes, [i as u8]);
@@ -91,7 +94,8 @@ fn a_train_is_sent_in_one_piece_and_received_in_one() {
         let train: Vec<u8> = (0..50 * 1200 + 7).map(|i| (i / 1200) as u8).collect();
         let mut batch = SendBatch::new();
         let to = Some(SockAddr::from(addr_of(&rx)));
-        assert!(batch.push(to, train.as_ptr(), train.len(), 1200, Some(1)));
+        let how = Transmit { segment: 1200, tos: Some(1) };
+        assert!(batch.push(to.as_ref(), train.as_ptr(), train.len(), how));
         assert_eq!(send(tx.as_raw_fd(), &mut batch), Ok(1));
         let got = receive(&rx, 1, 65_536);
         assert_eq!((got[0].1.segment, got[0].0.len()), (1200, train.len()), "{addr}");
@@ -107,8 +111,8 @@ fn a_longer_datagram_is_cut_and_marked_and_an_empty_one_is_one() {
     tx.send_to(&[7; 100], addr_of(&rx)).unwrap();
     tx.send_to(&[], addr_of(&rx)).unwrap();
     let got = receive(&rx, 2, 64);
-    assert_eq!((got[0].1.len, got[0].1.truncated), (64, true));
-    assert_eq!((got[1].1.len, got[1].1.truncated), (0, false));
+    assert_eq!((got[0].0.len(), got[0].1.truncated), (64, true));
+    assert_eq!((got[1].0.len(), got[1].1.truncated), (0, false));
 }
 
 #[test]
@@ -123,7 +127,7 @@ fn a_dual_stack_socket_hears_and_marks_both_families() {
         let to: SocketAddr = SocketAddr::new(ip.parse().unwrap(), port);
         let to = SockAddr::from(to).for_family(libc::AF_INET6);
         let mut batch = SendBatch::new();
-        batch.push(Some(to), b"x".as_ptr(), 1, 0, Some(3));
+        batch.push(Some(&to), b"x".as_ptr(), 1, Transmit { segment: 0, tos: Some(3) });
         assert_eq!(send(tx.as_raw_fd(), &mut batch), Ok(1));
         let got = receive(&rx, 1, 64);
         assert_eq!((got[0].1.ecn, got[0].1.local), (3, Some(ip.parse().unwrap())), "{ip}");
@@ -139,11 +143,12 @@ fn a_connected_socket_reports_the_refusal_once() {
     let peer = addr_of(&busy);
     let tx = bound("127.0.0.1:0", |c| c.connect = Some(peer));
     let mut batch = SendBatch::new();
-    batch.push(None, b"x".as_ptr(), 1, 0, Some(1));
+    batch.push(None, b"x".as_ptr(), 1, Transmit { segment: 0, tos: Some(1) });
     assert_eq!(send(tx.as_raw_fd(), &mut batch), Ok(1));
     let mut buffer = [0; 16];
-    let mut into = RecvBatch::new();
+    let mut into = RecvBatch::new(1);
     into.push(buffer.as_mut_ptr(), buffer.len(), 0);
+    into.want(1, false);
     let refused = IoError::os("recvmmsg", libc::ECONNREFUSED);
     assert_eq!(recv(tx.as_raw_fd(), &mut into), Err(refused));
     assert_eq!(recv(tx.as_raw_fd(), &mut into), Ok(0));
@@ -156,9 +161,9 @@ fn the_first_datagram_that_cannot_go_is_reported_and_those_before_it_go() {
     let to = Some(SockAddr::from(addr_of(&rx)));
     let long = vec![0_u8; 65_508];
     let mut batch = SendBatch::new();
-    batch.push(to, b"a".as_ptr(), 1, 0, None);
-    batch.push(to, long.as_ptr(), long.len(), 0, None);
-    batch.push(to, b"b".as_ptr(), 1, 0, None);
+    batch.push(to.as_ref(), b"a".as_ptr(), 1, PLAIN);
+    batch.push(to.as_ref(), long.as_ptr(), long.len(), PLAIN);
+    batch.push(to.as_ref(), b"b".as_ptr(), 1, PLAIN);
     assert_eq!(send(tx.as_raw_fd(), &mut batch), Ok(1));
     batch.consume(1);
     assert_eq!(send(tx.as_raw_fd(), &mut batch), Err(IoError::os("sendmmsg", libc::EMSGSIZE)));

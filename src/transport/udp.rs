@@ -1,7 +1,12 @@
 //! [`UdpSocket`]: the queue of datagrams to be sent, and how many to ask for when receiving.
+//!
+//! Role: what may be queued, and where it goes. Not role: the system calls.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
+use crate::config::UdpEndpointConfig;
+use crate::error::{IoError, Result};
 use crate::pool::{BufId, Class};
 use crate::sys::addr::SockAddr;
 use crate::sys::batch::BATCH_MAX;
@@ -16,8 +21,17 @@ pub(crate) struct TxDatagram {
     pub(crate) segment: u16,
     /// The ECN bits, over the socket's own; `None` leaves those.
     pub(crate) tos: Option<u8>,
-    /// `None` in connected mode.
-    pub(crate) to: Option<SockAddr>,
+    pub(crate) to: Destination,
+}
+
+/// Where a datagram goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Destination {
+    /// The socket is connected.
+    Peer,
+    /// Whoever sent what is in its buffer: the note of the buffer says so.
+    Sender,
+    To(SockAddr),
 }
 
 /// The state of one UDP socket.
@@ -34,6 +48,8 @@ pub(crate) struct UdpSocket {
     pub(crate) tos: u8,
     /// Report the kernel's receive time.
     pub(crate) timestamps: bool,
+    /// Something comes beside each datagram.
+    pub(crate) has_control: bool,
     pub(crate) queue: VecDeque<TxDatagram>,
     pub(crate) queue_max: usize,
     /// On the list of sockets with something to send.
@@ -49,18 +65,23 @@ pub(crate) struct UdpSocket {
 
 /// Fewest datagrams to ask for.
 const ASK_MIN: usize = 8;
+/// The longest UDP payload over IPv4: 65,535 less the IP and UDP headers.
+const DATAGRAM_LEN_MAX: usize = 65_507;
+/// Datagrams in one train: what every kernel from 4.18 on takes.
+const GSO_SEGMENTS_MAX: usize = 64;
 
 impl UdpSocket {
-    pub(crate) fn new(class: Class, datagram_max: usize, queue_max: usize) -> Self {
+    pub(crate) fn new(class: Class, datagram_max: usize, config: &UdpEndpointConfig) -> Self {
         Self {
             class,
             datagram_max,
-            connected: false,
-            family: 0,
-            tos: 0,
-            timestamps: false,
-            queue: VecDeque::with_capacity(queue_max),
-            queue_max,
+            connected: config.connect.is_some(),
+            family: SockAddr::from(config.bind).family(),
+            tos: config.tos,
+            timestamps: config.timestamps,
+            has_control: config.timestamps || config.ecn || config.local_addr || config.gro,
+            queue: VecDeque::with_capacity(config.send_queue),
+            queue_max: config.send_queue,
             dirty: false,
             out_armed: false,
             no_gso: false,
@@ -78,8 +99,75 @@ impl UdpSocket {
         };
     }
 
+    /// Where that address is, as the kernel takes it.
+    pub(crate) fn destination(&self, to: Option<SocketAddr>) -> Result<Destination> {
+        let invalid = |why| Err(IoError::InvalidArgument { what: "destination", why });
+        let Some(to) = to else {
+            if self.connected {
+                return Ok(Destination::Peer);
+            }
+            return invalid(
+                "the endpoint is not connected (UdpEndpointConfig::connect), so name a peer",
+            );
+        };
+        if to.port() == 0 {
+            return invalid("port 0 cannot be sent to; use the peer's port");
+        }
+        let to = SockAddr::from(to).for_family(self.family);
+        if to.family() != self.family {
+            return invalid("the socket is an IPv4 one; bind an IPv6 address to reach IPv6");
+        }
+        Ok(Destination::To(to))
+    }
+
+    /// Whether `to`, where a received datagram is sent on, is its sender: an address that need not be
+    /// written again.
+    #[inline]
+    pub(crate) fn goes_back(&self, to: &SocketAddr, sender: Option<&SockAddr>) -> bool {
+        sender.is_some_and(|sender| sender.family() == self.family && sender.is(to))
+            && to.port() != 0
+    }
+
+    /// Whether a datagram of that length, or a train, may be queued now.
+    #[inline]
+    pub(crate) fn check(&self, len: usize, segment: u16) -> Result<()> {
+        if len <= DATAGRAM_LEN_MAX && segment == 0 && self.queue.len() < self.queue_max {
+            return Ok(());
+        }
+        self.check_any(len, segment)
+    }
+
+    #[cold]
+    fn check_any(&self, len: usize, segment: u16) -> Result<()> {
+        if len > DATAGRAM_LEN_MAX {
+            return Err(IoError::DatagramTooLarge { len, max: DATAGRAM_LEN_MAX });
+        }
+        if segment > 0 && len.div_ceil(usize::from(segment)) > GSO_SEGMENTS_MAX {
+            return Err(IoError::InvalidArgument {
+                what: "segment length",
+                why: "a train has at most 64 datagrams; send several trains",
+            });
+        }
+        if self.queue.len() >= self.queue_max {
+            return Err(IoError::QueueFull { queue: "UDP send", capacity: self.queue_max });
+        }
+        Ok(())
+    }
+
+    /// Queues a datagram; whether the socket has to go on the list of those with something to send.
+    #[inline]
+    pub(crate) fn push(&mut self, datagram: TxDatagram) -> bool {
+        self.queue.push_back(datagram);
+        if self.dirty || self.out_armed {
+            return false;
+        }
+        self.dirty = true;
+        true
+    }
+
     /// The piece at the front that goes out as one operation: the whole train, or one datagram of
     /// it.
+    #[inline]
     pub(crate) fn piece(&self, datagram: &TxDatagram) -> (u32, u16) {
         if datagram.segment == 0 || !self.no_gso {
             (datagram.len, datagram.segment)

@@ -105,11 +105,14 @@ impl Extras {
         self.timers.is_empty() && self.watches.is_empty()
     }
 
-    pub(crate) fn on_event(&mut self, event: &Event<'_>, cx: &mut Shared) {
+    pub(crate) fn on_event(&mut self, event: &Event<'_>, sender: &mut Sender<'_>, cx: &mut Shared) {
         match *event {
-            Event::UdpRecv { endpoint, data, truncated, .. } => {
+            Event::UdpRecv { endpoint, from, data, truncated, .. } => {
                 assert!(self.sockets.contains(&endpoint), "a datagram of a closed socket");
                 cx.datagrams.check(data, truncated);
+                if !truncated && !cx.is_liveness && cx.chance.once_in(3) {
+                    self.forward(endpoint, from, data, sender, cx);
+                }
             }
             Event::Timer { timer, token } => {
                 let armed = self.timers.remove(&token).expect("a timer that is armed, once");
@@ -190,6 +193,27 @@ impl Extras {
             // A connected socket sends to its peer alone, and the other way round.
             Err(IoError::InvalidArgument { .. }) => {}
             Err(error) => panic!("udp_send: {error}"),
+        }
+    }
+
+    /// Sends a datagram on: mostly back, and by the socket that it came to.
+    fn forward(
+        &mut self,
+        mut by: EndpointId,
+        mut to: SocketAddr,
+        data: &[u8],
+        sender: &mut Sender<'_>,
+        cx: &mut Shared,
+    ) {
+        if cx.chance.once_in(4) {
+            by = self.sockets[cx.chance.below(self.sockets.len())];
+        }
+        if cx.chance.once_in(4) {
+            to = cx.datagrams.addrs[cx.chance.below(cx.datagrams.addrs.len())];
+        }
+        match sender.udp_forward(by, to, data) {
+            Ok(()) | Err(IoError::QueueFull { .. } | IoError::PoolExhausted { .. }) => {}
+            Err(error) => panic!("udp_forward: {error}"),
         }
     }
 

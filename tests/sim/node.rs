@@ -350,7 +350,7 @@ impl State {
                 assert!(data.is_empty());
                 assert_eq!(self.posted.pop_front(), Some(token), "posts come in order, once");
             }
-            other => self.extras.on_event(&other, cx),
+            other => self.extras.on_event(&other, sender, cx),
         }
         Keep::Nothing
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{MulticastGroup, UdpEndpointConfig};
 use crate::sim::Fault;
-use crate::sys::batch::{Received, RecvBatch, SendBatch};
+use crate::sys::batch::{Arrival, Received, RecvBatch, SendBatch, Transmit};
 use std::time::Duration;
 
 fn bind(host: &mut Host, change: impl FnOnce(&mut UdpEndpointConfig)) -> (Fd, SocketAddr) {
@@ -14,20 +14,23 @@ fn bind(host: &mut Host, change: impl FnOnce(&mut UdpEndpointConfig)) -> (Fd, So
 
 fn send(host: &mut Host, fd: Fd, to: Option<SocketAddr>, bytes: &[u8], segment: u16) -> usize {
     let mut batch = SendBatch::new();
-    batch.push(to.map(SockAddr::from), bytes.as_ptr(), bytes.len(), segment, Some(2));
+    let to = to.map(SockAddr::from);
+    let how = Transmit { segment, tos: Some(2) };
+    batch.push(to.as_ref(), bytes.as_ptr(), bytes.len(), how);
     host.ring.udp_send(fd, &mut batch).unwrap()
 }
 
 /// Everything that is there, received into buffers of `len` bytes.
 fn receive(host: &mut Host, fd: Fd, len: usize) -> Vec<(Received, Vec<u8>)> {
     let mut buffers = vec![vec![0; len]; 8];
-    let mut batch = RecvBatch::new();
+    let mut batch = RecvBatch::new(buffers.len());
     for (key, buffer) in buffers.iter_mut().enumerate() {
         batch.push(buffer.as_mut_ptr(), len, key as u32);
     }
+    batch.want(buffers.len(), true);
     let count = host.ring.udp_recv(fd, &mut batch).unwrap();
-    let each = (0..count).map(|i| *batch.received(i));
-    each.map(|r| (r, buffers[r.key as usize][..r.len as usize].to_vec())).collect()
+    let bytes = |at: Arrival| buffers[at.key as usize][..at.len as usize].to_vec();
+    batch.arrivals(count).map(|(at, note)| (*note, bytes(at))).collect()
 }
 
 fn pass(world: &World) {
@@ -80,7 +83,7 @@ fn hazard_103_trains_are_split_and_coalesced() {
         send(&mut a, from, Some(to_addr), &[1; 2_500], 1_000);
         pass(&world);
         let got = receive(&mut a, to, 65_536);
-        let shape: Vec<_> = got.iter().map(|(r, _)| (r.len, r.segment)).collect();
+        let shape: Vec<_> = got.iter().map(|(r, bytes)| (bytes.len(), r.segment)).collect();
         assert_eq!(shape, expected);
     }
 }
@@ -111,9 +114,10 @@ fn a_connected_socket_hears_its_peer_and_the_lack_of_one() {
     let (fd, addr) = bind(&mut a, |c| c.connect = Some(nobody));
     send(&mut a, fd, None, b"anyone?", 0);
     pass(&world);
-    let mut batch = RecvBatch::new();
+    let mut batch = RecvBatch::new(1);
     let mut buffer = [0; 10];
     batch.push(buffer.as_mut_ptr(), 10, 0);
+    batch.want(1, false);
     let error = a.ring.udp_recv(fd, &mut batch).unwrap_err();
     assert!(error.to_string().contains("refused"), "{error}");
     assert_eq!(a.ring.udp_recv(fd, &mut batch), Ok(0));
