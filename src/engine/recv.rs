@@ -47,8 +47,8 @@ impl Engine {
         let goal = if draining { (goal / DRAIN_SHARE).max(1) } else { goal };
         // With fewer, one busy connection would take them all again; but all that can be is enough.
         let mut enough = REARM_MIN.min(goal / 4).max(1);
-        // What comes home is lent again at once, up to the goal: only what is missing beyond that is
-        // taken from the others.
+        // What comes home is lent again at once, up to the goal: only what is missing beyond that
+        // is taken from the others.
         if lent < goal.div_ceil(2) {
             let size = self.pool.class_size(Class::Stream) as u32;
             while lent < goal {

@@ -87,8 +87,8 @@ impl Notes {
         self.batch.len().min(wanted)
     }
 
-    /// Stages a buffer whose datagram is done with, with the hold that it has; false, and nothing is
-    /// changed, when it cannot be.
+    /// Stages a buffer whose datagram is done with, with the hold that it has; false, and nothing
+    /// is changed, when it cannot be.
     #[inline]
     fn restage(&mut self, pool: &Pool, buf: BufId) -> bool {
         let (class, max) = self.staged;

@@ -66,7 +66,11 @@ impl Inbox {
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Record> {
-        let record = *self.first()?;
+        let Some(&record) = self.first() else {
+            // The next one goes to the front again: that memory is warm.
+            (self.head, self.tail) = (0, 0);
+            return None;
+        };
         self.drop_first();
         Some(record)
     }
@@ -75,8 +79,6 @@ impl Inbox {
     #[inline]
     pub(crate) fn first(&self) -> Option<&Record> {
         if self.is_empty() {
-            // The next ones go where the last ones went: that memory is warm.
-            (self.head, self.tail) = (0, 0);
             return None;
         }
         let mask = self.ring.len() - 1;

@@ -138,8 +138,9 @@ pub(crate) struct Cascade {
 impl Cascade {
     pub(crate) const fn new(warning_pct: u8) -> Self {
         let room = 100 - warning_pct;
+        let nine_tenths = (room as u16 * 9 / 10) as u8;
         Self {
-            thresholds: [warning_pct, warning_pct + room / 2, warning_pct + (room as u16 * 9 / 10) as u8],
+            thresholds: [warning_pct, warning_pct + room / 2, warning_pct + nine_tenths],
             info: PoolPressureInfo {
                 state: PressureState::Healthy,
                 previous: PressureState::Healthy,

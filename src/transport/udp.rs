@@ -120,8 +120,8 @@ impl UdpSocket {
         Ok(Destination::To(to))
     }
 
-    /// Whether `to`, where a received datagram is sent on, is its sender: an address that need not be
-    /// written again.
+    /// Whether `to`, where a received datagram is sent on, is its sender: an address that need not
+    /// be written again.
     #[inline]
     pub(crate) fn goes_back(&self, to: &SocketAddr, sender: Option<&SockAddr>) -> bool {
         sender.is_some_and(|sender| sender.family() == self.family && sender.is(to))
