@@ -1,0 +1,9 @@
+//! Configurations against real handshakes in memory, real files, and keys that OpenSSL made.
+
+mod errors;
+mod handshakes;
+mod keys;
+mod reload;
+mod resumption;
+mod trust;
+mod world;
