@@ -1,5 +1,6 @@
 //! What an outgoing TLS connection, or the asking side of STARTTLS, is made with.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,10 +33,9 @@ const SESSION_CACHE_MAX: usize = 65_536;
 /// # let _ = config;
 /// # Ok::<(), zero_io::TlsConfigError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TlsClientConfig(Arc<Built>);
 
-#[derive(Debug)]
 struct Built {
     rustls: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
@@ -100,8 +100,7 @@ impl TlsClientConfig {
         }
         match target {
             Some(HostOrAddr::Addr(addr)) => Ok(ServerName::IpAddress(addr.ip().into())),
-            // A final dot is the resolver's business: RFC 6066 §3, "without a trailing dot".
-            Some(HostOrAddr::Host(host, _)) => server_name(host.strip_suffix('.').unwrap_or(host)),
+            Some(HostOrAddr::Host(host, _)) => server_name(host),
             None => Err(TlsConfigError::new(Fault::NoServerName)),
         }
     }
@@ -114,9 +113,9 @@ impl TlsClientBuilder {
         self
     }
 
-    /// The name or IP address that the certificate must have, which is also what the server is asked
-    /// for. Default: the host or address that is connected to. A Unix socket has none, so there it
-    /// must be set.
+    /// The name or IP address that the certificate must have, which is also what the server is
+    /// asked for. Default: the host or address that is connected to. A Unix socket has none, so
+    /// there it must be set.
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self
@@ -208,7 +207,17 @@ impl TlsClientBuilder {
     }
 }
 
+impl fmt::Debug for TlsClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("TlsClientConfig");
+        shown.field("server_name", &self.0.server_name).field("knobs", &self.0.knobs);
+        shown.finish_non_exhaustive()
+    }
+}
+
 fn server_name(name: &str) -> Result<ServerName<'static>, TlsConfigError> {
-    let parsed = ServerName::try_from(name.to_owned());
+    // A final dot is the resolver's business: RFC 6066 §3, "without a trailing dot".
+    let host = name.strip_suffix('.').unwrap_or(name);
+    let parsed = ServerName::try_from(host.to_owned());
     parsed.map_err(|_| TlsConfigError::because(Fault::BadServerName, format!("{name:?}")))
 }

@@ -27,8 +27,8 @@ impl ClientDanger {
         self.builder
     }
 
-    /// Takes a certificate that is good, but for another name. Every owner of a certificate from one
-    /// of the roots can pose as the server: right only with roots that certify nobody else.
+    /// Takes a certificate that is good, but for another name. Every owner of a certificate from
+    /// one of the roots can pose as the server: right only with roots that certify nobody else.
     pub fn skip_name_check(mut self) -> TlsClientBuilder {
         self.builder.excuses.name = true;
         self.builder

@@ -2,8 +2,8 @@
 //!
 //! Role: text to labelled blocks. Not role: what the blocks mean.
 //!
-//! Invariants: text outside blocks is ignored, as in the files that tools write; a block is whole or
-//! a named error; nothing is larger than [`TEXT_LEN_MAX`].
+//! Invariants: text outside blocks is ignored, as in the files that tools write; a block is whole
+//! or a named error; nothing is larger than [`TEXT_LEN_MAX`].
 
 use std::fs::File;
 use std::io::Read;

@@ -1,5 +1,6 @@
 //! New certificates for a server that goes on running.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,14 +18,14 @@ use super::table::{Entry, Table};
 /// Replaces the certificates of a [`TlsServerConfig`](super::TlsServerConfig), from any thread.
 ///
 /// A handshake that has begun goes on with the certificate it began with; every one that begins
-/// after `reload_*` returned has the new one. A pair that is refused changes nothing: the checks are
-/// those of `build()`. All clones of the configuration, on all shards, are replaced at once.
+/// after `reload_*` returned has the new one. A pair that is refused changes nothing: the checks
+/// are those of `build()`. All clones of the configuration, on all shards, are replaced at once.
 ///
 /// Clients may go on resuming sessions that they made under the old certificate: RFC 8446 §4.6.1
 /// lets them for up to seven days, the ticket keys here for 12 hours. A resumed handshake shows no
 /// certificate, so such a client does not see the new one. Where that is wrong, because the old key
 /// is in the wrong hands, say [`forget_sessions`](Self::forget_sessions) after reloading.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct CertReloadHandle {
     pub(super) table: Arc<Table>,
     pub(super) sessions: Sessions,
@@ -34,8 +35,8 @@ pub struct CertReloadHandle {
 }
 
 impl CertReloadHandle {
-    /// A handle for one entry of the table of names, by its name as it was configured (a wildcard as
-    /// `*.example.com`). The handle of the configuration itself is for the default certificate.
+    /// A handle for one entry of the table of names, by its name as it was configured (a wildcard
+    /// as `*.example.com`). The handle of the configuration itself is for the default certificate.
     ///
     /// # Errors
     /// `BadServerName`, or `UnknownServerName` when the table has no such entry.
@@ -82,8 +83,8 @@ impl CertReloadHandle {
         Ok(())
     }
 
-    /// Ends resumption of every session so far: new ticket keys and an empty cache. Connections that
-    /// are established go on; the next handshake of each client is a full one.
+    /// Ends resumption of every session so far: new ticket keys and an empty cache. Connections
+    /// that are established go on; the next handshake of each client is a full one.
     ///
     /// # Errors
     /// `Refused` when the system has no random numbers.
@@ -95,5 +96,12 @@ impl CertReloadHandle {
         let Some(name) = &self.name else { return Ok(&self.table.default) };
         let entry = self.table.names.entry(name);
         entry.ok_or_else(|| TlsConfigError::because(Fault::UnknownServerName, name))
+    }
+}
+
+impl fmt::Debug for CertReloadHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.as_ref().map(SniName::to_string);
+        f.debug_struct("CertReloadHandle").field("name", &name).finish_non_exhaustive()
     }
 }

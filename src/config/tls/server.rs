@@ -1,5 +1,6 @@
 //! What a TLS listener, or the accepting side of STARTTLS, is made with.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,15 +31,14 @@ const TICKETS_MAX: usize = 8;
 ///
 /// ```no_run
 /// use zero_io::TlsServerConfig;
-/// let config = TlsServerConfig::from_pem("chain.pem", "key.pem").alpn(["h2", "http/1.1"]).build()?;
+/// let config = TlsServerConfig::from_pem("chain.pem", "key.pem").alpn(["h2"]).build()?;
 /// let reload = config.reload_handle();
 /// reload.reload_from_pem("chain.pem", "key.pem")?;
 /// # Ok::<(), zero_io::TlsConfigError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TlsServerConfig(Arc<Built>);
 
-#[derive(Debug)]
 struct Built {
     rustls: Arc<ServerConfig>,
     reload: CertReloadHandle,
@@ -108,6 +108,12 @@ impl TlsServerConfig {
     #[cfg_attr(not(test), expect(dead_code, reason = "the handshake takes it"))]
     pub(crate) fn rustls(&self) -> &Arc<ServerConfig> {
         &self.0.rustls
+    }
+}
+
+impl fmt::Debug for TlsServerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsServerConfig").field("knobs", &self.0.knobs).finish_non_exhaustive()
     }
 }
 
@@ -223,7 +229,7 @@ impl TlsServerBuilder {
         let rows = [
             ("send_tickets", self.tickets_sent, TICKETS_MAX, "0 to 8"),
             ("session_cache", self.session_cache, SESSION_CACHE_MAX, "0 to 1,048,576"),
-            ("names", self.names.len(), NAMES_MAX, "0 to 65,536"),
+            ("server_name entries", self.names.len(), NAMES_MAX, "0 to 65,536"),
         ];
         for (field, value, max, range) in rows {
             in_range(value <= max, field, value as u128, range)?;

@@ -3,8 +3,8 @@
 //! Role: what a name may be (RFC 1034 §3.5 as hosts use it, RFC 9525 §6.3 for wildcards) and the
 //! table. Not role: certificates.
 //!
-//! Invariant: a name that a peer sends is looked up without allocating, and whatever is no host name
-//! matches nothing.
+//! Invariant: a name that a peer sends is looked up without allocating, and whatever is no host
+//! name matches nothing.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -3,8 +3,8 @@
 //! Role: one verifier for every way in which a client may be configured. The library's own does all
 //! of it, but for pins and for what `danger` leaves out.
 //!
-//! Invariant: whatever is left out, the peer's signature over the handshake is checked: the peer owns
-//! the key of the certificate that it shows.
+//! Invariant: whatever is left out, the peer's signature over the handshake is checked: the peer
+//! owns the key of the certificate that it shows.
 
 use std::fmt;
 use std::sync::Arc;

@@ -352,7 +352,7 @@ fn no_message_and_no_debug_text_shows_a_key() {
 fn the_name_to_verify_comes_from_the_target() {
     let root = Authority::new("root");
     let plain = client(&root).build().unwrap();
-    let named = client(&root).server_name("other.example").build().unwrap();
+    let named = client(&root).server_name("other.example.").build().unwrap();
     let addressed = client(&root).server_name("::1").build().unwrap();
     let host = |host: &str| HostOrAddr::from((host, 1));
     let rows = [

@@ -2,6 +2,7 @@
 
 mod errors;
 mod handshakes;
+mod key_log;
 mod keys;
 mod reload;
 mod resumption;

@@ -16,6 +16,10 @@ fn resumes(client: &TlsClientConfig, server: &TlsServerConfig) -> bool {
     let of_client = TlsInfo::of(&pair.client, None).unwrap();
     let of_server = TlsInfo::of(&pair.server, None).unwrap();
     assert_eq!(of_client.resumed, of_server.resumed);
+    // TLS 1.2 resumes without a key exchange, TLS 1.3 never does.
+    let exchanged = of_client.version == TlsVersion::Tls13 || !of_client.resumed;
+    assert_eq!(of_client.key_exchange.is_some(), exchanged);
+    assert_eq!(of_server.key_exchange.is_some(), exchanged);
     // Who the peer is stays known.
     assert!(of_client.peer.is_some());
     of_client.resumed
