@@ -68,7 +68,7 @@ pub enum TlsConfigFault {
     UnknownCipherSuite,
     /// A version is enabled for which no cipher suite is left.
     NoCipherSuite,
-    /// A key exchange group that does not exist here, or an empty list of them.
+    /// A key exchange group that does not exist here, or none for an enabled version.
     BadKeyExchange,
     /// A knob out of its range.
     OutOfRange,

@@ -61,9 +61,19 @@ pub struct TlsClientBuilder {
 impl TlsClientConfig {
     /// The server's certificate must lead to one of `roots`.
     pub fn with_roots(roots: Roots) -> TlsClientBuilder {
+        Self::builder(Some(roots), None)
+    }
+
+    /// The server's certificate must be pinned, and needs no issuer that we know: for self-signed
+    /// certificates. Its dates and name are checked as always.
+    pub fn with_pins(pins: Pins) -> TlsClientBuilder {
+        Self::builder(None, Some(pins))
+    }
+
+    fn builder(roots: Option<Roots>, pins: Option<Pins>) -> TlsClientBuilder {
         TlsClientBuilder {
-            roots: Some(roots),
-            pins: None,
+            roots,
+            pins,
             excuses: Excuses::default(),
             server_name: None,
             identity: None,
@@ -71,13 +81,6 @@ impl TlsClientConfig {
             session_cache: 256,
             knobs: Knobs::default(),
         }
-    }
-
-    /// The server's certificate must be pinned, and needs no issuer that we know: for self-signed
-    /// certificates. Its dates and name are checked as always.
-    pub fn with_pins(pins: Pins) -> TlsClientBuilder {
-        let builder = Self::with_roots(Roots::from_der([]));
-        TlsClientBuilder { roots: None, pins: Some(pins), ..builder }
     }
 
     knob_getters!();
@@ -99,7 +102,10 @@ impl TlsClientConfig {
             return Ok(name.clone());
         }
         match target {
-            Some(HostOrAddr::Addr(addr)) => Ok(ServerName::IpAddress(addr.ip().into())),
+            // Certificates have an IPv4 address as such, also when an IPv6 socket reaches it.
+            Some(HostOrAddr::Addr(addr)) => {
+                Ok(ServerName::IpAddress(addr.ip().to_canonical().into()))
+            }
             Some(HostOrAddr::Host(host, _)) => server_name(host),
             None => Err(TlsConfigError::new(Fault::NoServerName)),
         }

@@ -1,8 +1,8 @@
 //! Why a TLS configuration is refused, and where.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fmt, io};
 
 use crate::error::{IoError, TlsConfigFault};
 
@@ -105,6 +105,17 @@ impl fmt::Display for TlsConfigError {
 }
 
 impl std::error::Error for TlsConfigError {}
+
+impl From<TlsConfigError> for io::Error {
+    /// With the whole error inside.
+    fn from(error: TlsConfigError) -> Self {
+        let kind = match error.fault() {
+            TlsConfigFault::FileUnreadable(errno) => errno.kind(),
+            _ => io::ErrorKind::InvalidInput,
+        };
+        Self::new(kind, error)
+    }
+}
 
 impl From<TlsConfigError> for IoError {
     fn from(error: TlsConfigError) -> Self {

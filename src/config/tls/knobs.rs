@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
+use rustls::crypto::aws_lc_rs::{DEFAULT_CIPHER_SUITES, default_provider, kx_group};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::version::{TLS12, TLS13};
-use rustls::{KeyLog, KeyLogFile, NoKeyLog, SupportedProtocolVersion};
+use rustls::{KeyLog, KeyLogFile, NoKeyLog, SupportedCipherSuite, SupportedProtocolVersion};
 
 use crate::error::TlsConfigFault as Fault;
 
@@ -28,6 +28,10 @@ const RECORD_HEADER_LEN: usize = 5;
 static ONLY_TLS12: &[&SupportedProtocolVersion] = &[&TLS12];
 static ONLY_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
 static BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+
+/// Recorded traffic is safe from later quantum computers first of all.
+static DEFAULT_GROUPS: &[&dyn SupportedKxGroup] =
+    &[kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
 
 #[derive(Debug, Clone)]
 pub(super) struct Knobs {
@@ -95,42 +99,47 @@ impl Knobs {
     /// Cryptography with the chosen suites and groups. It is passed on explicitly: a default of the
     /// process would be another library's to change.
     pub(super) fn provider(&self) -> Result<Arc<CryptoProvider>, TlsConfigError> {
-        let mut provider = default_provider();
-        if let Some(wanted) = &self.cipher_suites {
-            provider.cipher_suites.clear();
-            for name in wanted {
-                let suite = names::suite(name);
-                let unknown = || TlsConfigError::because(Fault::UnknownCipherSuite, name);
-                provider.cipher_suites.push(suite.ok_or_else(unknown)?);
+        let cipher_suites = self.suites()?;
+        let kx_groups = self.groups()?;
+        Ok(Arc::new(CryptoProvider { cipher_suites, kx_groups, ..default_provider() }))
+    }
+
+    fn suites(&self) -> Result<Vec<SupportedCipherSuite>, TlsConfigError> {
+        let suites = match &self.cipher_suites {
+            None => DEFAULT_CIPHER_SUITES.to_vec(),
+            Some(wanted) => {
+                let known = wanted.iter().map(|name| {
+                    let unknown = || TlsConfigError::because(Fault::UnknownCipherSuite, name);
+                    names::suite(name).ok_or_else(unknown)
+                });
+                known.collect::<Result<_, _>>()?
             }
-        }
+        };
         for version in self.protocol_versions() {
-            let mut suites = provider.cipher_suites.iter();
-            if !suites.any(|suite| suite.version() == *version) {
-                let version = TlsVersion::of(version.version).map(|version| version.to_string());
-                let version = version.unwrap_or_default();
-                return Err(TlsConfigError::because(Fault::NoCipherSuite, version));
+            if !suites.iter().any(|suite| suite.version() == *version) {
+                return Err(missing(Fault::NoCipherSuite, version));
             }
         }
-        // Recorded traffic is safe from later quantum computers first of all.
-        provider.kx_groups = vec![
-            kx_group::X25519MLKEM768,
-            kx_group::X25519,
-            kx_group::SECP256R1,
-            kx_group::SECP384R1,
-        ];
-        if let Some(wanted) = &self.key_exchange {
-            provider.kx_groups.clear();
-            for name in wanted {
-                let group = names::group(name);
-                let unknown = || TlsConfigError::because(Fault::BadKeyExchange, name);
-                provider.kx_groups.push(group.ok_or_else(unknown)?);
+        Ok(suites)
+    }
+
+    fn groups(&self) -> Result<Vec<&'static dyn SupportedKxGroup>, TlsConfigError> {
+        let groups = match &self.key_exchange {
+            None => DEFAULT_GROUPS.to_vec(),
+            Some(wanted) => {
+                let known = wanted.iter().map(|name| {
+                    let unknown = || TlsConfigError::because(Fault::BadKeyExchange, name);
+                    names::group(name).ok_or_else(unknown)
+                });
+                known.collect::<Result<_, _>>()?
             }
-            if wanted.is_empty() {
-                return Err(TlsConfigError::because(Fault::BadKeyExchange, "an empty list"));
+        };
+        for version in self.protocol_versions() {
+            if !groups.iter().any(|group| group.usable_for_version(version.version)) {
+                return Err(missing(Fault::BadKeyExchange, version));
             }
         }
-        Ok(Arc::new(provider))
+        Ok(groups)
     }
 
     pub(super) fn protocol_versions(&self) -> &'static [&'static SupportedProtocolVersion] {
@@ -148,6 +157,12 @@ impl Knobs {
     pub(super) fn key_log(&self) -> Arc<dyn KeyLog> {
         if self.logs_keys { Arc::new(KeyLogFile::new()) } else { Arc::new(NoKeyLog {}) }
     }
+}
+
+/// Nothing is left for that version.
+fn missing(fault: Fault, version: &SupportedProtocolVersion) -> TlsConfigError {
+    let version = TlsVersion::of(version.version).map(|version| version.to_string());
+    TlsConfigError::because(fault, format!("none for {}", version.unwrap_or_default()))
 }
 
 pub(super) fn in_range(

@@ -3,7 +3,7 @@
 //! Role: the public configuration of both sides, read and checked by `build()`; what it yields is
 //! the library's configuration, which the handshake takes. Not role: handshakes and records.
 //!
-//! *Invariants*: a configuration that was built cannot fail later for a reason of its own; every
+//! *Invariants*: a configuration that was built needs no file and no check any more; every
 //! refusal names the file, the line, the reason and the fix. Nothing weakens the check of a peer
 //! that does not have `danger` in its name. The cryptography is passed explicitly, never installed
 //! for the process. Files and the clock are read by `build()` and by reloading, never by a shard.

@@ -173,6 +173,8 @@ fn files_that_cannot_be_read() {
         let error = TlsServerConfig::from_pem(chain, key).build().unwrap_err();
         assert_eq!(error.fault(), Fault::FileUnreadable(Errno(errno)));
         assert_eq!(error.file(), Some(file.as_path()));
+        let std = std::io::Error::from(error.clone());
+        assert_eq!((std.kind(), std.to_string()), (Errno(errno).kind(), error.to_string()));
     }
     let gone = dir.path("gone.pem");
     for error in [
@@ -224,7 +226,8 @@ fn every_knob_of_a_server_is_checked() {
         (|b| b.cipher_suites([""; 0]), Fault::NoCipherSuite, "TLS 1.3"),
         (|b| b.cipher_suites(["TLS_AES_128_GCM_SHA256"]), Fault::NoCipherSuite, "TLS 1.2"),
         (|b| b.key_exchange(["ffdhe2048"]), Fault::BadKeyExchange, "ffdhe2048"),
-        (|b| b.key_exchange([""; 0]), Fault::BadKeyExchange, "empty"),
+        (|b| b.key_exchange([""; 0]), Fault::BadKeyExchange, "none for TLS 1.3"),
+        (|b| b.key_exchange(["MLKEM768"]), Fault::BadKeyExchange, "none for TLS 1.2"),
         (|b| b.handshake_timeout(Duration::ZERO), Fault::OutOfRange, "handshake_timeout = 0"),
         (
             |b| b.handshake_timeout(Duration::from_secs(3601)),
@@ -361,6 +364,7 @@ fn the_name_to_verify_comes_from_the_target() {
         (host("127.0.0.1"), "127.0.0.1"),
         (HostOrAddr::Addr(([127, 0, 0, 1], 1).into()), "127.0.0.1"),
         (HostOrAddr::Addr("[::1]:5".parse().unwrap()), "::1"),
+        (HostOrAddr::Addr("[::ffff:127.0.0.1]:5".parse().unwrap()), "127.0.0.1"),
     ];
     for (target, expected) in rows {
         let name = plain.server_name_for(Some(&target)).unwrap();
