@@ -11,6 +11,10 @@ use std::{fmt, io};
 
 use crate::ids::{ConnId, EndpointId, Protocol};
 
+mod tls;
+
+pub use tls::TlsConfigFault;
+
 /// The crate's result type.
 pub type Result<T, E = IoError> = std::result::Result<T, E>;
 
@@ -247,6 +251,15 @@ pub enum IoError {
         /// The TLS alert, RFC 8446 §6.
         alert: u8,
     },
+    /// A TLS configuration is refused. Nothing returns it without the feature `tls`, whose
+    /// `TlsConfigError` also has the file and becomes this one by `?`.
+    #[error("the TLS configuration is refused{}: {fault}", AtLine(*.line))]
+    TlsConfig {
+        /// What is wrong.
+        fault: TlsConfigFault,
+        /// The line of the file or text, from 1; 0 when there is none.
+        line: u32,
+    },
     /// A request of the ops protocol was not signed with the shared key. Returned by the ops API
     /// only.
     #[error("the HMAC of the ops request does not match; check the shared key on both sides")]
@@ -366,6 +379,18 @@ pub enum IoError {
     },
 }
 
+/// ` at line N`, or nothing.
+struct AtLine(u32);
+
+impl fmt::Display for AtLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            line => write!(f, " at line {line}"),
+        }
+    }
+}
+
 impl IoError {
     /// The zero-io error inside a `std::io::Error` that was made from one.
     #[must_use]
@@ -406,6 +431,7 @@ impl From<IoError> for io::Error {
             IoError::PoolExhausted { .. } | IoError::QueueFull { .. } => K::WouldBlock,
             IoError::ConnectTimeout { .. } => K::TimedOut,
             IoError::InvalidConfig { .. }
+            | IoError::TlsConfig { .. }
             | IoError::InvalidArgument { .. }
             | IoError::DatagramTooLarge { .. }
             | IoError::BufferTooLarge { .. }

@@ -34,7 +34,7 @@ mod transport;
 
 pub use config::*;
 pub use conn::guard::{StableBytes, WriteGuard};
-pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, UringDenied};
+pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, TlsConfigFault, UringDenied};
 pub use event::{Event, PeerAddr, Readiness, SendOutcome};
 pub use ids::{ConnId, EndpointId, Protocol, StreamId, TimerId, WatchId};
 pub use io::{Events, Io, IoHandle, IoSeed, Sender, UdpTransmit};

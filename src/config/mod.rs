@@ -5,6 +5,8 @@
 
 mod endpoint;
 mod framing;
+#[cfg(feature = "tls")]
+mod tls;
 mod uring;
 
 use std::time::Duration;
@@ -14,6 +16,8 @@ pub use endpoint::{
     UdpEndpointConfig, UdsConnectConfig, UdsListenConfig,
 };
 pub use framing::{Frame, Framing, MessageKind};
+#[cfg(feature = "tls")]
+pub use tls::*;
 pub use uring::{Effective, HugePages, UringConfig};
 
 use crate::error::{IoError, Result};

@@ -31,6 +31,7 @@ const PACKAGES: &[Package] = &[
     package("ca-certificates", "update-ca-certificates", &["test"]),
     package("iproute2", "ip", &["test"]),
     package("netcat-openbsd", "nc", &["test"]),
+    package("openssl", "openssl", &["test"]),
     package("procps", "ps", &["test", "bench"]),
     package("strace", "strace", &["test", "bench"]),
     package("util-linux", "taskset", &["test", "bench"]),

@@ -6,6 +6,8 @@ use super::source::{Source, close_of, words};
 /// The files of the engine in which a feature may be asked for.
 const ALLOWED: &[&str] = &[
     "src/lib.rs",
+    "src/config/mod.rs",
+    "src/config/tls/mod.rs",
     "src/io/mod.rs",
     "src/proto/mod.rs",
     "src/event/mod.rs",

@@ -1,0 +1,49 @@
+//! TLS: who we are, whom we believe, and what is agreed on.
+//!
+//! Role: the public configuration of both sides, read and checked by `build()`; what it yields is
+//! the library's configuration, which the handshake takes. Not role: handshakes and records.
+//!
+//! *Invariants*: a configuration that was built needs no file and no check any more; every
+//! refusal names the file, the line, the reason and the fix. Nothing weakens the check of a peer
+//! that does not have `danger` in its name. The cryptography is passed explicitly, never installed
+//! for the process. Files and the clock are read by `build()` and by reloading, never by a shard.
+
+mod base64;
+mod cert;
+mod client;
+mod client_auth;
+mod danger;
+mod error;
+mod identity;
+mod info;
+mod key;
+mod knobs;
+mod names;
+mod pem;
+mod pin;
+mod reload;
+mod roots;
+#[cfg(feature = "tls-platform-roots")]
+mod roots_platform;
+#[cfg(feature = "tls-webpki-roots")]
+mod roots_webpki;
+mod server;
+mod sessions;
+mod sni;
+mod table;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod x509;
+
+pub use client::{TlsClientBuilder, TlsClientConfig};
+pub use danger::ClientDanger;
+pub use error::TlsConfigError;
+pub use identity::TlsIdentity;
+pub use info::{KtlsReason, KtlsSide, KtlsState, PeerIdentity, TlsInfo};
+pub use names::TlsVersion;
+pub use pin::Pins;
+pub use reload::CertReloadHandle;
+pub use roots::Roots;
+pub use server::{TlsServerBuilder, TlsServerConfig};
+pub use table::UnknownName;

@@ -1,0 +1,105 @@
+//! What lets a client resume: ticket keys, and the cache for those without tickets.
+//!
+//! Invariant: both can be replaced while handshakes run, and then nothing from before resumes.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::{
+    NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache, StoresServerSessions,
+};
+
+use super::error::TlsConfigError;
+use super::knobs::refused;
+
+/// The keys that seal tickets: RFC 8446 §4.6.1 for TLS 1.3, RFC 5077 for TLS 1.2. The library makes
+/// a new one every six hours and accepts the one before.
+#[derive(Debug)]
+pub(super) struct TicketKeys(ArcSwap<Arc<dyn ProducesTickets>>);
+
+impl TicketKeys {
+    pub(super) fn new() -> Result<Self, TlsConfigError> {
+        Ok(Self(ArcSwap::from_pointee(Ticketer::new().map_err(refused)?)))
+    }
+
+    fn renew(&self) -> Result<(), TlsConfigError> {
+        self.0.store(Arc::new(Ticketer::new().map_err(refused)?));
+        Ok(())
+    }
+}
+
+impl ProducesTickets for TicketKeys {
+    fn enabled(&self) -> bool {
+        self.0.load().enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.0.load().lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.0.load().encrypt(plain)
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.0.load().decrypt(cipher)
+    }
+}
+
+/// Sessions that the server remembers itself.
+#[derive(Debug)]
+pub(super) struct Cache {
+    len_max: usize,
+    stored: ArcSwap<Arc<dyn StoresServerSessions>>,
+}
+
+impl Cache {
+    /// Of so many sessions; 0 is none.
+    pub(super) fn new(len_max: usize) -> Self {
+        Self { len_max, stored: ArcSwap::from_pointee(Self::empty(len_max)) }
+    }
+
+    fn empty(len_max: usize) -> Arc<dyn StoresServerSessions> {
+        match len_max {
+            0 => Arc::new(NoServerSessionStorage {}),
+            len_max => ServerSessionMemoryCache::new(len_max),
+        }
+    }
+}
+
+impl StoresServerSessions for Cache {
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        self.stored.load().put(key, value)
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.stored.load().get(key)
+    }
+
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.stored.load().take(key)
+    }
+
+    fn can_cache(&self) -> bool {
+        self.stored.load().can_cache()
+    }
+}
+
+/// Both, for whoever replaces them.
+#[derive(Debug, Clone)]
+pub(super) struct Sessions {
+    /// `None`: no tickets.
+    pub(super) tickets: Option<Arc<TicketKeys>>,
+    pub(super) cache: Arc<Cache>,
+}
+
+impl Sessions {
+    pub(super) fn forget(&self) -> Result<(), TlsConfigError> {
+        if let Some(tickets) = &self.tickets {
+            tickets.renew()?;
+        }
+        self.cache.stored.store(Arc::new(Cache::empty(self.cache.len_max)));
+        Ok(())
+    }
+}
