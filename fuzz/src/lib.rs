@@ -8,6 +8,7 @@ mod config;
 mod engine;
 pub mod input;
 pub mod mutate;
+mod tls_record;
 
 /// A named function that takes whatever bytes it is given.
 pub struct Target {
@@ -18,8 +19,11 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: &[Target] =
-    &[Target { name: "config", run: config::run }, Target { name: "engine", run: engine::run }];
+pub const TARGETS: &[Target] = &[
+    Target { name: "config", run: config::run },
+    Target { name: "engine", run: engine::run },
+    Target { name: "tls_record", run: tls_record::run },
+];
 
 /// The target that ZERO_IO_FUZZ_TARGET names.
 ///
