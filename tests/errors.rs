@@ -167,6 +167,12 @@ fn bad_connects_are_named() {
     let zero = TcpConnectConfig::new(there).with(|c| c.user_timeout = Some(Duration::ZERO));
     let error = shard.io.tcp_connect_with(zero).unwrap_err();
     assert!(matches!(error, IoError::InvalidConfig { .. }), "{error}");
+    for ms in [0, 9, 2_001] {
+        let delay = Duration::from_millis(ms);
+        let raced = TcpConnectConfig::new(("host", 9)).with(|c| c.attempt_delay = delay);
+        let error = shard.io.tcp_connect_with(raced).unwrap_err();
+        assert!(error.to_string().contains("attempt_delay (ms)"), "{error}");
+    }
     // What only the kernel or the resolver can tell comes as an event, and once.
     for target in [
         HostOrAddr::Addr("127.0.0.1:0".parse().unwrap()),
