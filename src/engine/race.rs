@@ -92,17 +92,17 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// Keeps one; its token.
-    fn insert(&mut self, attempt: Box<Attempt>) -> Token {
+    /// Keeps one; its token, and its address as the operation names it.
+    fn insert(&mut self, attempt: Attempt) -> (Token, *const SockAddr) {
         let free = self.places.iter().position(|place| place.attempt.is_none());
         let index = free.unwrap_or_else(|| {
             self.places.push(Place::default());
             self.places.len() - 1
         });
         let place = &mut self.places[index];
-        place.attempt = Some(attempt);
+        let kept = place.attempt.insert(Box::new(attempt));
         self.used += 1;
-        Token::new(Tag::Attempt, place.generation, index as u32)
+        (Token::new(Tag::Attempt, place.generation, index as u32), &raw const kept.peer)
     }
 
     /// Takes the one that completed. Its token is not made again for a long time, so that a late
@@ -221,9 +221,8 @@ impl Engine {
     }
 
     fn push_attempt(&mut self, attempt: Attempt) {
-        let attempt = Box::new(attempt);
-        let (sock, addr) = (Sock::plain(attempt.fd), &raw const attempt.peer);
-        let token = self.plans.attempts.insert(attempt);
+        let sock = Sock::plain(attempt.fd);
+        let (token, addr) = self.plans.attempts.insert(attempt);
         self.ring.push(Op::Connect { sock, addr }, token);
     }
 
@@ -305,11 +304,11 @@ mod tests {
     fn a_token_names_one_attempt() {
         let mut attempts = Attempts::default();
         let conn = ConnId::new(3, 1);
-        let attempt = || Box::new(Attempt { conn, fd: 7, peer: SockAddr::EMPTY });
-        let old = attempts.insert(attempt());
+        let attempt = || Attempt { conn, fd: 7, peer: SockAddr::EMPTY };
+        let (old, _) = attempts.insert(attempt());
         assert_eq!(attempts.of(conn).collect::<Vec<_>>(), [old]);
         assert!(attempts.take(old).is_some() && attempts.take(old).is_none());
-        let new = attempts.insert(attempt());
+        let (new, _) = attempts.insert(attempt());
         assert!(new != old && attempts.take(old).is_none() && !attempts.is_empty());
         assert_eq!(attempts.fds().collect::<Vec<_>>(), [7]);
     }
