@@ -619,7 +619,8 @@ fn a_source_specific_group_hears_its_source_alone() {
     shard.finish();
 }
 
-/// The loopback interface has no route for IPv6 multicast, so what is sent is not looked at here.
+/// The loopback interface has no route for IPv6 multicast: what is sent is looked at in
+/// tests/namespace, which has one.
 #[test]
 fn ipv6_groups_are_joined_and_left() {
     let mut shard = Shard::new();

@@ -52,6 +52,16 @@ impl Namespace {
         replace("/etc/host.conf", "multi on\n");
         Self { _alone: alone }
     }
+
+    /// The number of the interface.
+    #[expect(clippy::unused_self, reason = "there is an interface while there is a namespace")]
+    pub(crate) fn interface(&self) -> u32 {
+        let name = CString::new(INTERFACE).expect("a name");
+        // SAFETY: the name ends with a zero.
+        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+        assert!(index > 0, "{INTERFACE} exists");
+        index
+    }
 }
 
 /// Two interfaces with a wire between them. Neither asks who has an address (no ARP, no neighbour
