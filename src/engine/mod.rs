@@ -166,6 +166,7 @@ impl Engine {
         self.wait(timeout)?;
         self.now = self.ring.now();
         self.reclaim();
+        self.inbox.reopen();
         self.run_commands();
         self.resume_stalled();
         self.run_completions();
