@@ -7,7 +7,7 @@
 pub(crate) mod addr;
 pub(crate) mod affinity;
 pub(crate) mod batch;
-mod cmsg;
+pub(crate) mod cmsg;
 pub(crate) mod gather;
 pub(crate) mod kernel;
 pub(crate) mod mem;
