@@ -111,10 +111,18 @@ fn the_smallest_configuration_works() {
         shard.io.stream_write_guard(conn, STREAM, "x", 1),
         Err(IoError::PoolExhausted { pool: PoolKind::Guards })
     ));
+    let handle = shard.io.handle();
     assert!(matches!(
-        shard.io.handle().send_buffer(1),
+        handle.send_buffer(1),
         Err(IoError::PoolExhausted { pool: PoolKind::HandleReserve })
     ));
+    // What takes a guard write is refused at the call, not later and in silence.
+    let max = Config::default().pool_slot_size;
+    let error = handle.stream_write(conn, STREAM, &vec![0; max + 1]).unwrap_err();
+    assert!(matches!(error, IoError::BufferTooLarge { .. }), "{error}");
+    let error = handle.stream_write_guard(conn, STREAM, "x", 1).unwrap_err();
+    assert_eq!(error, IoError::PoolExhausted { pool: PoolKind::Guards });
+    assert_eq!(shard.io.io_stats().commands_refused, 0);
     shard.finish();
 }
 
