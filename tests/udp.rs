@@ -193,6 +193,7 @@ fn connected_mode_hears_its_peer_alone_and_reports_refusals() {
     drop(peer);
     shard.io.udp_send_connected(endpoint, b"anybody?").unwrap();
     shard.until("the refusal", |shard| shard.io.io_stats().udp_errors > 0);
+    assert_eq!(shard.seen, [], "it is counted, and no event");
     let back = UdpSocket::bind(peer_addr).unwrap();
     back.send_to(b"back again", addr).unwrap();
     assert_same(&shard.wait_datagram(endpoint).data, b"back again");

@@ -268,7 +268,13 @@ impl UdsConnectConfig {
 pub struct UdpEndpointConfig {
     /// The local address; port 0 lets the system choose.
     pub bind: SocketAddr,
-    /// Connected mode: only datagrams of this peer are received, and ICMP errors are reported.
+    /// Connected mode: only datagrams of this peer are received.
+    ///
+    /// That the peer refused one (ICMP "port unreachable") is no event: `IoStats::udp_errors`
+    /// counts it, no later datagram is lost by it, and both directions go on. It tells of one
+    /// datagram, which UDP never promised to deliver; it may have been forged; and it stays away
+    /// where a firewall swallows it. Whoever needs to know of a peer waits for its answers, with a
+    /// time limit.
     pub connect: Option<SocketAddr>,
     /// `SO_REUSEPORT`. Default off.
     pub reuseport: bool,
