@@ -12,6 +12,9 @@ mod conn;
 mod engine;
 mod error;
 mod event;
+#[cfg(feature = "_sim")]
+#[doc(hidden)]
+pub mod fuzz;
 mod ids;
 mod io;
 mod pool;

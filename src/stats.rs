@@ -22,7 +22,7 @@ pub struct IoStats {
     pub bytes_sent: u64,
     /// Payload bytes copied in user space on the way in.
     pub bytes_copied_rx: u64,
-    /// Payload bytes copied in user space on the way out.
+    /// Payload bytes copied in user space on the way out, those included that handles copied.
     pub bytes_copied_tx: u64,
     /// Datagrams received.
     pub datagrams_received: u64,

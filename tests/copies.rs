@@ -13,6 +13,7 @@ use common::{PATIENCE, STREAM, Shard, TICK, assert_same, localhost, pattern};
 use zero_io::{Config, ConnId, Event, Frame, Framing, MessageKind};
 
 const TOTAL: usize = 3 << 20;
+const NINES: &[u8] = &[9; 9_000];
 
 /// Sends and receives the same bytes.
 fn client(peer: TcpStream) -> JoinHandle<()> {
@@ -189,4 +190,32 @@ fn framed_messages_are_copied_only_where_they_straddle() {
     assert!(stats.bytes_copied_rx <= stats.completions * 100, "{stats:?}");
     assert!(stats.bytes_copied_rx < (COUNT * 100 / 10) as u64, "{stats:?}");
     assert_eq!(stats.bytes_copied_tx, 0);
+}
+
+#[test]
+fn what_a_handle_copies_is_counted_by_the_shard_that_sends_it() {
+    let mut shard = Shard::of(Config::default());
+    let (conn, mut peer) = shard.accepted();
+    let handle = shard.io.handle();
+    let endpoint = shard.io.udp_bind(localhost()).unwrap();
+    let to = shard.addr_of(endpoint);
+    // From the reserve, by an allocation of its own, and as a datagram.
+    handle.stream_write(conn, STREAM, &[1; 700]).unwrap();
+    handle.stream_write(conn, STREAM, &[2; 30_000]).unwrap();
+    handle.udp_send_bytes(endpoint, to, &[3; 50]).unwrap();
+    // What is written where it is sent from is not copied.
+    let mut buffer = handle.send_buffer(300).unwrap();
+    buffer.as_mut_slice().fill(4);
+    handle.stream_write_buffer(conn, STREAM, buffer).unwrap();
+    handle.stream_write_guard(conn, STREAM, NINES, 1).unwrap();
+    assert_eq!(shard.wait_datagram(endpoint).data, [3; 50]);
+    let reader = thread::spawn(move || {
+        let mut got = vec![0; 700 + 30_000 + 300 + 9_000];
+        peer.read_exact(&mut got).unwrap();
+        (got, peer)
+    });
+    let (got, _peer) = shard.join(reader);
+    assert_eq!((got[0], got[700], got[30_700], got[31_000]), (1, 2, 4, 9));
+    let stats = shard.io.io_stats();
+    assert_eq!((stats.bytes_copied_rx, stats.bytes_copied_tx), (0, 700 + 30_000 + 50));
 }

@@ -111,10 +111,18 @@ fn the_smallest_configuration_works() {
         shard.io.stream_write_guard(conn, STREAM, "x", 1),
         Err(IoError::PoolExhausted { pool: PoolKind::Guards })
     ));
+    let handle = shard.io.handle();
     assert!(matches!(
-        shard.io.handle().send_buffer(1),
+        handle.send_buffer(1),
         Err(IoError::PoolExhausted { pool: PoolKind::HandleReserve })
     ));
+    // What takes a guard write is refused at the call, not later and in silence.
+    let max = Config::default().pool_slot_size;
+    let error = handle.stream_write(conn, STREAM, &vec![0; max + 1]).unwrap_err();
+    assert!(matches!(error, IoError::BufferTooLarge { .. }), "{error}");
+    let error = handle.stream_write_guard(conn, STREAM, "x", 1).unwrap_err();
+    assert_eq!(error, IoError::PoolExhausted { pool: PoolKind::Guards });
+    assert_eq!(shard.io.io_stats().commands_refused, 0);
     shard.finish();
 }
 
@@ -167,6 +175,12 @@ fn bad_connects_are_named() {
     let zero = TcpConnectConfig::new(there).with(|c| c.user_timeout = Some(Duration::ZERO));
     let error = shard.io.tcp_connect_with(zero).unwrap_err();
     assert!(matches!(error, IoError::InvalidConfig { .. }), "{error}");
+    for ms in [0, 9, 2_001] {
+        let delay = Duration::from_millis(ms);
+        let raced = TcpConnectConfig::new(("host", 9)).with(|c| c.attempt_delay = delay);
+        let error = shard.io.tcp_connect_with(raced).unwrap_err();
+        assert!(error.to_string().contains("attempt_delay (ms)"), "{error}");
+    }
     // What only the kernel or the resolver can tell comes as an event, and once.
     for target in [
         HostOrAddr::Addr("127.0.0.1:0".parse().unwrap()),

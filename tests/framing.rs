@@ -281,3 +281,36 @@ fn partial_messages_of_many_connections_are_bounded() {
     drop(clients);
     shard.finish();
 }
+
+#[test]
+fn a_burst_of_messages_that_straddle_buffers_is_no_reason_to_end() {
+    // More of them than there are jumbo buffers arrive between two looks at the events.
+    let mut shard = Shard::with(|c| c.jumbo_count = 2);
+    let framing = Framing::new(LENGTHS, by_length);
+    let (conn, mut peer) = shard.accepted_with(|c| c.framing = Some(framing));
+    let wanted: Vec<Vec<u8>> = (0..40).map(|seed| with_length(&pattern(seed, 40_000))).collect();
+    let bytes = wanted.concat();
+    let writer = thread::spawn(move || {
+        peer.write_all(&bytes).unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        peer
+    });
+    thread::sleep(Duration::from_millis(100));
+    shard.wait_read_closed(conn);
+    assert_eq!(messages_of(&shard, conn, LENGTHS), wanted);
+    drop(writer.join().unwrap());
+    shard.finish();
+}
+
+#[test]
+fn lines_as_long_as_a_jumbo_buffer() {
+    let change = |c: &mut Config| {
+        c.jumbo_size = 65_536;
+        c.stream_buffer_size = 16_384;
+    };
+    let framing = Framing::new(LINES, by_line);
+    for len in [65_535, 65_000, 50_000, 40_000] {
+        let wanted: Vec<Vec<u8>> = (0..5).map(|seed| line(seed, len)).collect();
+        check(change, framing, LINES, &wanted, 0);
+    }
+}

@@ -5,6 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::framing::Framing;
+use crate::error::Result;
+
+/// RFC 8305 §5: the delay must not be less than 10 ms, and 2 s is the recommended maximum.
+const ATTEMPT_DELAY_MIN: Duration = Duration::from_millis(10);
+const ATTEMPT_DELAY_MAX: Duration = Duration::from_secs(2);
 
 /// Where to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,8 +17,10 @@ use super::framing::Framing;
 pub enum HostOrAddr {
     /// An address.
     Addr(SocketAddr),
-    /// A name and a port. It is resolved by the system's resolver on a thread of its own; the
-    /// addresses are tried in the resolver's order until one answers.
+    /// A name and a port. It is resolved by the system's resolver on a thread of its own; then its
+    /// addresses race as RFC 8305 says (Happy Eyeballs): the families take turns, each address
+    /// starts [`TcpConnectConfig::attempt_delay`] after the one before or as soon as one fails, and
+    /// the first that answers is the connection. 16 addresses are tried at most, 8 at a time.
     Host(String, u16),
 }
 
@@ -121,6 +128,9 @@ pub struct TcpConnectConfig {
     pub bind: Option<SocketAddr>,
     /// How long all tries together may take, name resolution included. Default 30 s.
     pub connect_timeout: Duration,
+    /// How long one address of a host is waited for before the next one is tried beside it, the
+    /// Connection Attempt Delay of RFC 8305 §5. Default 250 ms; 10 ms to 2 s.
+    pub attempt_delay: Duration,
     /// `TCP_NODELAY`. Default on.
     pub nodelay: bool,
     /// Keep-alive. Default none.
@@ -128,7 +138,8 @@ pub struct TcpConnectConfig {
     /// `TCP_USER_TIMEOUT`. Default none.
     pub user_timeout: Option<Duration>,
     /// `TCP_FASTOPEN_CONNECT`: the first write travels with the SYN when the peer has given a
-    /// cookie. Default off. RFC 7413.
+    /// cookie. Default off. RFC 7413. Such a peer counts as connected before it has answered: among
+    /// the addresses of a host, the first one with a cookie is the connection.
     pub fastopen: bool,
     /// `SO_RCVBUF`; `None` leaves the kernel's own tuning.
     pub recv_buffer: Option<u32>,
@@ -148,6 +159,7 @@ impl TcpConnectConfig {
             target: target.into(),
             bind: None,
             connect_timeout: Duration::from_secs(30),
+            attempt_delay: Duration::from_millis(250),
             nodelay: true,
             keepalive: None,
             user_timeout: None,
@@ -164,6 +176,15 @@ impl TcpConnectConfig {
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
+    }
+}
+
+impl TcpConnectConfig {
+    pub(crate) fn validate(&self) -> Result<()> {
+        let delay = self.attempt_delay;
+        let ok = (ATTEMPT_DELAY_MIN..=ATTEMPT_DELAY_MAX).contains(&delay);
+        let ms = usize::try_from(delay.as_millis()).unwrap_or(usize::MAX);
+        super::check("TcpConnectConfig::attempt_delay (ms)", ms, ok, "10 ms to 2 s")
     }
 }
 
@@ -247,7 +268,13 @@ impl UdsConnectConfig {
 pub struct UdpEndpointConfig {
     /// The local address; port 0 lets the system choose.
     pub bind: SocketAddr,
-    /// Connected mode: only datagrams of this peer are received, and ICMP errors are reported.
+    /// Connected mode: only datagrams of this peer are received.
+    ///
+    /// That the peer refused one (ICMP "port unreachable") is no event: `IoStats::udp_errors`
+    /// counts it, no later datagram is lost by it, and both directions go on. It tells of one
+    /// datagram, which UDP never promised to deliver; it may have been forged; and it stays away
+    /// where a firewall swallows it. Whoever needs to know of a peer waits for its answers, with a
+    /// time limit.
     pub connect: Option<SocketAddr>,
     /// `SO_REUSEPORT`. Default off.
     pub reuseport: bool,

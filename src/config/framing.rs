@@ -31,7 +31,9 @@ pub enum Frame {
     /// Not a whole message yet: ask again when at least this many bytes are there, counted from the
     /// front; more than it was given.
     Need(usize),
-    /// The first so many bytes are one message; at least 1, at most what it was given.
+    /// The first so many bytes are one message; at least 1, at most what it was given. Anything
+    /// else closes the connection with `code::BAD_FRAME`: a message of no bytes would come for
+    /// ever.
     Ready(usize),
     /// This is no message of the protocol: the connection is closed with `code::BAD_FRAME`.
     Bad,

@@ -130,7 +130,12 @@ pub struct Config {
     /// Guard writes under way at a time. Default 1024; 0 to 1,048,576.
     pub guard_count: usize,
     /// Receive buffers one connection may hold (queued, detached or being forwarded) before it is
-    /// no longer read. Default 64; 1 to 32,768.
+    /// no longer read; fewer when the pool runs low, down to 1. It is read again when half of
+    /// that has come home. Default 64; 1 to 32,768.
+    ///
+    /// It is looked at when a buffer arrives. What the kernel has filled by then still comes: so
+    /// the bound is exceeded by at most the buffers that the kernel had been lent, which are never
+    /// all (a sixth of `stream_buffer_count` stays).
     pub held_buffers_max: usize,
     /// Commands that handles may have queued. Default 1024; 2 to 1,048,576, rounded up to a power
     /// of two.

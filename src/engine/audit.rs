@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use super::Engine;
-use crate::error::Result;
+use crate::error::{IoError, Result};
 use crate::event::PeerAddr;
 use crate::ids::{ConnId, EndpointId, Protocol};
 use crate::pool::{Class, Gauge, PoolStats};
-use crate::ring::Completion;
+use crate::ring::{Completion, Fd};
 use crate::stats::ConnStats;
 
 impl Engine {
@@ -68,12 +68,20 @@ impl Engine {
         })
     }
 
+    /// The connection's descriptor, unless it has none yet: its host is being resolved, or several
+    /// addresses of it are being tried.
+    pub(crate) fn fd_of(&mut self, conn: ConnId) -> Result<Fd> {
+        let fd = self.conns.get(conn)?.sock.fd;
+        if fd < 0 { Err(IoError::NotConnected { conn }) } else { Ok(fd) }
+    }
+
     pub(crate) fn peer_addr(&mut self, conn: ConnId) -> Result<PeerAddr> {
+        self.fd_of(conn)?;
         Ok(super::events::peer_addr(&self.conns.get(conn)?.peer))
     }
 
     pub(crate) fn conn_local_addr(&mut self, conn: ConnId) -> Result<PeerAddr> {
-        let fd = self.conns.get(conn)?.sock.fd;
+        let fd = self.fd_of(conn)?;
         Ok(super::events::peer_addr(&self.ring.local_addr(fd)?))
     }
 
@@ -108,6 +116,7 @@ impl Engine {
             && self.segments.used() == 0
             && self.guards.used() == 0
             && self.blocks.busy() == 0
+            && self.plans.is_empty()
             && self.pool.detached() == 0
             && self.lists.is_flushed()
             && self.inbox.is_empty()

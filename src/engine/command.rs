@@ -13,14 +13,45 @@ const COMMANDS_PER_TICK_MAX: usize = 1024;
 
 /// One request of another thread.
 pub(crate) enum Command {
-    Write { conn: ConnId, stream: StreamId, buffer: SendBuffer },
-    WriteGuard { conn: ConnId, stream: StreamId, memory: WriteGuard, token: Option<u64> },
-    UdpSend { endpoint: EndpointId, to: SocketAddr, buffer: SendBuffer },
-    ShutdownWrite { conn: ConnId, stream: StreamId },
-    Close { conn: ConnId },
-    CloseGraceful { conn: ConnId, timeout: std::time::Duration },
-    Post { token: u64, buffer: Option<SendBuffer> },
-    Resolved { conn: ConnId, addrs: Option<Vec<SocketAddr>> },
+    /// `copied`: the handle copied the bytes into the buffer.
+    Write {
+        conn: ConnId,
+        stream: StreamId,
+        buffer: SendBuffer,
+        copied: bool,
+    },
+    /// Without a token it is a copy that the handle made, and nothing is told.
+    WriteGuard {
+        conn: ConnId,
+        stream: StreamId,
+        memory: WriteGuard,
+        token: Option<u64>,
+    },
+    /// Always a copy.
+    UdpSend {
+        endpoint: EndpointId,
+        to: SocketAddr,
+        buffer: SendBuffer,
+    },
+    ShutdownWrite {
+        conn: ConnId,
+        stream: StreamId,
+    },
+    Close {
+        conn: ConnId,
+    },
+    CloseGraceful {
+        conn: ConnId,
+        timeout: std::time::Duration,
+    },
+    Post {
+        token: u64,
+        buffer: Option<SendBuffer>,
+    },
+    Resolved {
+        conn: ConnId,
+        addrs: Option<Vec<SocketAddr>>,
+    },
 }
 
 impl Engine {
@@ -37,8 +68,11 @@ impl Engine {
 
     fn run_command(&mut self, command: Command) {
         self.stats.commands += 1;
+        self.stats.bytes_copied_tx += copied_len(&command) as u64;
         let result = match command {
-            Command::Write { conn, stream, buffer } => self.write_from_handle(conn, stream, buffer),
+            Command::Write { conn, stream, buffer, .. } => {
+                self.write_from_handle(conn, stream, buffer)
+            }
             Command::WriteGuard { conn, stream, memory, token } => {
                 self.append_guard(conn, stream, memory, token).is_ok()
             }
@@ -95,5 +129,16 @@ impl Engine {
             id: 0,
             extra: token,
         });
+    }
+}
+
+/// Payload bytes that the handle copied for this.
+fn copied_len(command: &Command) -> usize {
+    match command {
+        Command::Write { buffer, copied: true, .. } | Command::UdpSend { buffer, .. } => {
+            buffer.len()
+        }
+        Command::WriteGuard { memory, token: None, .. } => memory.bytes().len(),
+        _ => 0,
     }
 }

@@ -1,82 +1,85 @@
-//! Outgoing connections: resolve, try one address after the other, give up in time.
+//! Outgoing connections: one address, a Unix path, or a host whose addresses race; and giving up in
+//! time.
+//!
+//! Role: from the call to `Connected` or `Disconnected`. Not role: the race itself (`race`).
+//!
+//! *Invariant*: a connection has a plan only before it is established: it opens or ends without
+//! one.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::race::{Attempts, Race, errno_of};
 use super::{Command, Engine};
-use crate::code;
 use crate::config::{ConnTimeouts, HostOrAddr, TcpConnectConfig, UdsConnectConfig};
 use crate::conn::{Flags, Phase};
-use crate::error::{IoError, Result};
+use crate::error::Result;
 use crate::ids::{ConnId, Protocol};
 use crate::proto::App;
 use crate::ring::{Completion, Fd, Op, Sock, Tag};
 use crate::sys::addr::SockAddr;
-use crate::sys::{errno, resolve};
+use crate::sys::resolve;
 use crate::time::Time;
 
-/// Addresses of one name that are tried at most.
-const ADDRESSES_MAX: usize = 16;
 /// How often a Unix listener with a full backlog is tried again.
 const UDS_RETRY: std::time::Duration = std::time::Duration::from_millis(2);
 
-/// What is still to be tried for one connection.
+/// What is still to be done for one connection.
 enum Plan {
-    Tcp { config: TcpConnectConfig, addrs: VecDeque<SocketAddr> },
+    Tcp(Box<Race>),
     Uds(UdsConnectConfig),
 }
 
-/// The plans of connections that are not established yet. Few at a time, and none on the hot path.
+/// The plans of connections that are not established yet, and the attempts of their races. Few at a
+/// time, and none on the hot path.
 #[derive(Default)]
 pub(super) struct Plans {
     list: Vec<(ConnId, Plan)>,
+    pub(super) attempts: Attempts,
 }
 
 impl Plans {
-    pub(super) fn remove(&mut self, conn: ConnId) {
+    /// Forgets a plan; whether there was one.
+    pub(super) fn remove(&mut self, conn: ConnId) -> bool {
+        let before = self.list.len();
         self.list.retain(|(id, _)| *id != conn);
+        self.list.len() < before
     }
 
-    fn find(&mut self, conn: ConnId) -> Option<&mut Plan> {
-        self.list.iter_mut().find(|(id, _)| *id == conn).map(|(_, plan)| plan)
+    /// The race that the connection is in.
+    pub(super) fn race(&mut self, conn: ConnId) -> Option<&mut Race> {
+        self.list.iter_mut().find_map(|(id, plan)| match plan {
+            Plan::Tcp(race) if *id == conn => Some(&mut **race),
+            _ => None,
+        })
+    }
+
+    fn uds(&self, conn: ConnId) -> Option<&UdsConnectConfig> {
+        self.list.iter().find_map(|(id, plan)| match plan {
+            Plan::Uds(config) if *id == conn => Some(config),
+            _ => None,
+        })
+    }
+
+    /// Nobody is connecting, and nothing is left of those who were.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.list.is_empty() && self.attempts.is_empty()
     }
 }
 
 impl Engine {
     pub(crate) fn tcp_connect(&mut self, config: TcpConnectConfig) -> Result<ConnId> {
+        config.validate()?;
         let now = self.ring.now();
-        let target = config.target.clone();
-        let phase = match target {
-            HostOrAddr::Addr(_) => Phase::Connecting,
-            HostOrAddr::Host(..) => Phase::Waiting,
-        };
-        let index = self.conns.insert(phase, Protocol::Tcp, now)?;
+        let index = self.conns.insert(Phase::Waiting, Protocol::Tcp, now)?;
         let conn = self.conns.at(index);
         conn.deadline = now.saturating_add(config.connect_timeout);
         conn.configure(App::new(config.framing), config.timeouts);
         let id = conn.id(index);
-        let started = match target {
+        let started = match config.target.clone() {
             HostOrAddr::Addr(addr) => self.connect_to(index, &config, addr),
             HostOrAddr::Host(host, port) => {
-                let producer = self.producer.clone();
-                let gate = std::sync::Arc::clone(&self.gate);
-                let shared = std::sync::Arc::clone(self.pool.shared());
-                self.plans.list.push((id, Plan::Tcp { config, addrs: VecDeque::new() }));
-                resolve::spawn(host, port, move |addrs| {
-                    // The queue may be full for a moment: an answer is never dropped while the
-                    // shard lives.
-                    let mut command = Command::Resolved { conn: id, addrs };
-                    while let Err(error) = producer.push(command) {
-                        if error.is_closed() {
-                            return;
-                        }
-                        command = error.into_inner();
-                        resolve::pause();
-                    }
-                    if gate.needs_wake() {
-                        shared.wake();
-                    }
-                })
+                self.plans.list.push((id, Plan::Tcp(Box::new(Race::new(config)))));
+                self.resolve_host(id, host, port)
             }
         };
         if let Err(error) = started {
@@ -86,11 +89,36 @@ impl Engine {
             self.lists.endpoint_work = true;
             return Err(error);
         }
-        self.arm_conn_timer(index);
+        self.arm_unless_over(id);
         Ok(id)
     }
 
-    /// Starts one try.
+    /// Asks for the addresses of a host. The answer comes as a command, or was known.
+    fn resolve_host(&mut self, id: ConnId, host: String, port: u16) -> Result<()> {
+        let producer = self.producer.clone();
+        let gate = std::sync::Arc::clone(&self.gate);
+        let shared = std::sync::Arc::clone(self.pool.shared());
+        let done = move |addrs| {
+            // The queue may be full for a moment: an answer is never dropped while the shard lives.
+            let mut command = Command::Resolved { conn: id, addrs };
+            while let Err(error) = producer.push(command) {
+                if error.is_closed() {
+                    return;
+                }
+                command = error.into_inner();
+                resolve::pause();
+            }
+            if gate.needs_wake() {
+                shared.wake();
+            }
+        };
+        if let Some(found) = self.ring.resolve(host, port, Box::new(done))? {
+            self.on_resolved(id, Some(found));
+        }
+        Ok(())
+    }
+
+    /// Connects to the one address there is.
     fn connect_to(
         &mut self,
         index: u32,
@@ -111,43 +139,6 @@ impl Engine {
         Ok(())
     }
 
-    /// The resolver's answer.
-    pub(super) fn on_resolved(&mut self, id: ConnId, addrs: Option<Vec<SocketAddr>>) {
-        let index = id.index();
-        if self.conns.find(id).is_none_or(|c| c.phase != Phase::Waiting) {
-            return;
-        }
-        let found: VecDeque<_> =
-            addrs.unwrap_or_default().into_iter().take(ADDRESSES_MAX).collect();
-        if found.is_empty() {
-            return self.begin_end(index, code::RESOLVE_FAILED, false);
-        }
-        if let Some(Plan::Tcp { addrs, .. }) = self.plans.find(id) {
-            *addrs = found;
-        }
-        self.try_next(index, errno::EADDRNOTAVAIL);
-    }
-
-    /// Tries the next address; without one the connection ends with `error`.
-    fn try_next(&mut self, index: u32, error: i32) {
-        let id = self.conns.at(index).id(index);
-        let mut last = error;
-        loop {
-            let next = match self.plans.find(id) {
-                Some(Plan::Tcp { config, addrs }) => addrs.pop_front().map(|a| (config.clone(), a)),
-                _ => None,
-            };
-            let Some((config, addr)) = next else { break };
-            match self.connect_to(index, &config, addr) {
-                Ok(()) => return,
-                Err(IoError::Os { errno, .. }) => last = errno.0,
-                Err(_) => last = errno::EADDRNOTAVAIL,
-            }
-        }
-        self.plans.remove(id);
-        self.begin_end(index, last as u64, false);
-    }
-
     pub(super) fn on_connect(&mut self, completion: Completion) {
         let Some(conn) = self.conns.of_token(completion.token) else { return };
         let index = completion.token.index();
@@ -155,17 +146,16 @@ impl Engine {
         if conn.phase != Phase::Connecting {
             return self.advance_end(index);
         }
-        let (fd, id) = (conn.sock.fd, conn.id(index));
+        let fd = conn.sock.fd;
         match completion.result {
             0 => {
-                self.plans.remove(id);
                 self.opened(index, fd);
                 self.announce(index);
             }
             error => {
                 conn.sock.fd = -1;
                 self.ring.close_now(fd);
-                self.try_next(index, -error);
+                self.begin_end(index, error.unsigned_abs().into(), false);
             }
         }
     }
@@ -184,15 +174,13 @@ impl Engine {
         let id = conn.id(index);
         self.plans.list.push((id, Plan::Uds(config)));
         self.try_uds(index);
-        if self.conns.find(id).is_some_and(|c| c.phase < Phase::Ending) {
-            self.arm_conn_timer(index);
-        }
+        self.arm_unless_over(id);
         Ok(id)
     }
 
     fn try_uds(&mut self, index: u32) {
         let id = self.conns.at(index).id(index);
-        let Some(Plan::Uds(config)) = self.plans.find(id) else { return };
+        let Some(config) = self.plans.uds(id) else { return };
         match self.ring.uds_connect(&config.path) {
             Ok(Some(fd)) => {
                 self.plans.remove(id);
@@ -202,14 +190,7 @@ impl Engine {
                 let retry = self.now.saturating_add(UDS_RETRY);
                 self.lists.retry_at = self.lists.retry_at.min(retry);
             }
-            Err(error) => {
-                let code = match error {
-                    IoError::Os { errno, .. } => errno.0,
-                    IoError::NofileLimit { .. } => errno::EMFILE,
-                    _ => errno::EINVAL,
-                };
-                self.begin_end(index, code as u64, false);
-            }
+            Err(error) => self.begin_end(index, errno_of(&error) as u64, false),
         }
     }
 

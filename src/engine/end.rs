@@ -51,7 +51,7 @@ impl Engine {
         if conn.phase >= Phase::Ending {
             return;
         }
-        let waiting = conn.phase == Phase::Waiting;
+        let planned = conn.phase < Phase::Open;
         conn.enter(Phase::Ending);
         conn.code = if conn.has(Flags::SEND_FAILED) && conn.code != 0 && code != code::LOCAL_CLOSE {
             conn.code
@@ -74,8 +74,9 @@ impl Engine {
         if let Some(timer) = timer {
             self.conn_timers.cancel(timer);
         }
-        if waiting {
-            self.plans.remove(self.conns.at(index).id(index));
+        if planned {
+            let id = self.conns.at(index).id(index);
+            self.drop_plan(id);
         }
         self.let_go_of_pinned(index);
         self.cancel_all(index);

@@ -23,6 +23,7 @@ mod end;
 mod events;
 mod lists;
 mod ops;
+mod race;
 mod recv;
 mod send;
 mod spin;
@@ -165,6 +166,7 @@ impl Engine {
         self.wait(timeout)?;
         self.now = self.ring.now();
         self.reclaim();
+        self.inbox.reopen();
         self.run_commands();
         self.resume_stalled();
         self.run_completions();
@@ -316,6 +318,7 @@ impl Engine {
             Tag::UdpReadable => self.on_udp_readable(completion),
             Tag::UdpWritable => self.on_udp_writable(completion),
             Tag::Connect => self.on_connect(completion),
+            Tag::Attempt => self.on_attempt(completion),
             Tag::Install => self.on_install(completion),
             Tag::Shutdown => self.on_shutdown(completion),
             Tag::Close => self.on_closed(completion),
@@ -391,6 +394,10 @@ impl Engine {
             self.ring.push(Op::CloseFd { fd: sock.fd }, Token::IGNORE);
             fds.push(sock.fd);
         }
+        for fd in self.plans.attempts.fds() {
+            self.ring.push(Op::CloseFd { fd }, Token::IGNORE);
+            fds.push(fd);
+        }
         fds
     }
 
@@ -405,5 +412,6 @@ impl Engine {
         std::mem::forget(std::mem::replace(&mut self.guards, Guards::new(0)));
         std::mem::forget(std::mem::replace(&mut self.blocks, Blocks::new(0)));
         std::mem::forget(std::mem::replace(&mut self.conns, Table::new(0)));
+        std::mem::forget(std::mem::take(&mut self.plans));
     }
 }

@@ -335,7 +335,9 @@ impl Engine {
             let carry = &self.conns.at(index).carry;
             let (had, need) = (carry.len(), carry.need());
             let lacks = if need == had + 1 { had.max(BLIND_MIN) } else { need - had };
-            let given = lacks.min(span.len as usize);
+            // What is given blindly must not make a unit too long that is not.
+            let fits = self.pool.size_max().saturating_sub(had).max(need - had);
+            let given = lacks.min(span.len as usize).min(fits);
             if given == 0 || !self.carry_append(index, span, given, need) {
                 return None;
             }
@@ -371,6 +373,7 @@ impl Engine {
         // SAFETY: as in `feed`.
         let data = unsafe { self.pool.slice(span.buf, span.offset, len as u32) };
         let conn = self.conns.at(index);
+        let size = need.max(conn.carry.len() + len);
         match conn.carry.append(&mut self.pool, need, data) {
             Ok(Some(copied)) => {
                 conn.carry.set_need(need);
@@ -378,6 +381,12 @@ impl Engine {
                 span.len -= len as u32;
                 self.stats.bytes_copied_rx += copied as u64;
                 true
+            }
+            Ok(None) if self.waits_in_inbox(size) => {
+                let whole = std::mem::replace(span, Span::NONE);
+                self.stall(index, whole);
+                self.inbox.shut();
+                false
             }
             Ok(None) => {
                 self.begin_end(index, code::CARRY_EXHAUSTED, false);
@@ -389,6 +398,12 @@ impl Engine {
             }
             Err(_) => unreachable!("a carry fails for size alone"),
         }
+    }
+
+    /// Whether events that are still to be handed out hold a buffer that such a unit would fit:
+    /// then nobody is slow, and there will be one.
+    fn waits_in_inbox(&self, len: usize) -> bool {
+        self.inbox.buffers().any(|buf| self.pool.size_of(buf) >= len)
     }
 
     // ---- stalls

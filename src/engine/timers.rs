@@ -71,8 +71,14 @@ impl Engine {
     pub(super) fn arm_conn_timer(&mut self, index: u32) {
         let now = self.now;
         let conn = self.conns.at(index);
-        let due = next_deadline(conn, now);
-        let data = conn.id(index).as_u64();
+        let id = conn.id(index);
+        let mut due = next_deadline(conn, now);
+        if conn.phase == Phase::Connecting
+            && let Some(race) = self.plans.race(id)
+        {
+            due = due.min(race.next_at());
+        }
+        let data = id.as_u64();
         match conn.timer {
             Some(key) => {
                 self.conn_timers.update(key, due);
@@ -92,8 +98,18 @@ impl Engine {
             conn.timer = None;
             match overdue(conn, now) {
                 Some(code) => self.begin_end(id.index(), code, false),
-                None => self.arm_conn_timer(id.index()),
+                None => {
+                    self.run_race(id);
+                    self.arm_unless_over(id);
+                }
             }
+        }
+    }
+
+    /// The same, unless the connection has ended in the meantime.
+    pub(super) fn arm_unless_over(&mut self, id: ConnId) {
+        if self.conns.get(id).is_ok() {
+            self.arm_conn_timer(id.index());
         }
     }
 

@@ -11,6 +11,8 @@ pub(crate) struct Inbox {
     /// A power of two, so that positions wrap by a mask.
     ring: Box<[Record]>,
     capacity: usize,
+    /// The capacity, or less while the queue counts as full.
+    limit: usize,
     head: usize,
     tail: usize,
     /// Where the payload lies that `next_event` handed out last; its buffer is held until the next
@@ -30,7 +32,7 @@ impl Inbox {
     pub(crate) fn new(capacity: usize) -> Self {
         let empty = Record::bare(Kind::User, 0, 0);
         let ring = vec![empty; capacity.next_power_of_two()].into_boxed_slice();
-        Self { ring, capacity, head: 0, tail: 0, current: None }
+        Self { ring, capacity, limit: capacity, head: 0, tail: 0, current: None }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -49,7 +51,18 @@ impl Inbox {
     /// Records that still fit.
     #[inline]
     pub(crate) const fn room(&self) -> usize {
-        self.capacity - self.len()
+        self.limit.saturating_sub(self.len())
+    }
+
+    /// From now on it counts as full: nothing may be queued behind what waits for a buffer.
+    pub(crate) const fn shut(&mut self) {
+        self.limit = self.len();
+    }
+
+    /// It has its whole capacity again.
+    #[inline]
+    pub(crate) const fn reopen(&mut self) {
+        self.limit = self.capacity;
     }
 
     /// Appends a record.
@@ -90,6 +103,14 @@ impl Inbox {
     pub(crate) fn drop_first(&mut self) {
         debug_assert!(!self.is_empty());
         self.head = self.head.wrapping_add(1);
+    }
+
+    /// The buffers that wait to be handed out, or that the last event still shows.
+    pub(crate) fn buffers(&self) -> impl Iterator<Item = BufId> {
+        let mask = self.ring.len() - 1;
+        let waiting = (0..self.len()).map(move |i| self.ring[self.head.wrapping_add(i) & mask].buf);
+        let shown = self.current.map(|payload| payload.buf);
+        waiting.chain(shown).filter(|buf| *buf != BufId::NONE)
     }
 
     /// Puts what is left of the record that was popped last back to the front.

@@ -133,7 +133,8 @@ pub enum Event<'poll> {
         stream: StreamId,
         /// What it is.
         kind: MessageKind,
-        /// The bytes; never empty, unless the framing has empty messages.
+        /// The bytes; never empty: a framing's messages have at least one byte too
+        /// ([`Frame::Ready`](crate::Frame::Ready)).
         data: &'poll [u8],
     },
     /// The peer will send no more (FIN). The connection still takes writes.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::conn::guard::WriteGuard;
 use crate::engine::{Command, Engine};
-use crate::error::{IoError, Result};
+use crate::error::{IoError, PoolKind, Result};
 use crate::ids::{ConnId, EndpointId, StreamId};
 use crate::pool::{PoolShared, SendBuffer};
 use crate::sync::gate::Gate;
@@ -22,12 +22,15 @@ pub struct IoHandle {
     commands: Producer<Command>,
     gate: Arc<Gate>,
     pool: Arc<PoolShared>,
+    /// Whether the shard has guard writes.
+    guards: bool,
 }
 
 impl IoHandle {
     pub(super) fn new(engine: &Engine) -> Self {
         let (commands, gate) = engine.handle_parts();
-        Self { commands, gate, pool: Arc::clone(engine.pool.shared()) }
+        let guards = engine.config.guard_count > 0;
+        Self { commands, gate, pool: Arc::clone(engine.pool.shared()), guards }
     }
 
     fn push(&self, command: Command) -> Result<()> {
@@ -74,14 +77,16 @@ impl IoHandle {
     }
 
     /// Copies bytes once and has them sent. Up to `Config::pool_slot_size` bytes come from the
-    /// reserve, without an allocation; more are copied into one allocation.
+    /// reserve, without an allocation; more are copied into one allocation, which is sent as a
+    /// guard write. `IoStats::bytes_copied_tx` of the shard counts the copy when it takes it.
     ///
     /// # Errors
-    /// `QueueFull`, `PoolExhausted`, `IoGone`: nothing was taken.
+    /// `QueueFull`, `PoolExhausted`, `IoGone`: nothing was taken; `BufferTooLarge` for more than a
+    /// slot's bytes where `Config::guard_count` is 0.
     pub fn stream_write(&self, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<()> {
         match self.filled(data) {
-            Ok(buffer) => self.stream_write_buffer(conn, stream, buffer),
-            Err(IoError::BufferTooLarge { .. }) => {
+            Ok(buffer) => self.push(Command::Write { conn, stream, buffer, copied: true }),
+            Err(IoError::BufferTooLarge { .. }) if self.guards => {
                 let memory = WriteGuard::Shared(Arc::from(data));
                 self.push(Command::WriteGuard { conn, stream, memory, token: None })
             }
@@ -100,14 +105,14 @@ impl IoHandle {
         stream: StreamId,
         buffer: SendBuffer,
     ) -> Result<()> {
-        self.push(Command::Write { conn, stream, buffer })
+        self.push(Command::Write { conn, stream, buffer, copied: false })
     }
 
     /// Has memory sent that stays where it is; `Event::SendDone` with this token comes to the
     /// shard's loop.
     ///
     /// # Errors
-    /// `QueueFull`, `IoGone`.
+    /// `QueueFull`, `IoGone`; `PoolExhausted` where `Config::guard_count` is 0.
     pub fn stream_write_guard(
         &self,
         conn: ConnId,
@@ -115,6 +120,9 @@ impl IoHandle {
         memory: impl Into<WriteGuard>,
         token: u64,
     ) -> Result<()> {
+        if !self.guards {
+            return Err(IoError::exhausted(PoolKind::Guards));
+        }
         self.push(Command::WriteGuard { conn, stream, memory: memory.into(), token: Some(token) })
     }
 

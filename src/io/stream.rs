@@ -165,9 +165,9 @@ both! {
     /// both sides.
     ///
     /// # Errors
-    /// `StaleConn`; `Os` from setsockopt(2).
+    /// `StaleConn`; `NotConnected` before a host's address was chosen; `Os` from setsockopt(2).
     pub fn reset_on_close(&mut self_, conn: ConnId) -> Result<()> {
-        let fd = self_.conns.get(conn)?.sock.fd;
+        let fd = self_.fd_of(conn)?;
         self_.ring.linger_zero(fd)
     }
 
@@ -182,7 +182,7 @@ both! {
     /// The peer's address.
     ///
     /// # Errors
-    /// `StaleConn`.
+    /// `StaleConn`; `NotConnected` before a host's address was chosen.
     pub fn peer_addr(&mut self_, conn: ConnId) -> Result<PeerAddr> {
         self_.peer_addr(conn)
     }
@@ -190,7 +190,7 @@ both! {
     /// The connection's own address.
     ///
     /// # Errors
-    /// `StaleConn`; `Os` from getsockname(2).
+    /// `StaleConn`; `NotConnected` before a host's address was chosen; `Os` from getsockname(2).
     pub fn conn_local_addr(&mut self_, conn: ConnId) -> Result<PeerAddr> {
         self_.conn_local_addr(conn)
     }

@@ -37,10 +37,11 @@ both! {
     }
 
     /// Connects to a TCP address or host. `Event::Connected` follows, or `Event::Disconnected`
-    /// with the reason.
+    /// with the reason; of a host whose addresses were all tried, with that of the last one.
     ///
     /// # Errors
     /// `PoolExhausted` when `Config::max_connections` are open; `InvalidConfig`; `NofileLimit`;
+    /// `QueueFull` when 64 host names are being resolved;
     /// `Os` when the socket cannot be made or bound.
     pub fn tcp_connect_with(&mut self_, config: TcpConnectConfig) -> Result<ConnId> {
         self_.tcp_connect(config)

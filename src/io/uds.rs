@@ -47,14 +47,14 @@ both! {
     /// (`SO_PEERCRED`, unix(7)).
     ///
     /// # Errors
-    /// `StaleConn`; `Os` when the connection is not a Unix one.
+    /// `StaleConn`; `NotConnected`; `Os` when the connection is not a Unix one.
     pub fn peer_cred(&mut self_, conn: ConnId) -> Result<PeerCred> {
         let entry = self_.conns.get(conn)?;
         if entry.protocol != Protocol::Uds {
             // The kernel would answer with nobody's credentials.
             return Err(IoError::os("SO_PEERCRED", errno::EOPNOTSUPP));
         }
-        let fd = entry.sock.fd;
+        let fd = self_.fd_of(conn)?;
         self_.ring.peer_cred(fd)
     }
 }

@@ -1,7 +1,7 @@
 //! [`Carry`]: the partial unit that straddles receive buffers.
 //!
 //! Role: keep the bytes of one unfinished message until the rest arrives, in the smallest buffer
-//! class that holds it. Not role: knowing what a message is.
+//! that holds it and is free. Not role: knowing what a message is.
 //!
 //! *Invariant* P3: it takes exactly the bytes its unit lacks; everything else is parsed where it
 //! lies.
@@ -59,8 +59,7 @@ impl Carry {
         let size = need.max(len + data.len());
         let mut copied = data.len();
         if self.buf == BufId::NONE || pool.size_of(self.buf) < size {
-            let class = pool.class_for(size)?;
-            let Some(buf) = pool.take(class, Use::Scratch) else { return Ok(None) };
+            let Some(buf) = pool.take_fitting(size, Use::Scratch)? else { return Ok(None) };
             if len > 0 {
                 // SAFETY: the carry is the sole holder of its buffer, and nobody writes it now.
                 let old = unsafe { pool.slice(self.buf, 0, self.len) };

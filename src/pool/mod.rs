@@ -313,12 +313,30 @@ impl Pool {
                 return Ok(class);
             }
         }
-        let max = Class::ALL
-            .iter()
-            .filter(|c| self.classes[**c as usize].count > 0)
-            .map(|c| self.class_size(*c))
-            .max();
-        Err(IoError::BufferTooLarge { len, max: max.unwrap_or(0) })
+        Err(IoError::BufferTooLarge { len, max: self.size_max() })
+    }
+
+    /// Takes the smallest buffer for `len` bytes that there is one of; a larger one costs less than
+    /// doing without.
+    ///
+    /// # Errors
+    /// `BufferTooLarge` when no class holds so much; `None` when no buffer that would is free.
+    pub(crate) fn take_fitting(&mut self, len: usize, usage: Use) -> Result<Option<BufId>> {
+        self.class_for(len)?;
+        for class in [Class::Slots, Class::Stream, Class::Gro, Class::Jumbo] {
+            if len <= self.class_size(class)
+                && let Some(buf) = self.take(class, usage)
+            {
+                return Ok(Some(buf));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The bytes of the largest buffer there is.
+    pub(crate) fn size_max(&self) -> usize {
+        let there = Class::ALL.iter().filter(|c| self.classes[**c as usize].count > 0);
+        there.map(|c| self.class_size(*c)).max().unwrap_or(0)
     }
 
     #[inline]

@@ -101,6 +101,15 @@ forward! {
     /// memory named by one is used any more. False: that memory must be leaked.
     fn shutdown(&mut self) -> bool;
 
+    /// Looks a host up. `Some`: the addresses were known at once; `None`: `done` is called with
+    /// them on another thread.
+    fn resolve(
+        &mut self,
+        host: String,
+        port: u16,
+        done: crate::sys::resolve::Done,
+    ) -> Result<Option<Vec<std::net::SocketAddr>>>;
+
     // ---- sockets: cold calls, answered at once. The engine owns the descriptors it gets.
 
     /// A listening TCP socket.

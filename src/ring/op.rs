@@ -66,6 +66,8 @@ pub(crate) enum Tag {
     Close = 11,
     /// A connection was shut down in one or both directions.
     Shutdown = 12,
+    /// One of several attempts to connect; `index` is the attempt.
+    Attempt = 13,
 }
 
 impl Tag {
@@ -74,7 +76,7 @@ impl Tag {
     /// As above.
     pub(crate) const SEND: u8 = Self::Send as u8;
 
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Ignore,
         Self::Wake,
         Self::Accept,
@@ -88,6 +90,7 @@ impl Tag {
         Self::Install,
         Self::Close,
         Self::Shutdown,
+        Self::Attempt,
     ];
 }
 

@@ -16,6 +16,7 @@
 
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::ptr::{self, NonNull};
@@ -39,7 +40,7 @@ use crate::sys::gather::Gather;
 use crate::sys::kernel::{ForkMark, monotonic_ns, uring_error};
 use crate::sys::sockopt::{Adopted, PeerCred, TcpInfo};
 use crate::sys::wake::Waker;
-use crate::sys::{errno, socket, tcp, udp, uds};
+use crate::sys::{errno, resolve, socket, tcp, udp, uds};
 use crate::time::Time;
 
 /// Buffer groups of one ring; their numbers are below this.
@@ -409,6 +410,15 @@ fn on(sock: Sock, entry: Entry) -> Entry {
 
 /// The cold calls: plain system calls, answered at once.
 impl Uring {
+    pub(crate) fn resolve(
+        &mut self,
+        host: String,
+        port: u16,
+        done: resolve::Done,
+    ) -> Result<Option<Vec<SocketAddr>>> {
+        resolve::start(host, port, done)
+    }
+
     pub(crate) fn tcp_listen(&mut self, config: &TcpListenConfig) -> Result<Fd> {
         tcp::listen(config)
     }

@@ -95,6 +95,8 @@ pub(super) struct Kernel {
     /// Who listens and who is bound, oldest first.
     pub(super) bindings: Vec<super::net::Binding>,
     pub(super) unix_names: BTreeMap<Vec<u8>, FileId>,
+    /// Names and their addresses.
+    pub(super) hosts: BTreeMap<String, Vec<std::net::IpAddr>>,
     pub(super) next_port: u16,
     pub(super) trace: Trace,
     pub(super) violations: Vec<String>,
@@ -113,6 +115,7 @@ impl Kernel {
             nodes: Vec::new(),
             bindings: Vec::new(),
             unix_names: BTreeMap::new(),
+            hosts: BTreeMap::new(),
             next_port: super::net::FIRST_EPHEMERAL_PORT,
             trace: Trace::default(),
             violations: Vec::new(),

@@ -5,6 +5,7 @@
 //! *Invariant*: the clock moves here and nowhere else, except for what reading it costs.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -89,6 +90,11 @@ impl World {
     /// Replaces the fault table. Sizes of what exists do not change.
     pub fn set_faults(&self, faults: Faults) {
         self.kernel.borrow_mut().faults = faults;
+    }
+
+    /// Gives a host its addresses, in the resolver's order; every node knows it.
+    pub fn name_host(&self, host: &str, addrs: &[IpAddr]) {
+        self.kernel.borrow_mut().hosts.insert(host.to_owned(), addrs.to_vec());
     }
 
     // ---- what a test does to a node

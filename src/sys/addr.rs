@@ -45,6 +45,15 @@ impl SockAddr {
         addr
     }
 
+    /// As if the kernel had written these bytes; what does not fit is cut off.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        let mut addr = Self::EMPTY;
+        let kept = bytes.len().min(addr.storage.len());
+        addr.storage[..kept].copy_from_slice(&bytes[..kept]);
+        addr.set_len(kept as u32);
+        addr
+    }
+
     /// What the kernel wrote at `as_mut_ptr`, being `len` bytes long. What is neither IPv4 nor IPv6
     /// is kept as its family alone.
     pub(crate) fn set_len(&mut self, len: u32) {

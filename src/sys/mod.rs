@@ -7,7 +7,7 @@
 pub(crate) mod addr;
 pub(crate) mod affinity;
 pub(crate) mod batch;
-mod cmsg;
+pub(crate) mod cmsg;
 pub(crate) mod gather;
 pub(crate) mod kernel;
 pub(crate) mod mem;
@@ -37,8 +37,8 @@ pub(crate) fn check(op: &'static str, answer: i32) -> Result<i32> {
 /// The error numbers that the engine tells apart.
 pub(crate) mod errno {
     pub(crate) use libc::{
-        EADDRNOTAVAIL, EAGAIN, ECANCELED, ECONNREFUSED, EINTR, EINVAL, EIO, EMFILE, EMSGSIZE,
-        ENOBUFS, ENOMEM, EOPNOTSUPP, EPIPE,
+        EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECANCELED, ECONNREFUSED, EINTR, EINVAL, EIO, EMFILE,
+        EMSGSIZE, ENOBUFS, ENOMEM, EOPNOTSUPP, EPIPE,
     };
 }
 

@@ -3,7 +3,7 @@
 //! getaddrinfo(3) blocks, so each name has a short-lived thread; at most [`RESOLVERS_MAX`] at a
 //! time in the process. Not role: caching, racing.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -24,12 +24,18 @@ impl Drop for Place {
     }
 }
 
-/// Resolves `host` and calls `done` on the resolver's thread; `None` when there is no such name.
-pub(crate) fn spawn(
-    host: String,
-    port: u16,
-    done: impl FnOnce(Option<Vec<SocketAddr>>) + Send + 'static,
-) -> Result<()> {
+/// What is told the addresses, on the resolver's thread; `None` when there is no such name.
+pub(crate) type Done = Box<dyn FnOnce(Option<Vec<SocketAddr>>) + Send>;
+
+/// Resolves `host`. What is an address already is answered at once, without a thread.
+pub(crate) fn start(host: String, port: u16, done: Done) -> Result<Option<Vec<SocketAddr>>> {
+    match host.parse::<IpAddr>() {
+        Ok(ip) => Ok(Some(vec![SocketAddr::new(ip, port)])),
+        Err(_) => spawn(host, port, done).map(|()| None),
+    }
+}
+
+fn spawn(host: String, port: u16, done: Done) -> Result<()> {
     let before = RESOLVERS.fetch_add(1, Ordering::Relaxed);
     let place = Place;
     if before >= RESOLVERS_MAX {

@@ -10,6 +10,7 @@ mod flow;
 mod node;
 mod nth;
 mod pattern;
+mod race;
 mod scenario;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,8 +1,9 @@
 //! "The N-th operation fails", for every N of a short conversation and every errno that fits.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use zero_io::sim::{Faults, World};
+use zero_io::sim::{Faults, Shape, World};
 use zero_io::{Config, Event, HostOrAddr, Io, StreamId, TcpConnectConfig, Toggle};
 
 const STREAM: StreamId = StreamId::ZERO;
@@ -10,6 +11,13 @@ const STREAM: StreamId = StreamId::ZERO;
 const ERRNOS: [i32; 6] = [12, 24, 104, 32, 105, 5];
 const TEXT: &[u8] = &[7; 10_000];
 const ROUNDS_MAX: usize = 20_000;
+/// The addresses of the host, and a latency at which all of their attempts are under way together.
+const ADDRESSES: [IpAddr; 3] = [
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+    IpAddr::V4(Ipv4Addr::LOCALHOST),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 9)),
+];
+const LATENCY_NS: u64 = 30_000_000;
 
 /// What a side of the conversation saw.
 #[derive(Default)]
@@ -35,14 +43,26 @@ fn config() -> Config {
     })
 }
 
+/// How the client gets there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Tcp,
+    Unix,
+    /// By a name whose addresses race: somebody listens at one of them.
+    Host,
+}
+
 /// Listen, connect, write, echo, close; as much of it as is possible. Operations that could fail.
-fn script(faults: Faults, unix: bool) -> (u64, Saw) {
+fn script(faults: Faults, way: Way) -> (u64, Saw) {
+    let slow = |s: &mut Shape| s.latency_min_ns = LATENCY_NS;
+    let faults = if way == Way::Host { faults.shaped(slow) } else { faults };
     let world = World::new(7, faults);
+    world.name_host("service", &ADDRESSES);
     let mut saw = [Saw::default(), Saw::default()];
     let server = Io::in_world(config(), &world);
     let client = Io::in_world(config(), &world);
     if let (Ok(mut server), Ok(mut client)) = (server, client) {
-        talk(&world, &mut server, &mut client, &mut saw, unix);
+        talk(&world, &mut server, &mut client, &mut saw, way);
         for (node, io) in [&server, &client].into_iter().enumerate() {
             assert!(io.is_idle(), "node {node} is not idle: {:?}", io.pool_stats());
             assert_eq!(world.open_fds(node), 0, "descriptors of node {node}");
@@ -58,17 +78,26 @@ fn script(faults: Faults, unix: bool) -> (u64, Saw) {
     (world.operations(), client)
 }
 
-fn talk(world: &World, server: &mut Io, client: &mut Io, saw: &mut [Saw; 2], unix: bool) {
+fn talk(world: &World, server: &mut Io, client: &mut Io, saw: &mut [Saw; 2], way: Way) {
     let any = "127.0.0.1:0".parse().expect("an address");
-    let listener = if unix { server.uds_listen("@nth") } else { server.tcp_listen(any) };
+    let listener = match way {
+        Way::Unix => server.uds_listen("@nth"),
+        Way::Tcp | Way::Host => server.tcp_listen(any),
+    };
     let Ok(listener) = listener else { return };
-    let conn = if unix {
+    let conn = if way == Way::Unix {
         client.uds_connect("@nth").ok()
     } else {
         let addr = server.local_addr(listener).ok().and_then(|addr| addr.inet());
         addr.and_then(|addr| {
-            let config = TcpConnectConfig::new(HostOrAddr::Addr(addr))
-                .with(|c| c.connect_timeout = Duration::from_secs(2));
+            let target = match way {
+                Way::Host => HostOrAddr::Host("service".to_owned(), addr.port()),
+                _ => HostOrAddr::Addr(addr),
+            };
+            let config = TcpConnectConfig::new(target).with(|c| {
+                c.connect_timeout = Duration::from_secs(2);
+                c.attempt_delay = Duration::from_millis(10);
+            });
             client.tcp_connect_with(config).ok()
         })
     };
@@ -132,15 +161,15 @@ fn ask(io: &mut Io, saw: &mut Saw) {
     }
 }
 
-fn every_operation(unix: bool) {
-    let (count, saw) = script(Faults::none(), unix);
+fn every_operation(way: Way) {
+    let (count, saw) = script(Faults::none(), way);
     assert_eq!((saw.connected, saw.disconnected, saw.bytes), (1, 1, TEXT.len()));
     assert!(count > 10, "{count} operations");
     // A failure may lead to more operations than the smooth run has.
     for n in 1..=count + 10 {
         for errno in ERRNOS {
             let faults = Faults::fail_nth(n, errno);
-            let outcome = std::panic::catch_unwind(|| script(faults, unix));
+            let outcome = std::panic::catch_unwind(|| script(faults, way));
             if let Err(panic) = outcome {
                 eprintln!("operation {n} failed with errno {errno}");
                 std::panic::resume_unwind(panic);
@@ -151,10 +180,15 @@ fn every_operation(unix: bool) {
 
 #[test]
 fn every_operation_of_a_tcp_conversation_fails_once() {
-    every_operation(false);
+    every_operation(Way::Tcp);
 }
 
 #[test]
 fn every_operation_of_a_unix_conversation_fails_once() {
-    every_operation(true);
+    every_operation(Way::Unix);
+}
+
+#[test]
+fn every_operation_of_a_race_of_addresses_fails_once() {
+    every_operation(Way::Host);
 }

@@ -1,0 +1,10 @@
+//! The loop itself on the real kernel: timers, watched descriptors, sleeping, handles.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod handles;
+mod payloads;
+mod shards;
+mod sleeping;
+mod timers;
+mod watches;

@@ -1,0 +1,11 @@
+//! TCP on the real kernel: connecting, writing, reading, options.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod connecting;
+mod forwarding;
+mod guards;
+mod known;
+mod listening;
+mod reading;
+mod writing;
