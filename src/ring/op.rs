@@ -102,7 +102,7 @@ impl Token {
     pub(crate) const IGNORE: Self = Self::new(Tag::Ignore, 0, 0);
 
     pub(crate) const fn new(tag: Tag, generation: u32, index: u32) -> Self {
-        let generation = generation & ((1 << crate::ids::GENERATION_BITS) - 1);
+        debug_assert!(generation < 1 << crate::ids::GENERATION_BITS);
         Self((tag as u64) << 56 | (generation as u64) << 32 | index as u64)
     }
 
