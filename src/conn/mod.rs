@@ -9,6 +9,7 @@
 //!   `Disconnected` was handed out; its generation is then a new one.
 
 pub(crate) mod guard;
+pub(crate) mod secure;
 pub(crate) mod table;
 pub(crate) mod tx;
 
@@ -21,6 +22,7 @@ use crate::ring::{Sock, Tag, Token};
 use crate::sys::addr::SockAddr;
 use crate::time::Time;
 use crate::time::wheel::TimerKey;
+use secure::Secure;
 use tx::TxQueue;
 
 /// Where a connection is in its life.
@@ -102,6 +104,12 @@ bitflags::bitflags! {
         const COOKED = 1 << 26;
         /// There is a limit to how long a write may take.
         const WRITE_LIMIT = 1 << 27;
+        /// What is written is sealed first.
+        const TLS = 1 << 28;
+        /// The TLS handshake is not done.
+        const SHAKING = 1 << 29;
+        /// TLS failed: its alert is on its way, and nothing is taken in any more.
+        const TLS_FAILED = 1 << 30;
     }
 }
 
@@ -160,6 +168,7 @@ pub(crate) struct Conn {
     /// held.
     pub(crate) pinned: u32,
     pub(crate) app: App,
+    pub(crate) secure: Option<Box<Secure>>,
     pub(crate) carry: Carry,
     pub(crate) stalled: Span,
     /// The listener's number, or `u64::MAX`.
@@ -240,7 +249,7 @@ impl Conn {
 
     /// What speaks on it, and its limits.
     pub(crate) fn configure(&mut self, app: App, timeouts: ConnTimeouts) {
-        self.flags.set(Flags::COOKED, !matches!(app, App::Raw));
+        self.flags.set(Flags::COOKED, !matches!(app, App::Raw) || self.secure.is_some());
         self.flags.set(Flags::WRITE_LIMIT, timeouts.write.is_some());
         self.app = app;
         self.timeouts = timeouts;
@@ -248,9 +257,8 @@ impl Conn {
 
     /// Whether the application may still write.
     pub(crate) fn takes_writes(&self) -> bool {
-        self.phase == Phase::Open
-            && !self
-                .has(Flags::SHUT_WANTED | Flags::SHUT_DONE | Flags::GRACEFUL | Flags::SEND_FAILED)
+        let over = Flags::SHUT_WANTED | Flags::SHUT_DONE | Flags::GRACEFUL | Flags::SEND_FAILED;
+        self.phase == Phase::Open && !self.has(over | Flags::SHAKING)
     }
 }
 

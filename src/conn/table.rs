@@ -71,6 +71,7 @@ impl Table {
         let conn = &mut self.places[index as usize];
         debug_assert!(conn.tx.is_empty() && conn.carry.is_empty() && !conn.is_busy());
         conn.flags = Flags::empty();
+        conn.secure = None;
         conn.enter(Phase::Free);
         conn.generation = next_generation(conn.generation);
         self.used -= 1;
@@ -133,6 +134,7 @@ const fn blank() -> Conn {
         pinned: 0,
         held: 0,
         app: App::Raw,
+        secure: None,
         carry: Carry::EMPTY,
         stalled: Span::NONE,
         endpoint: u64::MAX,

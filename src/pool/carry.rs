@@ -83,6 +83,15 @@ impl Carry {
         unsafe { pool.slice(self.buf, 0, self.len) }
     }
 
+    /// The same, to be changed where they lie.
+    pub(crate) fn bytes_mut<'a>(&'a mut self, pool: &'a mut Pool) -> &'a mut [u8] {
+        if self.buf == BufId::NONE {
+            return &mut [];
+        }
+        // SAFETY: the carry is the sole holder of its buffer.
+        unsafe { pool.slice_mut(self.buf, 0, self.len) }
+    }
+
     /// Gives the finished unit away, with its hold.
     pub(crate) const fn take(&mut self) -> (BufId, u32) {
         let out = (self.buf, self.len);

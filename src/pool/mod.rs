@@ -34,7 +34,7 @@ pub(crate) use pressure::{Cascade, Gauge};
 pub use pressure::{PoolPressureInfo, PoolStats, PoolUse, PressureState, ReferencePool};
 pub(crate) use send::RawSend;
 pub use send::SendBuffer;
-pub(crate) use shared::PoolShared;
+pub(crate) use shared::{HEADROOM, PoolShared, TAILROOM};
 
 use crate::config::{Config, GRO_BUFFER_SIZE, HugePages, Toggle};
 use crate::error::{IoError, PoolKind, Result};
@@ -261,6 +261,31 @@ impl Pool {
         debug_assert!(offset as usize + len as usize <= self.size_of(buf));
         // SAFETY: inside the buffer; frozen and held by the caller's contract.
         unsafe { std::slice::from_raw_parts(self.ptr(buf).add(offset as usize), len as usize) }
+    }
+
+    /// A range that is not frozen yet: of a buffer that came from the kernel, what no event names.
+    ///
+    /// # Safety
+    /// The caller holds the buffer; nobody else has the range or will while the slice lives (P2).
+    #[inline]
+    pub(crate) unsafe fn slice_mut<'a>(&mut self, buf: BufId, offset: u32, len: u32) -> &'a mut [u8] {
+        debug_assert!(offset as usize + len as usize <= self.size_of(buf));
+        let data = self.ptr(buf).wrapping_add(offset as usize);
+        // SAFETY: inside the buffer; the caller's alone by its contract.
+        unsafe { std::slice::from_raw_parts_mut(data, len as usize) }
+    }
+
+    /// All of a buffer that has one holder, with the room around it: the buffer begins at
+    /// [`HEADROOM`].
+    ///
+    /// # Panics
+    /// When it has other holders.
+    pub(crate) fn room_mut(&mut self, buf: BufId) -> &mut [u8] {
+        assert!(self.slot(buf).holds == 1, "only a sole holder may write (P2)");
+        let len = HEADROOM + self.size_of(buf) + TAILROOM;
+        let start = self.ptr(buf).wrapping_sub(HEADROOM);
+        // SAFETY: P1, the room around a buffer is inside the region and its own; sole holder (P2).
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
     }
 
     /// Copies into a buffer that is not frozen yet.

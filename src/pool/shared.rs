@@ -24,11 +24,16 @@ pub(crate) const CLASS_COUNT: usize = 4;
 /// A cache line.
 const LINE: usize = 64;
 
-/// Bytes from one buffer to the next: the size and an odd line. A stride of a power of two would
-/// put the first lines of all buffers, the only ones that short messages touch, into a handful of
-/// the cache's sets.
+/// Bytes before every buffer that belong to it: room for a header in front of a payload.
+pub(crate) const HEADROOM: usize = LINE;
+/// Bytes behind every buffer that belong to it: room for a trailer.
+pub(crate) const TAILROOM: usize = LINE;
+
+/// Bytes from one buffer to the next: its size with the room around it, and an odd line. A stride
+/// of a power of two would put the first lines of all buffers, the only ones that short messages
+/// touch, into a handful of the cache's sets.
 pub(super) const fn stride(size: usize) -> usize {
-    (size.div_ceil(LINE) | 1) * LINE
+    ((HEADROOM + size + TAILROOM).div_ceil(LINE) | 1) * LINE
 }
 
 /// Where the buffers of one class lie.
@@ -120,7 +125,7 @@ impl PoolShared {
     pub(crate) fn ptr(&self, buf: BufId) -> NonNull<u8> {
         let class = &self.classes[self.class_of(buf)];
         debug_assert!(buf.0 - class.first < class.count, "{buf:?} is outside its class");
-        let offset = (buf.0 - class.first) as usize * class.stride;
+        let offset = (buf.0 - class.first) as usize * class.stride + HEADROOM;
         // SAFETY: P1: ids come from this geometry, so the offset lies inside the class's region.
         unsafe { class.base.add(offset) }
     }

@@ -1,0 +1,31 @@
+//! TLS of one connection: the machine, and what of the ciphertext waits.
+//!
+//! Role: state. Not role: opening and sealing (the engine's `tls` and `seal`, with the machine).
+
+use std::time::Duration;
+
+use super::Span;
+use crate::pool::carry::Carry;
+use crate::proto::tls::{Start, Tls};
+
+/// Between the socket and what speaks on it.
+#[derive(Debug)]
+pub(crate) struct Secure {
+    pub(crate) tls: Tls,
+    /// The record that straddles receive buffers.
+    pub(crate) cipher: Carry,
+    /// Ciphertext behind a payload that waits for room in the event queue.
+    pub(crate) rest: Span,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) close_notify_timeout: Duration,
+    /// It began on a connection that was already announced (STARTTLS).
+    pub(crate) is_upgrade: bool,
+}
+
+impl Secure {
+    pub(crate) fn new(start: Start, is_upgrade: bool) -> Self {
+        let Start { tls, handshake_timeout, close_notify_timeout } = start;
+        let (cipher, rest) = (Carry::EMPTY, Span::NONE);
+        Self { tls, cipher, rest, handshake_timeout, close_notify_timeout, is_upgrade }
+    }
+}

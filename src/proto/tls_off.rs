@@ -1,0 +1,92 @@
+//! The shape of `tls` without the feature: there is none, so nothing of it is ever run.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::time::Duration;
+
+/// What listeners accept with.
+#[derive(Clone, Debug)]
+pub(crate) enum Acceptor {}
+
+impl Acceptor {
+    pub(crate) fn start(&self) -> Result<Start, TlsFailure> {
+        match *self {}
+    }
+}
+
+/// A machine that has not begun.
+pub(crate) struct Start {
+    pub(crate) tls: Tls,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) close_notify_timeout: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) enum Tls {}
+
+pub(crate) struct TlsFailure {
+    pub(crate) code: u64,
+    pub(crate) reason: Cow<'static, str>,
+}
+
+pub(crate) enum SealError {}
+
+#[expect(dead_code, reason = "the same shape as with the feature")]
+pub(crate) enum Opened {
+    Need { need: usize },
+    Data { consumed: usize, plain: Range<usize> },
+    Control { consumed: usize },
+    Established { consumed: usize },
+    Closed { consumed: usize },
+    Fail { error: TlsFailure },
+}
+
+pub(crate) const HEAD_MAX: usize = 0;
+pub(crate) const TAIL_MAX: usize = 0;
+pub(crate) const TRANSMIT_LEN_MIN: usize = 0;
+
+impl Tls {
+    pub(crate) fn open(&mut self, _: &mut [u8]) -> Opened {
+        match *self {}
+    }
+
+    pub(crate) fn on_eof(&self) -> Result<(), TlsFailure> {
+        match *self {}
+    }
+
+    pub(crate) fn transmit(&mut self, _: &mut [u8]) -> usize {
+        match *self {}
+    }
+
+    pub(crate) fn transmit_len(&self) -> usize {
+        match *self {}
+    }
+
+    pub(crate) fn seal_into(&mut self, _: &[u8], _: &mut [u8]) -> Result<usize, SealError> {
+        match *self {}
+    }
+
+    pub(crate) fn seal_in_place(
+        &mut self,
+        _: &mut [u8],
+        _: Range<usize>,
+    ) -> Result<Range<usize>, SealError> {
+        match *self {}
+    }
+
+    pub(crate) fn overhead(&self) -> (usize, usize) {
+        match *self {}
+    }
+
+    pub(crate) fn plain_max(&self) -> usize {
+        match *self {}
+    }
+
+    pub(crate) fn close_notify(&mut self) {
+        match *self {}
+    }
+
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        match *self {}
+    }
+}
