@@ -30,6 +30,14 @@ pub const FRAME_TOO_LONG: u64 = 0x1_0008;
 pub const TRUNCATED: u64 = 0x1_0009;
 /// No buffer was left for a message that straddles others, and this connection was the slowest.
 pub const CARRY_EXHAUSTED: u64 = 0x1_000A;
+/// TLS refused what the peer sent; the low byte is the alert (RFC 8446 §6) that told it so.
+pub const TLS_ALERT_SENT: u64 = 0x1_0100;
+/// The peer refused TLS; the low byte is the alert (RFC 8446 §6) that it sent.
+pub const TLS_ALERT_RECEIVED: u64 = 0x1_0200;
+/// The stream ended without TLS's close_notify: what came may not be all that was sent.
+pub const TLS_TRUNCATED: u64 = 0x1_0300;
+/// The stream ended in the middle of the TLS handshake.
+pub const TLS_HANDSHAKE_EOF: u64 = 0x1_0301;
 
 /// The name and meaning of a code, or `None` for an errno or an unknown number.
 #[must_use]
@@ -47,8 +55,57 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         FRAME_TOO_LONG => "message too long",
         TRUNCATED => "ended in the middle of a message",
         CARRY_EXHAUSTED => "no buffer for a partial message",
-        _ => return None,
+        TLS_TRUNCATED => "TLS stream truncated: no close_notify",
+        TLS_HANDSHAKE_EOF => "ended in the middle of the TLS handshake",
+        _ => match tls_alert(code) {
+            Some(alert) => alert_name(alert),
+            None => return None,
+        },
     })
+}
+
+/// The alert in a code of [`TLS_ALERT_SENT`] or [`TLS_ALERT_RECEIVED`].
+#[must_use]
+pub const fn tls_alert(code: u64) -> Option<u8> {
+    match code & !0xFF {
+        TLS_ALERT_SENT | TLS_ALERT_RECEIVED => Some(code as u8),
+        _ => None,
+    }
+}
+
+/// The name of a TLS alert, as RFC 8446 §6 and IANA's registry have it.
+const fn alert_name(alert: u8) -> &'static str {
+    match alert {
+        0 => "TLS alert close_notify",
+        10 => "TLS alert unexpected_message",
+        20 => "TLS alert bad_record_mac",
+        22 => "TLS alert record_overflow",
+        40 => "TLS alert handshake_failure",
+        42 => "TLS alert bad_certificate",
+        43 => "TLS alert unsupported_certificate",
+        44 => "TLS alert certificate_revoked",
+        45 => "TLS alert certificate_expired",
+        46 => "TLS alert certificate_unknown",
+        47 => "TLS alert illegal_parameter",
+        48 => "TLS alert unknown_ca",
+        49 => "TLS alert access_denied",
+        50 => "TLS alert decode_error",
+        51 => "TLS alert decrypt_error",
+        70 => "TLS alert protocol_version",
+        71 => "TLS alert insufficient_security",
+        80 => "TLS alert internal_error",
+        86 => "TLS alert inappropriate_fallback",
+        90 => "TLS alert user_canceled",
+        100 => "TLS alert no_renegotiation",
+        109 => "TLS alert missing_extension",
+        110 => "TLS alert unsupported_extension",
+        112 => "TLS alert unrecognized_name",
+        113 => "TLS alert bad_certificate_status_response",
+        115 => "TLS alert unknown_psk_identity",
+        116 => "TLS alert certificate_required",
+        120 => "TLS alert no_application_protocol",
+        _ => "TLS alert without a name",
+    }
 }
 
 /// The name of an errno that ends connections.

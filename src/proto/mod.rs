@@ -10,6 +10,9 @@
 //! come out; C7 it is not called again after it asked for a close.
 
 mod framed;
+#[cfg(feature = "tls")]
+#[cfg_attr(not(test), expect(dead_code, reason = "connections do not have the machine yet"))]
+pub(crate) mod tls;
 
 pub(crate) use framed::Framed;
 

@@ -1,0 +1,116 @@
+//! [`TlsFailure`]: why a TLS connection ended, and the alerts that say so (RFC 8446 §6).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use rustls::{AlertDescription, Error, PeerIncompatible};
+
+use crate::code;
+
+/// A fatal end. The code is of [`code`]: [`code::TLS_ALERT_SENT`] or [`code::TLS_ALERT_RECEIVED`]
+/// plus the alert, or one of the ends of a stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct TlsFailure {
+    pub(crate) code: u64,
+    pub(crate) reason: Cow<'static, str>,
+}
+
+impl TlsFailure {
+    /// Refused by us, with this alert.
+    pub(crate) fn sent(alert: Alert, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: code::TLS_ALERT_SENT | u64::from(alert.0), reason: reason.into() }
+    }
+
+    /// Refused by the peer, with this alert.
+    pub(crate) fn received(alert: Alert) -> Self {
+        let code = code::TLS_ALERT_RECEIVED | u64::from(alert.0);
+        Self { code, reason: Cow::Borrowed("the peer sent a fatal alert") }
+    }
+
+    pub(crate) const fn ended(code: u64, reason: &'static str) -> Self {
+        Self { code, reason: Cow::Borrowed(reason) }
+    }
+
+    /// What rustls refused. `told` is the alert that it sent, when that could be read.
+    pub(crate) fn of_rustls(error: &Error, told: Option<Alert>) -> Self {
+        match error {
+            Error::AlertReceived(alert) => {
+                let mut failure = Self::received(Alert(u8::from(*alert)));
+                failure.reason = Cow::Owned(error.to_string());
+                failure
+            }
+            _ => Self::sent(told.unwrap_or_else(|| alert_for(error)), error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for TlsFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = code::reason(self.code).unwrap_or("TLS failed");
+        let way = match self.code & !0xFF {
+            code::TLS_ALERT_SENT => " sent",
+            code::TLS_ALERT_RECEIVED => " received",
+            _ => "",
+        };
+        write!(f, "{name}{way}: {}", self.reason)
+    }
+}
+
+/// An alert's description byte.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Alert(pub(crate) u8);
+
+impl Alert {
+    pub(crate) const CLOSE_NOTIFY: Self = Self(0);
+    pub(crate) const UNEXPECTED_MESSAGE: Self = Self(10);
+    pub(crate) const BAD_RECORD_MAC: Self = Self(20);
+    pub(crate) const RECORD_OVERFLOW: Self = Self(22);
+    pub(crate) const HANDSHAKE_FAILURE: Self = Self(40);
+    pub(crate) const ILLEGAL_PARAMETER: Self = Self(47);
+    pub(crate) const DECODE_ERROR: Self = Self(50);
+    pub(crate) const INTERNAL_ERROR: Self = Self(80);
+    pub(crate) const USER_CANCELED: Self = Self(90);
+    pub(crate) const NO_RENEGOTIATION: Self = Self(100);
+}
+
+/// Something that a record or a message after the handshake did wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    /// Told to the peer with this alert.
+    Refused(Alert, &'static str),
+    /// The peer's own fatal alert.
+    Received(Alert),
+}
+
+impl Fault {
+    pub(crate) fn failure(self) -> TlsFailure {
+        match self {
+            Self::Refused(alert, reason) => TlsFailure::sent(alert, reason),
+            Self::Received(alert) => TlsFailure::received(alert),
+        }
+    }
+}
+
+/// The alert for an error of rustls that told the peer under a key, where we cannot read it.
+fn alert_for(error: &Error) -> Alert {
+    let description = match error {
+        Error::InvalidCertificate(error) => AlertDescription::from(error.clone()),
+        Error::InvalidMessage(_) => AlertDescription::DecodeError,
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            AlertDescription::UnexpectedMessage
+        }
+        Error::DecryptError => AlertDescription::BadRecordMac,
+        Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
+        Error::NoApplicationProtocol => AlertDescription::NoApplicationProtocol,
+        Error::NoCertificatesPresented => AlertDescription::CertificateRequired,
+        Error::PeerIncompatible(
+            PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::Tls13RequiredForQuic,
+        ) => AlertDescription::ProtocolVersion,
+        Error::PeerIncompatible(_) => AlertDescription::HandshakeFailure,
+        Error::PeerMisbehaved(_) => AlertDescription::IllegalParameter,
+        _ => AlertDescription::InternalError,
+    };
+    Alert(u8::from(description))
+}
