@@ -44,6 +44,9 @@ pub use io::{Events, Io, IoHandle, IoSeed, Sender, UdpTransmit};
 pub use pool::{
     OwnedSlot, PoolPressureInfo, PoolStats, PoolUse, PressureState, ReferencePool, SendBuffer,
 };
+#[cfg(all(feature = "_sim", feature = "tls"))]
+#[doc(hidden)]
+pub use proto::tls_fuzz;
 pub use stats::{ConnStats, IoStats};
 pub use sys::affinity::{allowed_cpus, pin_current_thread};
 pub use sys::sockopt::PeerCred;

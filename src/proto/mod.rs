@@ -13,6 +13,9 @@ mod framed;
 #[cfg(feature = "tls")]
 #[cfg_attr(not(test), expect(dead_code, reason = "connections do not have the machine yet"))]
 pub(crate) mod tls;
+#[cfg(all(feature = "tls", feature = "_sim"))]
+#[path = "tls/fuzz.rs"]
+pub mod tls_fuzz;
 
 pub(crate) use framed::Framed;
 

@@ -362,7 +362,7 @@ impl Record {
     }
 
     /// The KeyUpdate is sealed: what follows goes under the next key.
-    fn turn_key(&mut self) {
+    pub(crate) fn turn_key(&mut self) {
         self.owes_update = false;
         let next = self.session.next_tx().ok();
         if next.and_then(|secret| self.tx.renew(secret)).is_none() {
