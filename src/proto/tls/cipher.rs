@@ -193,8 +193,31 @@ impl Cipher {
         nonce
     }
 
-    /// Writes a record's header and trailer, which are exactly as long as [`Self::head_len`] and
-    /// [`Self::tail_len`] say, and encrypts its payload.
+    /// Takes a sequence number and writes a record's header, which is exactly as long as
+    /// [`Self::head_len`] says.
+    fn begin(
+        &mut self,
+        kind: u8,
+        len: usize,
+        head: &mut [u8],
+    ) -> Result<(Nonce, Aad<Covered>), NotSealed> {
+        let fits = len <= PLAIN_LEN_MAX && head.len() == self.head_len();
+        if self.seq >= self.records_max() || !fits {
+            return Err(NotSealed);
+        }
+        let seq = self.seq;
+        self.seq += 1;
+        let kind = if self.layout == Layout::Inner { APPLICATION_DATA } else { kind };
+        let body_len = self.explicit_len() + len + self.tail_len();
+        let header = Header { kind, version: VERSION, body_len };
+        let nonce = self.nonce(seq);
+        let explicit = nonce.iter().skip(NONCE_LEN - EXPLICIT_LEN).copied();
+        head.iter_mut().zip(header.bytes().into_iter().chain(explicit)).for_each(|(to, b)| *to = b);
+        let aad = Aad::from(self.covered(header, seq, len));
+        Ok((Nonce::assume_unique_for_key(nonce), aad))
+    }
+
+    /// Writes header and trailer of a record, and encrypts its payload.
     pub(crate) fn seal(
         &mut self,
         kind: u8,
@@ -202,25 +225,9 @@ impl Cipher {
         head: &mut [u8],
         tail: &mut [u8],
     ) -> Result<(), NotSealed> {
-        let len = text.len();
-        let after_header = self.explicit_len() + len + self.tail_len();
-        let fits = len <= PLAIN_LEN_MAX && head.len() == self.head_len();
-        if self.seq >= self.records_max() || !fits || tail.len() != self.tail_len() {
-            return Err(NotSealed);
-        }
-        let seq = self.seq;
-        self.seq += 1;
+        let (nonce, aad) = self.begin(kind, text.len(), head)?;
         let inner = [kind];
-        let (kind, extra) = match self.layout {
-            Layout::Inner => (APPLICATION_DATA, inner.as_slice()),
-            Layout::Explicit | Layout::Implicit => (kind, [].as_slice()),
-        };
-        let header = Header { kind, version: VERSION, body_len: after_header };
-        let nonce = self.nonce(seq);
-        let explicit = nonce.iter().skip(NONCE_LEN - EXPLICIT_LEN).copied();
-        head.iter_mut().zip(header.bytes().into_iter().chain(explicit)).for_each(|(to, b)| *to = b);
-        let aad = Aad::from(self.covered(header, seq, len));
-        let nonce = Nonce::assume_unique_for_key(nonce);
+        let extra = if self.layout == Layout::Inner { inner.as_slice() } else { &[] };
         let done = match text {
             Text::InPlace(bytes) => self.aead.seal_in_place_scatter(nonce, aad, bytes, extra, tail),
             Text::Across { from, to } => {
@@ -228,6 +235,23 @@ impl Cipher {
             }
         };
         done.map_err(|_| NotSealed)
+    }
+
+    /// The same for a payload with room for the trailer right behind it in `body`: the inner type
+    /// joins the payload, and the cipher has one run instead of two.
+    pub(crate) fn seal_joined(
+        &mut self,
+        kind: u8,
+        body: &mut [u8],
+        head: &mut [u8],
+    ) -> Result<(), NotSealed> {
+        let len = body.len().checked_sub(self.tail_len()).ok_or(NotSealed)?;
+        let (text, tag) = body.split_last_chunk_mut::<TAG_LEN>().ok_or(NotSealed)?;
+        if let (Layout::Inner, Some(inner)) = (self.layout, text.last_mut()) {
+            *inner = kind;
+        }
+        let (nonce, aad) = self.begin(kind, len, head)?;
+        self.aead.seal_in_place_scatter(nonce, aad, text, &[], tag).map_err(|_| NotSealed)
     }
 
     /// Opens the body of a record in place: its content type, and where the content lies in

@@ -419,9 +419,8 @@ impl Record {
         let start = payload.start.checked_sub(head_len).ok_or(short)?;
         let end = payload.end.checked_add(tail_len).ok_or(short)?;
         let record = buf.get_mut(start..end).ok_or(short)?;
-        let (head, rest) = record.split_at_mut_checked(head_len).ok_or(short)?;
-        let (text, tail) = rest.split_at_mut_checked(payload.len()).ok_or(short)?;
-        let sealed = self.tx.seal(APPLICATION_DATA, Text::InPlace(text), head, tail);
+        let (head, body) = record.split_at_mut_checked(head_len).ok_or(short)?;
+        let sealed = self.tx.seal_joined(APPLICATION_DATA, body, head);
         sealed.map_err(|_| SealError::KeyExhausted)?;
         Ok(start..end)
     }
