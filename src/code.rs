@@ -30,7 +30,8 @@ pub const FRAME_TOO_LONG: u64 = 0x1_0008;
 pub const TRUNCATED: u64 = 0x1_0009;
 /// No buffer was left for a message that straddles others, and this connection was the slowest.
 pub const CARRY_EXHAUSTED: u64 = 0x1_000A;
-/// TLS refused what the peer sent; the low byte is the alert (RFC 8446 §6) that told it so.
+/// TLS refused what the peer sent; the low byte is the alert (RFC 8446 §6) for it, which was sent
+/// where the peer could still read it.
 pub const TLS_ALERT_SENT: u64 = 0x1_0100;
 /// The peer refused TLS; the low byte is the alert (RFC 8446 §6) that it sent.
 pub const TLS_ALERT_RECEIVED: u64 = 0x1_0200;

@@ -3,6 +3,8 @@
 //! rustls' unbuffered server does not say it. What is read here is only shown once rustls has
 //! accepted the same bytes, so nothing is refused here; what cannot be read is no name.
 
+use rustls::pki_types::DnsName;
+
 use super::wire::{HANDSHAKE, HEADER_LEN, split_message};
 
 const CLIENT_HELLO: u8 = 1;
@@ -30,7 +32,7 @@ impl Hello {
         }
         bytes.extend_from_slice(payload);
         let done = match split_message(bytes) {
-            Some((CLIENT_HELLO, body, _)) => Some(server_name(body).map(Box::from)),
+            Some((CLIENT_HELLO, body, _)) => Some(server_name(body).and_then(dns_name)),
             Some(_) => Some(None),
             None => (bytes.len() > len_max).then_some(None),
         };
@@ -45,6 +47,12 @@ impl Hello {
             Self::Read(name) => name.as_deref(),
         }
     }
+}
+
+/// RFC 6066 §3: a DNS name, without regard to case, and no address. The same that rustls takes.
+fn dns_name(name: &str) -> Option<Box<str>> {
+    let name = DnsName::try_from(name).ok()?;
+    Some(Box::from(name.to_lowercase_owned().as_ref()))
 }
 
 /// RFC 8446 §4.1.2, RFC 6066 §3.
