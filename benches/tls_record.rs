@@ -32,6 +32,8 @@ const SLICES: usize = 60;
 const SLICE: Duration = Duration::from_millis(8);
 const IDLE: usize = 400;
 
+/// Seals and opens one record.
+type Run = Box<dyn FnMut()>;
 type Row = (&'static str, SupportedCipherSuite, &'static Algorithm);
 
 const ROWS: [Row; 5] = [
@@ -64,7 +66,7 @@ fn main() {
 
 fn compare((name, suite, algorithm): Row, size: usize) {
     let configs = configs(suite);
-    let mut kinds: [(&str, Box<dyn FnMut()>); 4] = [
+    let mut kinds: [(&str, Run); 4] = [
         ("bare cipher", bare(algorithm, size)),
         ("seal_in_place, open", in_place(&configs, size)),
         ("seal_into, open", into(&configs, size)),
@@ -94,7 +96,7 @@ fn slice(run: &mut dyn FnMut()) -> f64 {
     start.elapsed().as_secs_f64() / f64::from(runs)
 }
 
-fn bare(algorithm: &'static Algorithm, size: usize) -> Box<dyn FnMut()> {
+fn bare(algorithm: &'static Algorithm, size: usize) -> Run {
     let key = vec![7; algorithm.key_len()];
     let key = LessSafeKey::new(UnboundKey::new(algorithm, &key).expect("a key"));
     let mut buf = vec![7; size];
@@ -112,7 +114,7 @@ fn bare(algorithm: &'static Algorithm, size: usize) -> Box<dyn FnMut()> {
     })
 }
 
-fn in_place(configs: &Configs, size: usize) -> Box<dyn FnMut()> {
+fn in_place(configs: &Configs, size: usize) -> Run {
     let (mut client, mut server) = pair(configs);
     let mut buf = vec![7; ROOM_BEFORE + size + ROOM_BEHIND];
     Box::new(move || {
@@ -124,7 +126,7 @@ fn in_place(configs: &Configs, size: usize) -> Box<dyn FnMut()> {
     })
 }
 
-fn into(configs: &Configs, size: usize) -> Box<dyn FnMut()> {
+fn into(configs: &Configs, size: usize) -> Run {
     let (mut client, mut server) = pair(configs);
     let plain = vec![7; size];
     let mut out = vec![0; ROOM_BEFORE + size + ROOM_BEHIND];
@@ -143,7 +145,7 @@ fn catch_up(client: &mut Machine, server: &mut Machine) {
     }
 }
 
-fn rustls_buffered(configs: &Configs, size: usize) -> Box<dyn FnMut()> {
+fn rustls_buffered(configs: &Configs, size: usize) -> Run {
     let name = ServerName::try_from(NAME).expect("a name");
     let mut client = ClientConnection::new(Arc::clone(&configs.0), name).expect("a client");
     let mut server = ServerConnection::new(Arc::clone(&configs.1)).expect("a server");

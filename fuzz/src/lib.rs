@@ -29,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "control", run: zero_io::fuzz::control_messages },
     Target { name: "address", run: zero_io::fuzz::socket_address },
     Target { name: "unix-path", run: zero_io::fuzz::unix_path },
+    Target { name: "tls_record", run: tls_record::run },
 ];
 
 /// The target that ZERO_IO_FUZZ_TARGET names.

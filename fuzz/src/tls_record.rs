@@ -35,7 +35,7 @@ const SUITES: [SupportedCipherSuite; 5] = [
 ];
 
 /// More than any record lacks.
-const ZEROS: [u8; 5 + 65_535] = [0; 5 + 65_535];
+static ZEROS: [u8; 5 + 65_535] = [0; 5 + 65_535];
 
 const CCS: u8 = 20;
 const ALERT: u8 = 21;

@@ -5,6 +5,7 @@ mod ends;
 mod fixture;
 mod forge;
 mod handshake;
+mod hostile;
 mod records;
 mod split;
 mod wire;
