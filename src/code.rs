@@ -40,6 +40,9 @@ pub const TLS_TRUNCATED: u64 = 0x1_0300;
 /// The stream ended in the middle of the TLS handshake.
 pub const TLS_HANDSHAKE_EOF: u64 = 0x1_0301;
 
+/// The TLS handshake was not done within its time.
+pub const TLS_HANDSHAKE_TIMEOUT: u64 = 0x1_0302;
+
 /// The name and meaning of a code, or `None` for an errno or an unknown number.
 #[must_use]
 pub const fn reason(code: u64) -> Option<&'static str> {
@@ -57,6 +60,7 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         TRUNCATED => "ended in the middle of a message",
         CARRY_EXHAUSTED => "no buffer for a partial message",
         TLS_TRUNCATED => "TLS stream truncated: no close_notify",
+        TLS_HANDSHAKE_TIMEOUT => "TLS handshake timed out",
         TLS_HANDSHAKE_EOF => "ended in the middle of the TLS handshake",
         _ => match tls_alert(code) {
             Some(alert) => alert_name(alert),

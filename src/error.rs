@@ -298,6 +298,15 @@ pub enum IoError {
         /// The id that was used.
         conn: ConnId,
     },
+    /// Bytes that came in the clear wait to be handed out on a connection that is to be upgraded
+    /// to TLS: a peer that follows the protocol sends none (RFC 3207 §5).
+    #[error(
+        "{conn} has bytes that came before TLS and were not read: an injection; close the connection"
+    )]
+    PlaintextPending {
+        /// The connection.
+        conn: ConnId,
+    },
     /// The endpoint does not exist any more, or never did.
     #[error("{endpoint} is not open: it was closed, or it belongs to another Io")]
     StaleEndpoint {

@@ -51,3 +51,8 @@ pub(crate) fn conn_ended(conn: ConnId, code: u64, clean: bool) {
 pub(crate) fn pressure(info: &PoolPressureInfo) {
     tracing::warn!(target: "zero_io", ?info, "pool pressure");
 }
+
+/// TLS of a connection failed.
+pub(crate) fn tls_failed(conn: ConnId, code: u64, reason: &str) {
+    tracing::debug!(target: "zero_io", %conn, code, reason, "TLS failed");
+}

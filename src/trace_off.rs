@@ -25,3 +25,5 @@ pub(crate) const fn conn_ended(_conn: ConnId, _code: u64, _clean: bool) {}
 
 /// The pools changed their state.
 pub(crate) const fn pressure(_info: &PoolPressureInfo) {}
+
+pub(crate) fn tls_failed(_: ConnId, _: u64, _: &str) {}

@@ -13,6 +13,7 @@ use crate::event::record::{Kind, Record};
 use crate::ids::{EndpointId, Protocol};
 use crate::pool::PressureState;
 use crate::proto::App;
+use crate::proto::tls::Acceptor;
 use crate::ring::{Completion, Fd, Op, Sock, Tag};
 use crate::sys::POLLIN;
 use crate::sys::addr::SockAddr;
@@ -32,8 +33,11 @@ impl Engine {
         protocol: Protocol,
         timeouts: ConnTimeouts,
         framing: Option<Framing>,
+        tls: Option<Acceptor>,
     ) -> Result<EndpointId> {
-        let kind = EndpointKind::Listener(Listener { timeouts, framing, resting_until: None });
+        let resting_until = None;
+        let listener = Listener { timeouts, framing, tls: tls.map(Box::new), resting_until };
+        let kind = EndpointKind::Listener(listener);
         let index = self.endpoints.insert(fd, protocol, kind)?;
         // Looking comes first: a descriptor from outside may have connections waiting already.
         if let Some(endpoint) = self.endpoints.at(index) {
@@ -127,11 +131,13 @@ impl Engine {
             }
             listener.resting_until = None;
             let (timeouts, framing) = (listener.timeouts, listener.framing);
+            let tls = listener.tls.clone();
             match self.ring.accept(fd) {
                 Ok(Some((fd, peer))) => {
                     self.stats.accepted += 1;
                     let endpoint = EndpointId::new(index, generation).as_u64();
-                    self.accepted(fd, protocol, endpoint, peer, timeouts, framing);
+                    let index = self.accepted(fd, protocol, endpoint, peer, timeouts, framing);
+                    self.begin_accepted(index, fd, tls.as_deref());
                 }
                 Ok(None) => {
                     if let Some(endpoint) = self.endpoints.at(index) {
@@ -160,17 +166,33 @@ impl Engine {
         peer: SockAddr,
         timeouts: ConnTimeouts,
         framing: Option<Framing>,
-    ) {
+    ) -> Option<u32> {
         let Ok(index) = self.conns.insert(Phase::Open, protocol, self.now) else {
             self.ring.close_now(fd);
-            return;
+            return None;
         };
         let conn = self.conns.at(index);
         conn.endpoint = endpoint;
         conn.peer = peer;
         conn.configure(App::new(framing), timeouts);
+        Some(index)
+    }
+
+    fn begin_accepted(&mut self, index: Option<u32>, fd: Fd, tls: Option<&Acceptor>) {
+        let Some(index) = index else { return };
+        let failed = match tls.map(Acceptor::start) {
+            None => None,
+            Some(Ok(start)) => {
+                self.secure(index, start, false);
+                None
+            }
+            Some(Err(failure)) => Some(failure.code),
+        };
         self.opened(index, fd);
-        self.announce(index);
+        match failed {
+            None => self.announce(index),
+            Some(code) => self.begin_end(index, code, false),
+        }
     }
 
     /// The socket is connected: it goes into the fixed file table, and is read.
@@ -195,9 +217,13 @@ impl Engine {
         self.settle_recv(index);
     }
 
-    /// Queues `Connected`; the caller knows that there is room.
+    /// Queues `Connected`, after the TLS handshake if there is to be one; the caller knows that
+    /// there is room.
     pub(super) fn announce(&mut self, index: u32) {
         let conn = self.conns.at(index);
+        if conn.has(Flags::SHAKING) {
+            return self.shake(index);
+        }
         conn.set(Flags::ANNOUNCED);
         let record = Record::bare(Kind::Connected, conn.id(index).as_u64(), conn.endpoint);
         self.inbox.push(record);

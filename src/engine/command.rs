@@ -110,10 +110,7 @@ impl Engine {
             return false;
         }
         match self.pool.adopt(buffer) {
-            Ok(raw) => {
-                self.write_raw(conn, raw);
-                true
-            }
+            Ok(raw) => self.write_raw(conn, raw).is_ok(),
             Err(_) => false,
         }
     }

@@ -197,6 +197,10 @@ impl Engine {
     /// Opens a connection whose `Connected` is noted rather than queued, since there may be no
     /// room now. It is read once that was handed out.
     pub(crate) fn announce_later(&mut self, index: u32, fd: Fd) {
+        if self.conns.at(index).has(Flags::SHAKING) {
+            self.opened(index, fd);
+            return self.shake(index);
+        }
         self.conns.at(index).set(Flags::ANNOUNCE_DUE);
         self.opened(index, fd);
         let id = self.conns.at(index).id(index);

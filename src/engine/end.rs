@@ -35,10 +35,12 @@ impl Engine {
         if entry.phase != Phase::Open {
             return self.close(conn);
         }
+        let index = conn.index();
+        self.say_goodbye(index);
+        let entry = self.conns.at(index);
         entry.set(Flags::GRACEFUL | Flags::SHUT_WANTED);
         entry.unset(Flags::PAUSED | Flags::WANT_WRITABLE);
         entry.deadline = entry.deadline.min(deadline);
-        let index = conn.index();
         self.arm_conn_timer(index);
         self.settle_recv(index);
         self.mark_dirty(index);
@@ -53,12 +55,10 @@ impl Engine {
         }
         let planned = conn.phase < Phase::Open;
         conn.enter(Phase::Ending);
-        conn.code = if conn.has(Flags::SEND_FAILED) && conn.code != 0 && code != code::LOCAL_CLOSE {
-            conn.code
-        } else {
-            code
-        };
-        if clean && !conn.has(Flags::SEND_FAILED) && conn.tx.is_empty() {
+        let failed = conn.has(Flags::SEND_FAILED | Flags::TLS_FAILED);
+        conn.code =
+            if failed && conn.code != 0 && code != code::LOCAL_CLOSE { conn.code } else { code };
+        if clean && !failed && conn.tx.is_empty() {
             conn.set(Flags::CLEAN);
         }
         if conn.has(Flags::HOLDING) {
@@ -68,6 +68,7 @@ impl Engine {
         let stalled = std::mem::replace(&mut conn.stalled, Span::NONE);
         let timer = conn.timer.take();
         conn.carry.clear(&mut self.pool);
+        self.drop_cipher(index);
         if stalled.buf != BufId::NONE {
             self.pool.release(stalled.buf);
         }

@@ -123,6 +123,7 @@ impl Engine {
             Kind::StreamFrame(kind) => {
                 Event::StreamFrame { conn, stream: StreamId::ZERO, kind, data }
             }
+            Kind::Secured => Event::Secured { conn, alpn: self.alpn(conn) },
             Kind::ReadClosed => Event::ReadClosed { conn, stream: StreamId::ZERO },
             Kind::Connected => self.connected(conn, extra)?,
             Kind::UdpRecv => self.datagram(id, buf, data)?,
@@ -140,15 +141,18 @@ impl Engine {
 
     /// The application closed the connection: what had arrived before is not handed out any more.
     fn is_muted(&mut self, record: Record) -> bool {
-        matches!(record.kind, Kind::StreamFrame(_) | Kind::ReadClosed | Kind::Connected)
-            && self.conns.find(ConnId::from_u64(record.id)).is_none_or(|c| c.has(Flags::MUTED))
+        matches!(
+            record.kind,
+            Kind::StreamFrame(_) | Kind::ReadClosed | Kind::Connected | Kind::Secured
+        ) && self.conns.find(ConnId::from_u64(record.id)).is_none_or(|c| c.has(Flags::MUTED))
     }
 
     fn connected<'a>(&mut self, conn: ConnId, endpoint: u64) -> Option<Event<'a>> {
         let found = self.conns.find(conn)?;
         let (peer, protocol) = (peer_addr(&found.peer), found.protocol);
         let endpoint = (endpoint != u64::MAX).then(|| EndpointId::from_u64(endpoint));
-        Some(Event::Connected { conn, endpoint, peer, protocol })
+        let alpn = self.alpn(conn);
+        Some(Event::Connected { conn, endpoint, peer, protocol, alpn })
     }
 
     fn datagram<'a>(&mut self, id: u64, buf: BufId, data: &'a [u8]) -> Option<Event<'a>> {

@@ -25,9 +25,11 @@ mod lists;
 mod ops;
 mod race;
 mod recv;
+mod seal;
 mod send;
 mod spin;
 mod timers;
+mod tls;
 mod udp;
 
 use std::sync::Arc;

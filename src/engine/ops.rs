@@ -20,6 +20,7 @@ impl Engine {
         if !entry.takes_writes() {
             return Err(match entry.phase {
                 Phase::Waiting | Phase::Connecting => IoError::NotConnected { conn },
+                Phase::Open if entry.has(Flags::SHAKING) => IoError::NotConnected { conn },
                 _ => IoError::WriteClosed { conn },
             });
         }
@@ -35,7 +36,7 @@ impl Engine {
 
     /// What a queue that was empty gets its first byte: the write limit starts to run.
     #[inline]
-    fn start_write_clock(&mut self, index: u32) {
+    pub(super) fn start_write_clock(&mut self, index: u32) {
         let conn = self.conns.at(index);
         if conn.timeouts.write.is_some() && !conn.has_unsent() {
             let now = self.ring.now();
@@ -63,7 +64,7 @@ impl Engine {
     fn write_short(&mut self, id: ConnId, stream: StreamId, data: &[u8]) -> bool {
         let fits = data.len().wrapping_sub(1) < self.pool.class_size(Class::Slots);
         let Some(conn) = self.conns.place(id) else { return false };
-        let plain = conn.is_plain(Flags::WRITE_LIMIT) && conn.tx.is_empty();
+        let plain = conn.is_plain(Flags::WRITE_LIMIT | Flags::TLS) && conn.tx.is_empty();
         if !(fits && plain && stream == StreamId::ZERO) {
             return false;
         }
@@ -82,6 +83,13 @@ impl Engine {
         let index = conn.index();
         let wanted = data.len().min(self.send_room(conn));
         self.start_write_clock(index);
+        if self.is_sealed(index) {
+            let done = self.write_sealed(index, &data[..wanted]);
+            if done < data.len() {
+                self.want_writable(conn, done < wanted);
+            }
+            return Ok(done);
+        }
         let mut done = 0;
         while done < wanted {
             match self.write_piece(index, &data[done..wanted]) {
@@ -128,7 +136,7 @@ impl Engine {
     }
 
     /// Queues a segment; the caller made sure that there is room.
-    fn append(&mut self, index: u32, ptr: *const u8, source: Source, len: u32) {
+    pub(super) fn append(&mut self, index: u32, ptr: *const u8, source: Source, len: u32) {
         let conn = self.conns.at(index);
         let pushed = self.segments.push(&mut conn.tx, Segment { ptr, source, len });
         debug_assert!(pushed, "the caller looked for room");
@@ -188,8 +196,7 @@ impl Engine {
         self.writable(conn, stream)?;
         self.check_segment(conn)?;
         let raw = self.pool.adopt(buffer)?;
-        self.write_raw(conn, raw);
-        Ok(())
+        self.write_raw(conn, raw)
     }
 
     fn check_segment(&mut self, conn: ConnId) -> Result<()> {
@@ -206,16 +213,20 @@ impl Engine {
     }
 
     /// Queues a buffer that the shard holds once.
-    pub(super) fn write_raw(&mut self, conn: ConnId, raw: RawSend) {
+    pub(super) fn write_raw(&mut self, conn: ConnId, raw: RawSend) -> Result<()> {
         if raw.len == 0 {
             self.pool.release(raw.buf);
-            return;
+            return Ok(());
         }
         self.start_write_clock(conn.index());
+        if self.is_sealed(conn.index()) {
+            return self.write_raw_sealed(conn, raw);
+        }
         let source = Source::Buf { buf: raw.buf, own: false };
         let ptr = self.pool.ptr(raw.buf).wrapping_add(raw.start as usize);
         self.append(conn.index(), ptr, source, raw.len);
         self.mark_dirty(conn.index());
+        Ok(())
     }
 
     /// Whether a handle's write can be queued now: 1, later: 0, or never: an error.
@@ -239,7 +250,7 @@ impl Engine {
     fn forward_short(&mut self, id: ConnId, stream: StreamId, data: &[u8]) -> bool {
         let Some(Payload { buf, offset, len }) = self.inbox.current else { return false };
         let Some(conn) = self.conns.place(id) else { return false };
-        let plain = conn.is_plain(Flags::WRITE_LIMIT) && conn.tx.is_empty();
+        let plain = conn.is_plain(Flags::WRITE_LIMIT | Flags::TLS) && conn.tx.is_empty();
         let ptr = data.as_ptr();
         let whole = ptr == self.pool.ptr(buf).wrapping_add(offset as usize)
             && data.len() == len as usize
@@ -268,6 +279,10 @@ impl Engine {
         }
         if data.is_empty() {
             return Ok(());
+        }
+        if self.is_sealed(conn.index()) {
+            self.start_write_clock(conn.index());
+            return self.write_all_sealed(conn, data);
         }
         self.pool.hold(buf);
         self.start_write_clock(conn.index());
@@ -304,6 +319,9 @@ impl Engine {
         let Ok(len) = u32::try_from(len) else {
             return Err(IoError::BufferTooLarge { len, max: u32::MAX as usize });
         };
+        if self.is_sealed(conn.index()) {
+            return self.seal_guard(conn, memory, token);
+        }
         let queued = self.conns.at(conn.index()).tx.bytes;
         if queued.checked_add(len).is_none() {
             let capacity = u32::MAX as usize;
@@ -330,6 +348,11 @@ impl Engine {
         if entry.phase != Phase::Open {
             return Err(IoError::NotConnected { conn });
         }
+        if entry.has(Flags::SHAKING) {
+            return Err(IoError::NotConnected { conn });
+        }
+        self.say_goodbye(conn.index());
+        let entry = self.conns.at(conn.index());
         entry.set(Flags::SHUT_WANTED);
         entry.unset(Flags::WANT_WRITABLE);
         self.mark_dirty(conn.index());

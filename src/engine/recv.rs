@@ -262,12 +262,17 @@ impl Engine {
         let buf = self.pool.unlend_to(Class::Stream, bid, owner);
         self.stats.bytes_received += u64::from(len);
         self.check_held(index);
-        self.feed(index, Span { buf, offset: 0, len });
+        let span = Span { buf, offset: 0, len };
+        if self.conns.at(index).has(Flags::TLS) {
+            self.feed_tls(index, span);
+        } else {
+            self.feed(index, span);
+        }
     }
 
     /// Runs the bytes of one buffer through what speaks on the connection. The span's hold is
     /// consumed.
-    fn feed(&mut self, index: u32, mut span: Span) {
+    pub(super) fn feed(&mut self, index: u32, mut span: Span) {
         while span.len > 0 {
             if self.inbox.room() == 0 {
                 return self.stall(index, span);
@@ -408,7 +413,7 @@ impl Engine {
 
     // ---- stalls
 
-    fn stall(&mut self, index: u32, span: Span) {
+    pub(super) fn stall(&mut self, index: u32, span: Span) {
         let conn = self.conns.at(index);
         conn.stalled = span;
         conn.set(Flags::STALLED);
@@ -429,6 +434,7 @@ impl Engine {
         conn.unset(Flags::STALLED);
         let span = std::mem::replace(&mut conn.stalled, Span::NONE);
         self.feed(index, span);
+        self.resume_tls(index);
         self.after_recv(index);
     }
 
@@ -436,9 +442,15 @@ impl Engine {
 
     fn on_eof(&mut self, index: u32) {
         let conn = self.conns.at(index);
-        if conn.has(Flags::EOF) {
+        if conn.has(Flags::EOF) || self.is_truncated(index) {
             return;
         }
+        self.end_of_data(index);
+    }
+
+    /// The peer sends no more.
+    pub(super) fn end_of_data(&mut self, index: u32) {
+        let conn = self.conns.at(index);
         conn.set(Flags::EOF);
         if !conn.carry.is_empty() {
             self.begin_end(index, code::TRUNCATED, false);
@@ -456,6 +468,10 @@ impl Engine {
         match errno {
             errno::ENOBUFS => self.on_starved(index),
             errno::ECANCELED | errno::EINTR | errno::EAGAIN => {}
+            // Behind close_notify nothing is lost: many close the socket with ours unread.
+            _ if self.conns.at(index).has(Flags::TLS) && self.conns.at(index).has(Flags::EOF) => {
+                self.begin_end(index, code::NONE, true);
+            }
             _ => self.begin_end(index, errno as u64, false),
         }
     }

@@ -58,6 +58,11 @@ impl Engine {
         if conn.phase != Phase::Open || conn.has(Flags::SEND_BUSY) {
             return;
         }
+        if conn.has(Flags::TLS) && !self.transmit(index) {
+            // Its place is before what is queued later; it is tried again.
+            return;
+        }
+        let conn = self.conns.at(index);
         if conn.tx.is_empty() {
             self.shut_if_wanted(index);
             return;
@@ -265,7 +270,7 @@ impl Engine {
     }
 
     /// The kernel is short of memory for the moment: a pause, rather than a spin.
-    fn send_again_later(&mut self, index: u32) {
+    pub(super) fn send_again_later(&mut self, index: u32) {
         let id = self.conns.at(index).id(index);
         self.lists.resend.push(id);
         self.lists.retry_at = self.lists.retry_at.min(self.now.saturating_add(RESEND_PAUSE));

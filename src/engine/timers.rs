@@ -237,10 +237,10 @@ fn reads(conn: &Conn) -> bool {
 /// The limit that has passed.
 fn overdue(conn: &Conn, now: Time) -> Option<u64> {
     if now >= conn.deadline {
-        return Some(if conn.phase == Phase::Open {
-            code::CLOSE_TIMEOUT
-        } else {
-            code::CONNECT_TIMEOUT
+        return Some(match conn.phase {
+            Phase::Open if conn.has(Flags::SHAKING) => code::TLS_HANDSHAKE_TIMEOUT,
+            Phase::Open => code::CLOSE_TIMEOUT,
+            _ => code::CONNECT_TIMEOUT,
         });
     }
     if conn.phase != Phase::Open {

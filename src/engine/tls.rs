@@ -46,6 +46,21 @@ impl Engine {
         self.transmit(index);
     }
 
+    /// The same for one that was just asked for: nothing has happened on it yet.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "comes with the feature"))]
+    pub(crate) fn secure_outgoing(&mut self, conn: ConnId, start: Start) -> ConnId {
+        let index = conn.index();
+        // A Unix socket may be connected already; or the connection may be over.
+        let is_open = self.conns.at(index).phase == Phase::Open;
+        self.secure(index, start, false);
+        if is_open {
+            self.conns.at(index).unset(Flags::ANNOUNCE_DUE);
+            self.shake(index);
+            self.settle_recv(index);
+        }
+        conn
+    }
+
     /// Puts TLS on an open connection (STARTTLS).
     #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "upgrades come with the feature"))]
     pub(crate) fn upgrade(
@@ -124,7 +139,8 @@ impl Engine {
                     continue;
                 }
                 Opened::Established { .. } => self.established(index),
-                Opened::Closed { .. } => self.said_goodbye(index),
+                // close_notify: a clean end of its data, whatever TCP says later.
+                Opened::Closed { .. } => self.end_of_data(index),
                 Opened::Fail { error } => self.tls_failed(index, &error),
                 Opened::Control { .. } | Opened::Need { .. } => {}
             }
@@ -248,12 +264,7 @@ impl Engine {
 
     // ---- the end
 
-    /// The peer's close_notify: a clean end of its data, whatever TCP says later.
-    fn said_goodbye(&mut self, index: u32) {
-        self.end_of_data(index);
-    }
-
-    /// The stream ended below TLS. Whether that was in order.
+    /// The stream ended below TLS. Whether that cut something short.
     pub(super) fn is_truncated(&mut self, index: u32) -> bool {
         let conn = self.conns.at(index);
         let Some(secure) = &conn.secure else { return false };

@@ -98,6 +98,13 @@ impl Inbox {
         self.ring.get(self.head & mask)
     }
 
+    /// Whether bytes of that connection wait.
+    pub(crate) fn has_frame_of(&self, conn: u64) -> bool {
+        let mask = self.ring.len() - 1;
+        let mut waiting = (0..self.len()).map(|i| &self.ring[self.head.wrapping_add(i) & mask]);
+        waiting.any(|r| r.id == conn && matches!(r.kind, Kind::StreamFrame(_)))
+    }
+
     /// Takes the oldest record off; there must be one.
     #[inline]
     pub(crate) fn drop_first(&mut self) {

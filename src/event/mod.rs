@@ -111,6 +111,15 @@ pub enum Event<'poll> {
         peer: PeerAddr,
         /// What it speaks.
         protocol: Protocol,
+        /// The application protocol that ALPN chose (RFC 7301); `None` without TLS or ALPN.
+        alpn: Option<&'poll [u8]>,
+    },
+    /// TLS is on a connection that was upgraded: what is written and read from now on is sealed.
+    Secured {
+        /// The connection.
+        conn: ConnId,
+        /// The application protocol that ALPN chose (RFC 7301).
+        alpn: Option<&'poll [u8]>,
     },
     /// A connection is gone, and its id with it: the last event of each connection, but for the
     /// `SendDone` of memory that the kernel still refers to (a zero-copy send that the peer has not

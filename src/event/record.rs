@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     /// `id` is the connection.
     StreamFrame(MessageKind),
     /// `id` is the connection.
+    Secured,
+    /// `id` is the connection.
     ReadClosed,
     /// `id` is the watch, `extra` the token, `len` the readiness.
     FdReady,

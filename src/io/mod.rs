@@ -11,6 +11,8 @@ mod split;
 mod stream;
 #[cfg(feature = "tcp")]
 mod tcp;
+#[cfg(all(feature = "tcp", feature = "tls"))]
+mod tls;
 mod udp;
 #[cfg(feature = "tcp")]
 mod uds;

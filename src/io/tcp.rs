@@ -8,6 +8,7 @@ use crate::config::{ConnTimeouts, Framing, TcpConnectConfig, TcpListenConfig};
 use crate::error::{IoError, Result};
 use crate::ids::{ConnId, EndpointId, Protocol};
 use crate::proto::App;
+use crate::proto::tls::Acceptor;
 use crate::sys::sockopt::Adopted;
 
 both! {
@@ -16,7 +17,7 @@ both! {
     /// # Errors
     /// As [`tcp_listen_with`](Self::tcp_listen_with).
     pub fn tcp_listen(&mut self_, addr: SocketAddr) -> Result<EndpointId> {
-        self_.tcp_listen(&TcpListenConfig::new(addr))
+        self_.tcp_listen(&TcpListenConfig::new(addr), None)
     }
 
     /// Listens on a TCP address. `Event::Connected` tells of each connection.
@@ -25,7 +26,7 @@ both! {
     /// `AddrInUse`; `InvalidConfig`; `PoolExhausted` when `Config::max_endpoints` are open;
     /// `NofileLimit`; `Os` with the call that failed.
     pub fn tcp_listen_with(&mut self_, config: TcpListenConfig) -> Result<EndpointId> {
-        self_.tcp_listen(&config)
+        self_.tcp_listen(&config, None)
     }
 
     /// Connects to a TCP address with the defaults of [`TcpConnectConfig`].
@@ -61,7 +62,7 @@ both! {
     ) -> Result<EndpointId> {
         let fd = socket.into_raw_fd();
         let added = match self_.ring.adopt(fd) {
-            Ok(Adopted::Listener(protocol)) => self_.add_listener(fd, protocol, timeouts, framing),
+            Ok(Adopted::Listener(protocol)) => self_.add_listener(fd, protocol, timeouts, framing, None),
             Ok(_) => Err(NOT_A_LISTENER),
             Err(error) => Err(error),
         };
@@ -94,9 +95,13 @@ const NOT_A_STREAM: IoError = IoError::InvalidArgument {
 };
 
 impl crate::engine::Engine {
-    fn tcp_listen(&mut self, config: &TcpListenConfig) -> Result<EndpointId> {
+    pub(super) fn tcp_listen(
+        &mut self,
+        config: &TcpListenConfig,
+        tls: Option<Acceptor>,
+    ) -> Result<EndpointId> {
         self.endpoints.check_room()?;
         let fd = self.ring.tcp_listen(config)?;
-        self.add_listener(fd, Protocol::Tcp, config.timeouts, config.framing)
+        self.add_listener(fd, Protocol::Tcp, config.timeouts, config.framing, tls)
     }
 }

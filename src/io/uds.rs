@@ -4,6 +4,7 @@ use super::split::both;
 use crate::config::{UdsConnectConfig, UdsListenConfig};
 use crate::error::{IoError, Result};
 use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::proto::tls::Acceptor;
 use crate::sys::errno;
 use crate::sys::sockopt::PeerCred;
 
@@ -13,7 +14,7 @@ both! {
     /// # Errors
     /// As [`uds_listen_with`](Self::uds_listen_with).
     pub fn uds_listen(&mut self_, path: &str) -> Result<EndpointId> {
-        self_.uds_listen(&UdsListenConfig::new(path))
+        self_.uds_listen(&UdsListenConfig::new(path), None)
     }
 
     /// Listens on a Unix socket.
@@ -22,7 +23,7 @@ both! {
     /// `InvalidArgument` for a path that is no socket name; `Os` (`EADDRINUSE` when somebody
     /// listens there); `PoolExhausted`.
     pub fn uds_listen_with(&mut self_, config: UdsListenConfig) -> Result<EndpointId> {
-        self_.uds_listen(&config)
+        self_.uds_listen(&config, None)
     }
 
     /// Connects to a Unix socket path, or to an abstract name (`@name`).
@@ -60,9 +61,13 @@ both! {
 }
 
 impl crate::engine::Engine {
-    fn uds_listen(&mut self, config: &UdsListenConfig) -> Result<EndpointId> {
+    pub(super) fn uds_listen(
+        &mut self,
+        config: &UdsListenConfig,
+        tls: Option<Acceptor>,
+    ) -> Result<EndpointId> {
         self.endpoints.check_room()?;
         let fd = self.ring.uds_listen(config)?;
-        self.add_listener(fd, Protocol::Uds, config.timeouts, config.framing)
+        self.add_listener(fd, Protocol::Uds, config.timeouts, config.framing, tls)
     }
 }

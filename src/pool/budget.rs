@@ -14,7 +14,6 @@ pub(crate) enum Use {
     /// Receiving, the kernel's ring included: 60 %.
     Rx = 0,
     /// Control traffic that frees other resources when sent: 10 %.
-    #[cfg_attr(not(test), expect(dead_code, reason = "control frames are of protocols above"))]
     TxCritical = 1,
     /// Application data: 25 %.
     TxBulk = 2,

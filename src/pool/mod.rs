@@ -268,7 +268,12 @@ impl Pool {
     /// # Safety
     /// The caller holds the buffer; nobody else has the range or will while the slice lives (P2).
     #[inline]
-    pub(crate) unsafe fn slice_mut<'a>(&mut self, buf: BufId, offset: u32, len: u32) -> &'a mut [u8] {
+    pub(crate) unsafe fn slice_mut<'a>(
+        &mut self,
+        buf: BufId,
+        offset: u32,
+        len: u32,
+    ) -> &'a mut [u8] {
         debug_assert!(offset as usize + len as usize <= self.size_of(buf));
         let data = self.ptr(buf).wrapping_add(offset as usize);
         // SAFETY: inside the buffer; the caller's alone by its contract.

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 /// What listeners accept with.
 #[derive(Clone, Debug)]
-pub(crate) enum Acceptor {}
+pub(crate) struct Acceptor(());
 
 impl Acceptor {
     pub(crate) fn start(&self) -> Result<Start, TlsFailure> {
-        match *self {}
+        none()
     }
 }
 
@@ -22,14 +22,14 @@ pub(crate) struct Start {
 }
 
 #[derive(Debug)]
-pub(crate) enum Tls {}
+pub(crate) struct Tls(());
 
 pub(crate) struct TlsFailure {
     pub(crate) code: u64,
     pub(crate) reason: Cow<'static, str>,
 }
 
-pub(crate) enum SealError {}
+pub(crate) struct SealError(());
 
 #[expect(dead_code, reason = "the same shape as with the feature")]
 pub(crate) enum Opened {
@@ -47,23 +47,23 @@ pub(crate) const TRANSMIT_LEN_MIN: usize = 0;
 
 impl Tls {
     pub(crate) fn open(&mut self, _: &mut [u8]) -> Opened {
-        match *self {}
+        none()
     }
 
     pub(crate) fn on_eof(&self) -> Result<(), TlsFailure> {
-        match *self {}
+        none()
     }
 
     pub(crate) fn transmit(&mut self, _: &mut [u8]) -> usize {
-        match *self {}
+        none()
     }
 
     pub(crate) fn transmit_len(&self) -> usize {
-        match *self {}
+        none()
     }
 
     pub(crate) fn seal_into(&mut self, _: &[u8], _: &mut [u8]) -> Result<usize, SealError> {
-        match *self {}
+        none()
     }
 
     pub(crate) fn seal_in_place(
@@ -71,22 +71,26 @@ impl Tls {
         _: &mut [u8],
         _: Range<usize>,
     ) -> Result<Range<usize>, SealError> {
-        match *self {}
+        none()
     }
 
     pub(crate) fn overhead(&self) -> (usize, usize) {
-        match *self {}
+        none()
     }
 
     pub(crate) fn plain_max(&self) -> usize {
-        match *self {}
+        none()
     }
 
     pub(crate) fn close_notify(&mut self) {
-        match *self {}
+        none()
     }
 
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
-        match *self {}
+        none()
     }
+}
+
+fn none() -> ! {
+    unreachable!("there is no TLS without the feature tls")
 }

@@ -7,6 +7,7 @@ pub(crate) mod udp;
 use crate::config::{ConnTimeouts, Framing};
 use crate::error::{IoError, PoolKind, Result};
 use crate::ids::{EndpointId, GENERATION_BITS, Protocol};
+use crate::proto::tls::Acceptor;
 use crate::ring::{Fd, Tag, Token};
 use crate::time::Time;
 use udp::UdpSocket;
@@ -16,6 +17,7 @@ use udp::UdpSocket;
 pub(crate) struct Listener {
     pub(crate) timeouts: ConnTimeouts,
     pub(crate) framing: Option<Framing>,
+    pub(crate) tls: Option<Box<Acceptor>>,
     /// After an error that lasts (no descriptors left), accepting rests until then.
     pub(crate) resting_until: Option<Time>,
 }

@@ -52,7 +52,7 @@ pub(crate) struct Datagram {
 impl From<Event<'_>> for Seen {
     fn from(event: Event<'_>) -> Self {
         match event {
-            Event::Connected { conn, endpoint, peer, protocol } => {
+            Event::Connected { conn, endpoint, peer, protocol, .. } => {
                 Self::Connected { conn, endpoint, peer, protocol }
             }
             Event::Disconnected { conn, error_code: code, reason, clean } => {

@@ -86,14 +86,12 @@ impl TlsClientConfig {
     knob_getters!();
 
     /// What the handshake takes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the handshake takes it"))]
     pub(crate) fn rustls(&self) -> &Arc<ClientConfig> {
         &self.0.rustls
     }
 
     /// The name that the certificate of the server at `target` must have; `None` is a target
     /// without one (a Unix socket).
-    #[cfg_attr(not(test), expect(dead_code, reason = "the handshake takes it"))]
     pub(crate) fn server_name_for(
         &self,
         target: Option<&HostOrAddr>,

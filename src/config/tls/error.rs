@@ -40,6 +40,11 @@ impl TlsConfigError {
         Self(Arc::new(Report { fault, origin: None, line: 0, detail }))
     }
 
+    /// The library refuses to begin.
+    pub(crate) fn refused(detail: impl fmt::Display) -> Self {
+        Self::because(TlsConfigFault::Refused, detail)
+    }
+
     /// The same at that place; line 0 is no line.
     pub(super) fn at(self, origin: &Origin, line: u32) -> Self {
         Self(Arc::new(Report { origin: Some(origin.clone()), line, ..(*self.0).clone() }))

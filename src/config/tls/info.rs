@@ -36,7 +36,6 @@ pub struct TlsInfo {
 impl TlsInfo {
     /// What the library knows when the handshake is over; before, `None`. `server_name` is what the
     /// client asked for. The record layer is user space's.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the handshake gives it"))]
     pub(crate) fn of(state: &CommonState, server_name: Option<&str>) -> Option<Self> {
         let suite = state.negotiated_cipher_suite()?;
         let group = state.negotiated_key_exchange_group();

@@ -30,6 +30,7 @@ mod roots_webpki;
 mod server;
 mod sessions;
 mod sni;
+mod socket;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -46,4 +47,6 @@ pub use pin::Pins;
 pub use reload::CertReloadHandle;
 pub use roots::Roots;
 pub use server::{TlsServerBuilder, TlsServerConfig};
+pub(crate) use socket::TlsSocket;
+pub use socket::{TlsConnectConfig, TlsListenConfig};
 pub use table::UnknownName;

@@ -105,7 +105,6 @@ impl TlsServerConfig {
     knob_getters!();
 
     /// What the handshake takes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the handshake takes it"))]
     pub(crate) fn rustls(&self) -> &Arc<ServerConfig> {
         &self.0.rustls
     }

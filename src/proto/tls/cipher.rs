@@ -16,11 +16,11 @@ use rustls::ConnectionTrafficSecrets;
 use zeroize::Zeroize;
 
 use super::failure::{Alert, Fault};
-use super::info::TlsVersion;
 use super::wire::{
     APPLICATION_DATA, EXPLICIT_LEN, HEADER_LEN, Header, PLAIN_LEN_MAX, TAG_LEN, VERSION,
     strip_padding,
 };
+use crate::config::TlsVersion;
 
 /// Longest key of the three ciphers.
 const KEY_LEN_MAX: usize = 32;

@@ -18,10 +18,11 @@ use super::cipher::{Cipher, Secret};
 use super::failure::{Alert, TlsFailure};
 use super::flight::Flight;
 use super::hello::Hello;
-use super::info::{TlsInfo, TlsVersion, sni};
+use super::info::sni;
 use super::limits::Limits;
 use super::record::Record;
 use super::session::Session;
+use crate::config::{TlsInfo, TlsVersion};
 
 /// Turns of rustls for one record: several flights of its own, and messages that share a record.
 const TURNS_MAX: usize = 256;
@@ -106,13 +107,13 @@ impl Handshake {
         let is_client = matches!(self.side, Side::Client(..));
         let (info, secrets, session) = match self.side {
             Side::Server(connection, hello) => {
-                let info = TlsInfo::new(&connection, hello.name(), &limits);
+                let info = TlsInfo::of(&connection, hello.name());
                 let (secrets, rest) =
                     connection.dangerous_into_kernel_connection().map_err(|e| refused(&e))?;
                 (info, secrets, Session::Server(rest))
             }
             Side::Client(connection, name) => {
-                let info = TlsInfo::new(&connection, name.as_deref(), &limits);
+                let info = TlsInfo::of(&connection, name.as_deref());
                 let (secrets, rest) =
                     connection.dangerous_into_kernel_connection().map_err(|e| refused(&e))?;
                 (info, secrets, Session::Client(rest))

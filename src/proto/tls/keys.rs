@@ -1,9 +1,9 @@
 //! [`KernelKeys`]: an established connection taken apart, for the kernel to go on with.
 
 use super::cipher::Secret;
-use super::info::{TlsInfo, TlsVersion};
 use super::record::Record;
 use super::session::Session;
+use crate::config::{TlsInfo, TlsVersion};
 
 /// One direction's key, as `SOL_TLS` wants it. Zeroed when dropped.
 pub(crate) struct DirectionKey {
@@ -38,8 +38,8 @@ impl DirectionKey {
 /// Everything that a record layer elsewhere needs.
 pub(crate) struct KernelKeys {
     pub(crate) version: TlsVersion,
-    /// The cipher suite's number in IANA's registry.
-    pub(crate) suite: u16,
+    /// The cipher suite's name in IANA's registry.
+    pub(crate) suite: &'static str,
     pub(crate) tx: DirectionKey,
     pub(crate) rx: DirectionKey,
     /// The next keys, and tickets: stays with us.
@@ -51,6 +51,6 @@ impl KernelKeys {
     pub(crate) fn of(record: Record) -> Self {
         let ([tx, rx], session, info) = record.into_parts();
         let [tx, rx] = [tx, rx].map(|(secret, seq)| DirectionKey { secret, seq });
-        Self { version: info.version, suite: info.suite, tx, rx, session, info }
+        Self { version: info.version, suite: info.cipher_suite, tx, rx, session, info }
     }
 }

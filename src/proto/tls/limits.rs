@@ -20,8 +20,6 @@ pub(crate) struct Limits {
     /// Records that we seal with one key before we ask for the next, where TLS 1.3 can. What the
     /// cipher allows is a bound besides.
     pub(crate) records_per_key_max: u64,
-    /// Certificates of the peer's chain that are kept for [`Tls::info`](super::Tls::info).
-    pub(crate) peer_certs_max: usize,
 }
 
 impl Default for Limits {
@@ -34,7 +32,6 @@ impl Default for Limits {
             control_refill_records: 64,
             empty_records_max: 32,
             records_per_key_max: u64::MAX,
-            peer_certs_max: 8,
         }
     }
 }

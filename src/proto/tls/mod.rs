@@ -27,6 +27,7 @@ mod limits;
 mod patience;
 mod record;
 mod session;
+mod start;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -38,10 +39,11 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
+use crate::config::{KtlsState, TlsInfo};
 pub(crate) use failure::TlsFailure;
-pub(crate) use info::{TlsInfo, TlsRecordLayer};
 pub(crate) use keys::KernelKeys;
 pub(crate) use limits::Limits;
+pub(crate) use start::{Acceptor, Start};
 pub(crate) use wire::{HEAD_MAX, TAIL_MAX};
 
 use crate::code;
@@ -300,10 +302,15 @@ impl Tls {
         }
     }
 
+    /// The protocol that ALPN chose.
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        self.info().and_then(|info| info.alpn.as_deref())
+    }
+
     /// Notes who encrypts, for [`Self::info`]: the reason, when the kernel does not.
-    pub(crate) fn set_record_layer(&mut self, record_layer: TlsRecordLayer) {
+    pub(crate) fn set_record_layer(&mut self, kernel: KtlsState) {
         if let Phase::Record(record) = &mut self.phase {
-            record.set_record_layer(record_layer);
+            record.set_record_layer(kernel);
         }
     }
 

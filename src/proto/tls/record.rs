@@ -11,7 +11,6 @@ use std::ops::Range;
 
 use super::cipher::{Cipher, Secret, Text};
 use super::failure::{Alert, Fault};
-use super::info::{TlsInfo, TlsRecordLayer, TlsVersion};
 use super::limits::Limits;
 use super::patience::Patience;
 use super::session::Session;
@@ -20,6 +19,7 @@ use super::wire::{
     HEADER_LEN, Header, PLAIN_LEN_MAX, message_len, split_message,
 };
 use super::{Opened, SealError};
+use crate::config::{KtlsState, TlsInfo, TlsVersion};
 
 const WARNING: u8 = 1;
 const FATAL: u8 = 2;
@@ -106,8 +106,8 @@ impl Record {
         &self.info
     }
 
-    pub(crate) const fn set_record_layer(&mut self, record_layer: TlsRecordLayer) {
-        self.info.record_layer = record_layer;
+    pub(crate) const fn set_record_layer(&mut self, kernel: KtlsState) {
+        self.info.kernel = kernel;
     }
 
     /// What seals.

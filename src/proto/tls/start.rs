@@ -28,7 +28,7 @@ impl Acceptor {
     pub(crate) fn start(&self) -> Result<Start, TlsFailure> {
         let config = &self.0;
         Ok(Start {
-            tls: Tls::server(config.rustls().clone(), limits(config.record_len_max()))?,
+            tls: Tls::server(config.rustls().clone(), limits(config.max_record_size()))?,
             handshake_timeout: config.handshake_timeout(),
             close_notify_timeout: config.close_notify_timeout(),
         })
@@ -42,10 +42,10 @@ impl Start {
         target: Option<&HostOrAddr>,
     ) -> Result<Self, TlsConfigError> {
         let name = config.server_name_for(target)?;
-        let limits = limits(config.record_len_max());
+        let limits = limits(config.max_record_size());
         let tls = Tls::client(config.rustls().clone(), name, limits);
         Ok(Self {
-            tls: tls.map_err(|failure| TlsConfigError::handshake(failure.reason))?,
+            tls: tls.map_err(|failure| TlsConfigError::refused(failure.reason))?,
             handshake_timeout: config.handshake_timeout(),
             close_notify_timeout: config.close_notify_timeout(),
         })

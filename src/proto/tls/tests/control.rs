@@ -4,7 +4,8 @@ use super::ends::{End, Ours, Said, Theirs, exchange, pair, pair_with, settle};
 use super::fixture::Setup;
 use super::forge::Forge;
 use crate::code;
-use crate::proto::tls::{KernelKeys, Limits, SealError, Tls, TlsRecordLayer};
+use crate::config::{KtlsSide, KtlsState};
+use crate::proto::tls::{KernelKeys, Limits, SealError, Tls};
 
 const SENT: u64 = code::TLS_ALERT_SENT;
 const RECEIVED: u64 = code::TLS_ALERT_RECEIVED;
@@ -356,7 +357,7 @@ fn keys_are_handed_over_between_messages_only() {
         assert_eq!((tx.key(), rx.key()), (peer.rx.key(), peer.tx.key()));
         assert_eq!((tx.seq(), rx.seq()), (peer.rx.seq(), peer.tx.seq()));
         assert_eq!((&tx.iv()[..4], &rx.iv()[..4]), (&peer.rx.iv()[..4], &peer.tx.iv()[..4]));
-        assert_eq!((version, suite), (info.version, info.suite));
+        assert_eq!((version, suite), (info.version, info.cipher_suite));
         assert!(tx.seq() >= sent);
     }
     let why = |end: Ours| end.tls.into_keys().err().unwrap().1;
@@ -374,9 +375,9 @@ fn keys_are_handed_over_between_messages_only() {
 #[test]
 fn who_encrypts_is_told() {
     let (mut client, _) = pair(&Setup::tls13());
-    let told = |end: &Ours| end.tls.info().unwrap().record_layer;
-    assert!(matches!(told(&client), TlsRecordLayer::User { .. }));
-    let kernel = TlsRecordLayer::Kernel { tx: true, rx: false };
+    let told = |end: &Ours| end.tls.info().unwrap().kernel;
+    assert_eq!(told(&client), KtlsState::default());
+    let kernel = KtlsState { tx: KtlsSide::Kernel, ..KtlsState::default() };
     client.tls.set_record_layer(kernel);
     assert_eq!(told(&client), kernel);
 }

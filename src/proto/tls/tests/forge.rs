@@ -5,9 +5,9 @@ use aws_lc_rs::aead::{
 };
 
 use super::ends::Ours;
+use crate::config::TlsVersion;
 use crate::proto::tls::KernelKeys;
 use crate::proto::tls::cipher::Cipher;
-use crate::proto::tls::info::TlsVersion;
 use crate::proto::tls::session::Session;
 
 /// What was one of our ends, and now sends anything at all.
@@ -31,8 +31,8 @@ impl Forge {
         Self { key, iv: *tx.iv(), seq: tx.seq(), version, is_gcm, session, rx }
     }
 
-    fn key(suite: u16, bytes: &[u8]) -> (LessSafeKey, bool) {
-        let is_chacha = matches!(suite, 0x1303 | 0xCCA8 | 0xCCA9);
+    fn key(suite: &str, bytes: &[u8]) -> (LessSafeKey, bool) {
+        let is_chacha = suite.contains("CHACHA20");
         let algorithm = match bytes.len() {
             16 => &AES_128_GCM,
             _ if is_chacha => &CHACHA20_POLY1305,
@@ -89,7 +89,7 @@ impl Forge {
 
     pub(super) fn turn_key(&mut self) {
         let secret = self.session.next_tx().ok().unwrap();
-        let suite = if secret.key().len() == 16 { 0x1301 } else { 0x1302 };
+        let suite = if secret.key().len() == 16 { "AES_128" } else { "AES_256" };
         (self.key, self.is_gcm) = Self::key(suite, secret.key());
         self.iv = *secret.iv();
         self.seq = 0;

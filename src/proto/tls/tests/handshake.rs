@@ -6,7 +6,7 @@ use rustls::{HandshakeKind, ServerConfig};
 use super::ends::{End, Ours, Said, Theirs, exchange, pair, settle};
 use super::fixture::{NAME, Setup, client_leaf, name, server_leaf, suites};
 use crate::code;
-use crate::proto::tls::info::TlsVersion;
+use crate::config::TlsVersion;
 use crate::proto::tls::{Limits, Tls};
 
 /// Shakes hands in both roles and exchanges data; gives our ends to look at.
@@ -31,11 +31,10 @@ fn every_suite_in_both_roles() {
         let (client, server) = check(&Setup::new(suite));
         for end in [client, server] {
             let info = end.tls.info().unwrap();
-            assert_eq!(info.suite, u16::from(suite.1.suite()));
-            assert!(info.suite_name.starts_with("TLS_"), "{}", info.suite_name);
+            assert!(info.cipher_suite.starts_with("TLS_"), "{}", info.cipher_suite);
             assert_eq!(info.version == TlsVersion::Tls13, suite.1.tls13().is_some());
             assert_eq!(info.server_name.as_deref(), Some(NAME));
-            assert!(!info.resumed && info.group.is_some());
+            assert!(!info.resumed && info.key_exchange.is_some());
         }
     }
 }
@@ -78,9 +77,12 @@ fn alpn_is_told() {
 fn certificates_of_both_sides_are_told() {
     for setup in Setup::both() {
         let (client, server) = check(&setup.clone().with(|s| s.client_cert = true));
-        let shown = |end: &Ours| end.tls.info().unwrap().peer_certificates.clone();
-        assert_eq!(shown(&server), [Box::from(client_leaf())].into());
-        assert_eq!(shown(&client), [Box::from(server_leaf())].into());
+        let shown = |end: &Ours| {
+            let peer = end.tls.info().unwrap().peer.clone().unwrap();
+            peer.chain().map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&server), [client_leaf().to_vec()]);
+        assert_eq!(shown(&client), [server_leaf().to_vec()]);
 
         let none = setup.clone().client();
         let wants = setup.with(|s| s.client_cert = true).server();
@@ -122,7 +124,7 @@ fn a_hello_may_be_asked_for_again() {
     let setup = Setup::tls13().with(|s| s.retry = true);
     let (client, server) = check(&setup);
     for end in [client, server] {
-        assert_eq!(end.tls.info().unwrap().group, Some(24), "secp384r1");
+        assert_eq!(end.tls.info().unwrap().key_exchange, Some("secp384r1"));
     }
     let mut theirs = Theirs::client(setup.client());
     settle(&mut theirs, &mut Ours::server(setup.server()));

@@ -11,9 +11,9 @@ mod split;
 mod wire;
 
 use super::cipher::Cipher;
-use super::info::TlsVersion;
 use super::wire::Header;
 use super::{Phase, Tls};
+use crate::config::TlsVersion;
 use fixture::TLS13;
 
 impl Tls {
