@@ -26,9 +26,8 @@ fn main() -> Result<(), Error> {
             match event {
                 // Sealed straight from where it was received and opened.
                 Event::StreamFrame { conn, stream, data, .. } => {
-                    if sender.forward(conn, stream, data).is_err() {
-                        let _ = sender.close(conn);
-                    }
+                    let sent = sender.forward(conn, stream, data);
+                    let _ = sent.or_else(|_| sender.close(conn));
                 }
                 // The client said goodbye: so does the server, once everything is sent.
                 Event::ReadClosed { conn, .. } => {

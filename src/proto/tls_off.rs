@@ -41,9 +41,9 @@ pub(crate) enum Opened {
     Fail { error: TlsFailure },
 }
 
-pub(crate) const HEAD_MAX: usize = 0;
-pub(crate) const TAIL_MAX: usize = 0;
-pub(crate) const TRANSMIT_LEN_MIN: usize = 0;
+pub(crate) const HEAD_MAX: usize = 13;
+pub(crate) const TAIL_MAX: usize = 17;
+pub(crate) const TRANSMIT_LEN_MIN: usize = 35;
 
 impl Tls {
     pub(crate) fn open(&mut self, _: &mut [u8]) -> Opened {
