@@ -300,9 +300,7 @@ pub enum IoError {
     },
     /// Bytes that came in the clear wait to be handed out on a connection that is to be upgraded
     /// to TLS: a peer that follows the protocol sends none (RFC 3207 §5).
-    #[error(
-        "{conn} has bytes that came before TLS and were not read: an injection; close the connection"
-    )]
+    #[error("{conn} has unread bytes that came before TLS: an injection; close the connection")]
     PlaintextPending {
         /// The connection.
         conn: ConnId,
