@@ -55,14 +55,42 @@ pub(crate) enum Command {
 }
 
 impl Engine {
-    /// Runs what handles asked for, as far as there is room; the rest stays queued, in order.
+    /// Runs what handles asked for, up to the first command that finds no room; it waits for some,
+    /// and what was asked for later with it.
     pub(super) fn run_commands(&mut self) {
         for _ in 0..COMMANDS_PER_TICK_MAX {
-            if self.segments.room() == 0 || self.inbox.room() == 0 || self.guards.is_full() {
+            let Some(command) = self.command_waits.take().or_else(|| self.commands.pop()) else {
+                return;
+            };
+            if !self.has_room_for(&command) {
+                self.command_waits = Some(command);
                 return;
             }
-            let Some(command) = self.commands.pop() else { return };
             self.run_command(command);
+        }
+    }
+
+    /// Whether `run_commands` would run one. A command without room is no work: what makes room is
+    /// a completion or a call of this thread, and the next poll looks again.
+    pub(super) fn has_command_to_run(&self) -> bool {
+        match &self.command_waits {
+            None => !self.commands.is_empty(),
+            Some(command) => self.has_room_for(command),
+        }
+    }
+
+    /// Ends and posts need no room in the send queues: a peer that does not read cannot keep a
+    /// thread from closing its connection.
+    fn has_room_for(&self, command: &Command) -> bool {
+        match command {
+            Command::Write { .. } => self.segments.room() > 0,
+            Command::WriteGuard { .. } => self.segments.room() > 0 && !self.guards.is_full(),
+            Command::Post { .. } => self.inbox.room() > 0,
+            Command::UdpSend { .. }
+            | Command::ShutdownWrite { .. }
+            | Command::Close { .. }
+            | Command::CloseGraceful { .. }
+            | Command::Resolved { .. } => true,
         }
     }
 

@@ -87,6 +87,8 @@ pub(crate) struct Engine {
     user_timers: Wheel,
     lists: Lists,
     commands: Consumer<Command>,
+    /// The oldest one, when it found no room.
+    command_waits: Option<Command>,
     producer: Producer<Command>,
     gate: Arc<Gate>,
     cascade: Cascade,
@@ -136,6 +138,7 @@ impl Engine {
             user_timers: Wheel::with_capacity(config.max_timers),
             lists: Lists::new(conns, config.max_endpoints),
             commands,
+            command_waits: None,
             producer,
             gate: Arc::new(Gate::new()),
             segments_calm_max: cascade.calm_max(config.send_queue_entries as u32) as usize,
@@ -197,7 +200,7 @@ impl Engine {
             || self.reaped_at < self.reaped_len
             || self.lists.stalled.is_some()
             || self.lists.endpoint_work
-            || !self.commands.is_empty()
+            || self.has_command_to_run()
     }
 
     /// Enters the kernel if that can do anything, and sleeps if nothing else is to be done.
@@ -243,11 +246,8 @@ impl Engine {
         if starved {
             self.pool.shared().want_returns.prepare_sleep();
         }
-        let wait = if !self.commands.is_empty() || (starved && self.pool.shared().has_returned()) {
-            Wait::None
-        } else {
-            wait
-        };
+        let has_work = self.has_command_to_run() || (starved && self.pool.shared().has_returned());
+        let wait = if has_work { Wait::None } else { wait };
         self.stats.enters += 1;
         let result = self.ring.enter(wait);
         self.gate.awake();

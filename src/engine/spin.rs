@@ -74,7 +74,7 @@ impl Engine {
         let end = self.now.saturating_add(budget).min(deadline);
         let found = loop {
             if self.ring.has_work()
-                || !self.commands.is_empty()
+                || self.has_command_to_run()
                 || self.pool.shared().has_returned()
             {
                 break true;

@@ -16,7 +16,9 @@ use crate::sync::mpsc::{Producer, PushError};
 ///
 /// What one thread asks through one handle is done in that order. A request is all or nothing;
 /// that it was taken says that the shard will do it, not that it was done: if the connection ends
-/// first, `Event::Disconnected` is the answer. The shard is woken only if it sleeps.
+/// first, `Event::Disconnected` is the answer. A write for which the shard's send queues or guard
+/// writes have no room waits for some, and what was asked for later with it. The shard is woken
+/// only if it sleeps.
 #[derive(Clone)]
 pub struct IoHandle {
     commands: Producer<Command>,

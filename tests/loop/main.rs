@@ -4,6 +4,7 @@
 mod common;
 mod handles;
 mod payloads;
+mod room;
 mod shards;
 mod sleeping;
 mod timers;

@@ -37,6 +37,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (111, "a failed send behind the peer's FIN did not end a connection that held buffers"),
     (169, "a resting listener was forgotten when the rest of another one ended"),
     (3686, "the share of receiving was used up by what waited to be sent, and nobody was read"),
+    (5186, "a handle's command that found no room kept the loop awake until there was some"),
     (412, "the last free buffer did not arm the connection that would have freed others"),
 ];
 
