@@ -35,7 +35,9 @@ fn connect(from: u8, to: SocketAddr) -> TcpStream {
         assert!(fd >= 0, "socket: {}", std::io::Error::last_os_error());
         let socket = TcpStream::from_raw_fd(fd);
         let one: i32 = 1;
-        let set = |level, name, value: *const libc::c_void, len| check(libc::setsockopt(fd, level, name, value, len));
+        let set = |level, name, value: *const libc::c_void, len| {
+            check(libc::setsockopt(fd, level, name, value, len))
+        };
         set(libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, (&one as *const i32).cast(), 4);
         set(libc::IPPROTO_TCP, libc::TCP_NODELAY, (&one as *const i32).cast(), 4);
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
@@ -85,7 +87,9 @@ impl Shake {
 fn register(epoll: i32, shake: &Shake, slot: usize) {
     let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: slot as u64 };
     // SAFETY: the event is a local; a closed socket leaves the set by itself
-    let r = unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, shake.socket.as_raw_fd(), &mut event) };
+    let r = unsafe {
+        libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, shake.socket.as_raw_fd(), &mut event)
+    };
     assert!(r == 0, "epoll_ctl");
 }
 
@@ -135,7 +139,10 @@ pub fn run(o: &Opt) {
     }
     // The first ones have no ticket yet.
     let expected = if o.resume { n_total.saturating_sub(2 * o.conns as u64) } else { 0 };
-    assert!(if o.resume { resumed >= expected } else { resumed == 0 }, "{resumed} of {n_total} were resumed");
+    assert!(
+        if o.resume { resumed >= expected } else { resumed == 0 },
+        "{resumed} of {n_total} were resumed"
+    );
     let (t0, n0, c0) = measured.expect("measured");
     let dt = t0.elapsed().as_secs_f64();
     let q = |p: f64| hist.value_at_quantile(p) as f64 / 1e3;

@@ -402,7 +402,9 @@ fn main() {
     }
     let hz = tsc_hz();
     let mut ring = uringkit::ring(4096, 16384, true).expect("io_uring");
-    let want = ((rx_unit + secure.is_some() as usize) * o.depth.min(16)).next_power_of_two().clamp(2048, 65536);
+    let want = ((rx_unit + secure.is_some() as usize) * o.depth.min(16))
+        .next_power_of_two()
+        .clamp(2048, 65536);
     // Large ones 4 MiB in all: more would not stay in the core's own cache.
     let nbufs = if want > 8192 { ((4u32 << 20) / want as u32).max(128) as u16 } else { 1024 };
     let mut br = BufRing::new(&ring, nbufs, want as u32, 0).unwrap();
@@ -464,7 +466,9 @@ fn main() {
                     c.sending = true;
                     let (tx, len) = match &mut c.tls {
                         // SAFETY: `k` units lie there, and `m` is at most that
-                        Some(tls) => tls.seal(unsafe { std::slice::from_raw_parts(c.tx, m * tx_unit) }),
+                        Some(tls) => {
+                            tls.seal(unsafe { std::slice::from_raw_parts(c.tx, m * tx_unit) })
+                        }
                         None => (c.tx, m * tx_unit),
                     };
                     push(
@@ -587,7 +591,9 @@ fn main() {
             let c = &mut conns[i];
             c.acc += match &mut c.tls {
                 // SAFETY: the kernel has the buffer again after `commit`, not before
-                Some(tls) => tls.take(unsafe { std::slice::from_raw_parts(br.ptr(bid), r as usize) }),
+                Some(tls) => {
+                    tls.take(unsafe { std::slice::from_raw_parts(br.ptr(bid), r as usize) })
+                }
                 None => r as usize,
             };
             let mut done = 0;

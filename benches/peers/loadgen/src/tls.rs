@@ -8,7 +8,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::Resumption;
 use rustls::crypto::{aws_lc_rs as aws, CryptoProvider};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, ConnectionTrafficSecrets, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{
+    ClientConfig, ClientConnection, ConnectionTrafficSecrets, DigitallySignedStruct, Error,
+    SignatureScheme,
+};
 use std::sync::Arc;
 
 const HEADER: usize = 5;
@@ -90,7 +93,9 @@ struct Half {
 
 impl Half {
     fn new((seq, secrets): (u64, ConnectionTrafficSecrets)) -> Self {
-        let ConnectionTrafficSecrets::Aes128Gcm { key, iv } = secrets else { panic!("not AES-128-GCM") };
+        let ConnectionTrafficSecrets::Aes128Gcm { key, iv } = secrets else {
+            panic!("not AES-128-GCM")
+        };
         let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, key.as_ref()).expect("a key"));
         Half { key, iv: iv.as_ref().try_into().expect("12 bytes"), seq }
     }
@@ -148,7 +153,10 @@ impl Tls {
             head.copy_from_slice(&header(piece.len() + TAIL));
             let aad = Aad::from(header(piece.len() + TAIL));
             let nonce = self.tx.nonce();
-            self.tx.key.seal_out_of_place_scatter(nonce, aad, piece, text, &[APPLICATION_DATA], tail).expect("sealed");
+            self.tx
+                .key
+                .seal_out_of_place_scatter(nonce, aad, piece, text, &[APPLICATION_DATA], tail)
+                .expect("sealed");
             out = rest;
         }
         (self.sealed.as_ptr(), len)
@@ -189,7 +197,11 @@ impl Tls {
         let nonce = self.rx.nonce();
         if due {
             let mut body = bytes[..self.body_len].to_vec();
-            let plain = self.rx.key.open_in_place(nonce, Aad::from(self.head), &mut body).expect("a good record");
+            let plain = self
+                .rx
+                .key
+                .open_in_place(nonce, Aad::from(self.head), &mut body)
+                .expect("a good record");
             assert!(plain.last() == Some(&APPLICATION_DATA), "not payload");
         }
     }

@@ -28,15 +28,26 @@ enum Reply {
 impl Reply {
     fn fixed(bytes: &str) -> Self {
         let len: usize = bytes.parse().expect("bytes");
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\n\r\n");
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\n\r\n");
         Self::Fixed([head.as_bytes(), &vec![b'x'; len]].concat())
     }
 
-    fn send(&self, sender: &mut Sender<'_>, conn: ConnId, stream: StreamId, data: &[u8]) -> zero_io::Result<()> {
+    fn send(
+        &self,
+        sender: &mut Sender<'_>,
+        conn: ConnId,
+        stream: StreamId,
+        data: &[u8],
+    ) -> zero_io::Result<()> {
         match self {
             Self::Forward => return sender.forward(conn, stream, data),
-            Self::Copy => assert_eq!(sender.stream_write(conn, stream, data)?, data.len(), "no buffers"),
-            Self::Fixed(answer) => assert_eq!(sender.stream_write(conn, stream, answer)?, answer.len(), "no buffers"),
+            Self::Copy => {
+                assert_eq!(sender.stream_write(conn, stream, data)?, data.len(), "no buffers")
+            }
+            Self::Fixed(answer) => {
+                assert_eq!(sender.stream_write(conn, stream, answer)?, answer.len(), "no buffers")
+            }
         }
         Ok(())
     }
