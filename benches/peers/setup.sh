@@ -1,8 +1,9 @@
 #!/bin/sh
 # Builds the peers and makes what they need.
-# usage: setup.sh [apt] [sockets] [more] [app] [cert] [c] [grpc] [js]      (default: sockets)
+# usage: setup.sh [apt] [sockets] [more] [tls] [app] [cert] [c] [grpc] [js]      (default: sockets)
 #   apt      the distribution's packages, for all peers
 #   sockets  TCP and UDP peers, generators, and c       more  compio and glommio as well
+#   tls      TLS peers, the C one with OpenSSL included, and cert
 #   app      HTTP, QUIC, WebSocket and gRPC peers, and cert, grpc, js
 #   cert     a self-signed certificate (one that exists is kept)
 #   c        the C peer      grpc  a request body for h2load      js  the node peer
@@ -12,13 +13,18 @@ for step in ${*:-sockets}; do
   case $step in
   apt)
     apt-get update
-    apt-get install -y --no-install-recommends gcc util-linux strace valgrind openssl wrk nginx nghttp2-client \
+    apt-get install -y --no-install-recommends gcc util-linux strace valgrind openssl libssl-dev linux-perf wrk nginx nghttp2-client \
       mosquitto redis-server redis-tools protobuf-compiler cmake clang nodejs npm ;;
   sockets)
     cargo build --release --locked
     ./setup.sh c ;;
   more)
     cargo build --release --locked --workspace ;;
+  tls)
+    # by name, not among the default members: zero-io's TLS stays out of the TCP and UDP servers
+    cargo build --release --locked -p loadgen -p tls-echo
+    ${CC:-cc} -O2 -o "$B/tls-openssl" c/tls-openssl.c -lssl -lcrypto
+    ./setup.sh cert ;;
   app)
     (cd app && cargo build --release --locked)
     ./setup.sh cert grpc js ;;

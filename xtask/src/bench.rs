@@ -16,7 +16,9 @@ const ROUNDS_DEFAULT: u32 = 5;
 /// Suites with figures that are counted, not timed (`run-counts.sh`).
 const COUNTED_SUITES: &[&str] = &["tcp", "http", "ws"];
 /// Suites that need no more than sockets; the others have servers of whole protocols as peers.
-const SOCKET_SUITES: &[&str] = &["tcp", "udp"];
+const SOCKET_SUITES: &[&str] = &["tcp", "tls", "udp"];
+/// What the suites of `benches/` need of the engine; others need its default features alone.
+const BENCH_FEATURES: &[(&str, &str)] = &[("instructions", "_sim"), ("tls_record", "_sim,tls")];
 const BUILD_LIMIT_S: u64 = 3600;
 const SUITE_LIMIT_S: u64 = 2 * 3600;
 
@@ -37,8 +39,10 @@ pub(crate) fn run(mut args: Args) -> Outcome<()> {
         return Err(format!("no suite `{suite}`: {}", suites.join(", ")));
     }
     if root.join(format!("benches/{suite}.rs")).is_file() {
-        let job = Job::cargo(&["bench", "--package", "zero-io", "--bench", &suite]);
-        job.limit_s(SUITE_LIMIT_S).run()?.good()?;
+        let features = BENCH_FEATURES.iter().find(|(name, _)| *name == suite);
+        let features = features.map_or("", |(_, features)| features);
+        let job = Job::cargo(&["bench", "--package", "zero-io", "--features", features]);
+        job.args(["--bench", &suite]).limit_s(SUITE_LIMIT_S).run()?.good()?;
     }
     if script(&root, &suite).is_file() {
         build(&root, &[&suite], peers)?;
@@ -94,6 +98,10 @@ fn build(root: &Path, suites: &[&str], peers: bool) -> Outcome<()> {
     let whole_protocols = suites.iter().any(|suite| !SOCKET_SUITES.contains(suite));
     let mut parts = vec!["sockets"];
     parts.extend(peers.then_some("more"));
+    if suites.contains(&"tls") {
+        setup::need("bench-tls")?;
+        parts.push("tls");
+    }
     parts.extend(whole_protocols.then_some("app"));
     let job = Job::new("./setup.sh", &parts).cwd(root.join("benches/peers"));
     job.limit_s(BUILD_LIMIT_S).run()?.good()?;

@@ -23,7 +23,7 @@ const fn package(
 }
 
 /// The lanes that packages are grouped by.
-const LANES: &[&str] = &["test", "qemu", "bench"];
+const LANES: &[&str] = &["test", "qemu", "bench", "bench-tls"];
 
 const PACKAGES: &[Package] = &[
     package("gcc", "cc", &["test", "bench"]),
@@ -31,7 +31,7 @@ const PACKAGES: &[Package] = &[
     package("ca-certificates", "update-ca-certificates", &["test"]),
     package("iproute2", "ip", &["test"]),
     package("netcat-openbsd", "nc", &["test"]),
-    package("openssl", "openssl", &["test"]),
+    package("openssl", "openssl", &["test", "bench-tls"]),
     package("procps", "ps", &["test", "bench"]),
     package("strace", "strace", &["test", "bench"]),
     package("util-linux", "taskset", &["test", "bench"]),
@@ -43,6 +43,9 @@ const PACKAGES: &[Package] = &[
     package("xz-utils", "xz", &["qemu"]),
     package("python3", "python3", &["bench"]),
     package("wrk", "wrk", &["bench"]),
+    package("libssl-dev", "/usr/include/openssl/ssl.h", &["bench-tls"]),
+    package("linux-perf", "perf", &["bench-tls"]),
+    package("nginx", "nginx", &["bench-tls"]),
 ];
 
 const PATH_DIRS: &[&str] =
@@ -93,7 +96,8 @@ fn missing(lanes: &[&str]) -> Vec<&'static str> {
     wanted.filter(|package| !present(package.probe)).map(|package| package.name).collect()
 }
 
-/// Whether a program is in PATH or in one of the directories that a plain user's PATH lacks.
+/// Whether a program is in PATH or in one of the directories that a plain user's PATH lacks, or a
+/// file is where its absolute path says.
 pub(crate) fn present(program: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
     let dirs = path.split(':').chain(PATH_DIRS.iter().copied());

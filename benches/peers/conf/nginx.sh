@@ -1,12 +1,18 @@
 #!/bin/sh
-# One-process nginx answering "Hello, World!": plain HTTP/1.1, or HTTP/2 over TLS. usage: nginx.sh PORT [h2]
+# One-process nginx answering "Hello, World!", and 16 KiB at /files/16k: plain HTTP/1.1, the same over TLS, or HTTP/2 over
+# TLS. usage: nginx.sh PORT [tls|h2]
 cd "$(dirname "$0")/.." && . ./env.sh || exit 1
 listen= tls=
-if [ "$2" = h2 ]; then
-  listen=" ssl http2"
-  tls="ssl_certificate $PEER_CERT_DIR/cert.pem; ssl_certificate_key $PEER_CERT_DIR/key.pem; ssl_protocols TLSv1.3; http2_max_concurrent_streams 1024;"
+if [ "$2" ]; then
+  listen=" ssl"
+  tls="ssl_certificate $PEER_CERT_DIR/cert.pem; ssl_certificate_key $PEER_CERT_DIR/key.pem; ssl_protocols TLSv1.3;"
 fi
-mkdir -p "$RUN/conf" "$RUN/nginx"
+case $2 in
+h2) listen="$listen http2"; tls="$tls http2_max_concurrent_streams 1024;" ;;
+tls) tls="$tls ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256; ssl_ecdh_curve X25519;" ;;
+esac
+mkdir -p "$RUN/conf" "$RUN/nginx" "$RUN/www"
+[ -f "$RUN/www/16k" ] || head -c 16384 /dev/zero | tr '\0' x > "$RUN/www/16k"
 sed -e "s|@PORT@|$1|g" -e "s|@LISTEN@|$listen|" -e "s|@TLS@|$tls|" conf/nginx.conf.in > "$RUN/conf/nginx.$1.conf"
 echo backend nginx epoll
 exec nginx -e stderr -p "$RUN/" -c "$RUN/conf/nginx.$1.conf"

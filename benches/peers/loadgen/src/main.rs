@@ -3,7 +3,8 @@
 //! Usage: `loadgen [OPTIONS]`; prints one JSON line (rates per second, latencies in microseconds).
 //!
 //! * `--proto P` echo (TCP, default), http, ws, mqtt0 (QoS 0 to itself), mqtt1 (QoS 1 PUBACK), fan (MQTT, connection 0
-//!   publishes to all others), resp (Redis PING), udp
+//!   publishes to all others), resp (Redis PING), udp, tls-hs (TLS handshakes: `handshakes.rs`)
+//! * `--tls` TLS 1.3 under any of them but udp (`tls.rs`); `--resume` with tls-hs: resume sessions
 //! * `--port N`, `--addr A:P` the server, default 127.0.0.1:7000
 //! * `--conns N` connections (64); `--size B` payload bytes (64); `--path P` HTTP path (/)
 //! * `--depth D` closed loop with D units outstanding per connection (1)
@@ -26,6 +27,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use uringkit::{push, ud, unud, BufRing};
 
+mod handshakes;
+mod tls;
+
 #[derive(Clone, Debug)]
 struct Opt {
     proto: String,
@@ -41,6 +45,8 @@ struct Opt {
     path: String,
     verbose: bool,
     spin: bool,
+    tls: bool,
+    resume: bool,
 }
 
 fn opts() -> Opt {
@@ -58,19 +64,23 @@ fn opts() -> Opt {
         path: "/".into(),
         verbose: false,
         spin: false,
+        tls: false,
+        resume: false,
     };
     let a: Vec<String> = std::env::args().skip(1).collect();
     let mut i = 0;
     while i < a.len() {
         let k = a[i].clone();
-        if k == "-v" || k == "--spin" {
+        if ["-v", "--spin", "--tls", "--resume"].contains(&k.as_str()) {
             o.verbose |= k == "-v";
             o.spin |= k == "--spin";
+            o.tls |= k == "--tls";
+            o.resume |= k == "--resume";
             i += 1;
             continue;
         }
         let v = a.get(i + 1).cloned().unwrap_or_else(|| {
-            eprintln!("usage: loadgen --proto echo|http|ws|mqtt0|mqtt1|fan|resp|udp --port P --conns N --size B --depth D [--rate R] --secs S --warm W [--spin] [--hold S] [--count N]");
+            eprintln!("usage: loadgen --proto echo|http|ws|mqtt0|mqtt1|fan|resp|udp|tls-hs [--tls] [--resume] --port P --conns N --size B --depth D [--rate R] --secs S --warm W [--spin] [--hold S] [--count N]");
             std::process::exit(2)
         });
         match k.as_str() {
@@ -100,6 +110,7 @@ struct Conn {
     sending: bool,
     ts: VecDeque<u64>,
     last: u64,
+    tls: Option<tls::Tls>,
 }
 
 fn rdtsc() -> u64 {
@@ -110,7 +121,7 @@ fn payload(n: usize) -> Vec<u8> {
     (0..n).map(|i| b'a' + (i % 26) as u8).collect()
 }
 
-fn read_until(s: &mut TcpStream, pat: &[u8]) -> Vec<u8> {
+fn read_until(s: &mut impl Read, pat: &[u8]) -> Vec<u8> {
     let mut v = Vec::new();
     let mut b = [0u8; 4096];
     loop {
@@ -146,7 +157,7 @@ fn mqtt_packet(t: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// Performs the per-connection handshake plus one full exchange; returns (tx unit, rx unit length).
-fn handshake(o: &Opt, i: usize, s: &mut TcpStream) -> (Vec<u8>, usize) {
+fn handshake(o: &Opt, i: usize, s: &mut (impl Read + Write)) -> (Vec<u8>, usize) {
     match o.proto.as_str() {
         "echo" => {
             let u = payload(o.size);
@@ -306,6 +317,10 @@ fn main() {
         rl.rlim_cur = rl.rlim_max;
         libc::setrlimit(libc::RLIMIT_NOFILE, &rl);
     }
+    if o.proto == "tls-hs" {
+        return handshakes::run(&o);
+    }
+    let secure = o.tls.then(|| tls::config(o.resume));
     let udp = o.proto == "udp";
     let fan = o.proto == "fan";
     let open = o.rate > 0.0;
@@ -318,6 +333,7 @@ fn main() {
     let mut shared: Option<*const u8> = None;
     for i in 0..o.conns {
         let unit;
+        let mut tls = None;
         if udp {
             let s = UdpSocket::bind("127.0.0.1:0").unwrap();
             s.connect(o.addr).unwrap();
@@ -344,7 +360,16 @@ fn main() {
         } else {
             let mut s = TcpStream::connect(o.addr).expect("connect");
             s.set_nodelay(true).unwrap();
-            let (u, r) = handshake(&o, i, &mut s);
+            let (u, r) = match &secure {
+                None => handshake(&o, i, &mut s),
+                Some(config) => {
+                    let mut stream = rustls::StreamOwned::new(tls::connection(config), s);
+                    let exchanged = handshake(&o, i, &mut stream);
+                    tls = Some(tls::Tls::new(stream.conn));
+                    s = stream.sock;
+                    exchanged
+                }
+            };
             assert!(rx_unit == 0 || rx_unit == r, "response length varies: {rx_unit} {r}");
             unit = u;
             rx_unit = r;
@@ -366,6 +391,7 @@ fn main() {
             sending: false,
             ts: VecDeque::with_capacity(o.depth),
             last: 0,
+            tls,
         });
     }
     if o.hold > 0.0 {
@@ -376,8 +402,12 @@ fn main() {
     }
     let hz = tsc_hz();
     let mut ring = uringkit::ring(4096, 16384, true).expect("io_uring");
-    let want = (rx_unit * o.depth.min(16)).next_power_of_two().clamp(2048, 65536);
-    let mut br = BufRing::new(&ring, if want > 8192 { 256 } else { 1024 }, want as u32, 0).unwrap();
+    let want = ((rx_unit + secure.is_some() as usize) * o.depth.min(16))
+        .next_power_of_two()
+        .clamp(2048, 65536);
+    // Large ones 4 MiB in all: more would not stay in the core's own cache.
+    let nbufs = if want > 8192 { ((4u32 << 20) / want as u32).max(128) as u16 } else { 1024 };
+    let mut br = BufRing::new(&ring, nbufs, want as u32, 0).unwrap();
     ring.submitter().register_files(&fds).unwrap();
     let _ = ring.submitter().register_ring_fd();
     let (sub, mut sq, mut cq) = ring.split();
@@ -434,10 +464,17 @@ fn main() {
                     let m = c.to_send.min(k);
                     c.to_send -= m;
                     c.sending = true;
+                    let (tx, len) = match &mut c.tls {
+                        // SAFETY: `k` units lie there, and `m` is at most that
+                        Some(tls) => {
+                            tls.seal(unsafe { std::slice::from_raw_parts(c.tx, m * tx_unit) })
+                        }
+                        None => (c.tx, m * tx_unit),
+                    };
                     push(
                         &sub,
                         &mut sq,
-                        &opcode::Send::new(types::Fixed(i as u32), c.tx, (m * tx_unit) as u32)
+                        &opcode::Send::new(types::Fixed(i as u32), tx, len as u32)
                             .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
                             .build()
                             .user_data(ud(SEND, 0, i as u32)),
@@ -552,7 +589,13 @@ fn main() {
                 );
             }
             let c = &mut conns[i];
-            c.acc += r as usize;
+            c.acc += match &mut c.tls {
+                // SAFETY: the kernel has the buffer again after `commit`, not before
+                Some(tls) => {
+                    tls.take(unsafe { std::slice::from_raw_parts(br.ptr(bid), r as usize) })
+                }
+                None => r as usize,
+            };
             let mut done = 0;
             while c.acc >= rx_unit {
                 c.acc -= rx_unit;
