@@ -12,12 +12,17 @@ mod nth;
 mod pattern;
 mod race;
 mod scenario;
+#[cfg(feature = "tls")]
+mod secure;
+#[cfg(not(feature = "tls"))]
+#[path = "secure_off.rs"]
+mod secure;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use scenario::{Seen, run, world};
+use scenario::{Seen, TLS_SEEDS, run, world};
 
 const SEEDS_DEFAULT: u64 = 1_000;
 /// Lines of the trace that a failing seed prints.
@@ -108,6 +113,7 @@ fn add(total: &mut Seen, seen: Seen) {
     total.complete_count += seen.complete_count;
     total.byte_count += seen.byte_count;
     total.datagram_count += seen.datagram_count;
+    total.sealed_count += seen.sealed_count;
 }
 
 #[test]
@@ -127,6 +133,19 @@ fn seeds() {
     assert!(count < 20 || seen.datagram_count > count, "the workload does too little: {seen:?}");
 }
 
+/// The same number of seeds, with TLS among what is spoken.
+#[test]
+fn tls_seeds() {
+    if !secure::ON || number("ZERO_IO_SIM_SEED").is_some() {
+        return;
+    }
+    let count = number("ZERO_IO_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT);
+    let seeds: Vec<u64> = (TLS_SEEDS..TLS_SEEDS + count).collect();
+    let seen = run_all(&seeds).unwrap_or_else(|text| panic!("{text}"));
+    eprintln!("{count} seeds with TLS: {seen:?}");
+    assert!(count < 20 || seen.sealed_count > count, "the workload does too little: {seen:?}");
+}
+
 #[test]
 fn regressions() {
     for (seed, found) in REGRESSIONS {
@@ -138,7 +157,8 @@ fn regressions() {
 
 #[test]
 fn the_same_seed_is_the_same_run() {
-    for seed in 0..3 {
+    let secure = if secure::ON { TLS_SEEDS..TLS_SEEDS + 6 } else { 0..0 };
+    for seed in (0..3).chain(secure) {
         let runs = [world(seed), world(seed)].map(|world| {
             let outcome = catch_unwind(AssertUnwindSafe(|| run(&world)));
             (outcome.is_ok(), world.now_ns(), world.operations())
