@@ -98,15 +98,13 @@ impl Engine {
     /// Arms the receive, or cancels it, as the connection's state wants it.
     pub(super) fn settle_recv(&mut self, index: u32) {
         let conn = self.conns.at(index);
-        let unwanted = Flags::PAUSED
-            | Flags::STARVED
-            | Flags::HOLDING
-            | Flags::EOF
-            | Flags::STALLED
-            | Flags::ANNOUNCE_DUE;
-        let wanted = conn.phase == Phase::Open && !conn.has(unwanted);
+        // A pause is of the payload: without the peer's part a handshake would time out.
+        let paused = conn.has(Flags::PAUSED) && !conn.has(Flags::SHAKING);
+        let unwanted =
+            Flags::STARVED | Flags::HOLDING | Flags::EOF | Flags::STALLED | Flags::ANNOUNCE_DUE;
+        let wanted = conn.phase == Phase::Open && !paused && !conn.has(unwanted);
         if conn.has(Flags::RECV_ARMED) {
-            let must_end = conn.has(Flags::PAUSED | Flags::HOLDING) || conn.phase != Phase::Open;
+            let must_end = paused || conn.has(Flags::HOLDING) || conn.phase != Phase::Open;
             if must_end && !conn.has(Flags::RECV_CANCELLED) {
                 conn.set(Flags::RECV_CANCELLED);
                 let target = conn.token(Tag::Recv, index);
@@ -407,7 +405,7 @@ impl Engine {
 
     /// Whether events that are still to be handed out hold a buffer that such a unit would fit:
     /// then nobody is slow, and there will be one.
-    fn waits_in_inbox(&self, len: usize) -> bool {
+    pub(super) fn waits_in_inbox(&self, len: usize) -> bool {
         self.inbox.buffers().any(|buf| self.pool.size_of(buf) >= len)
     }
 

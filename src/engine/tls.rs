@@ -49,6 +49,7 @@ impl Engine {
     /// The same for one that was just asked for: nothing has happened on it yet.
     #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "comes with the feature"))]
     pub(crate) fn secure_outgoing(&mut self, conn: ConnId, start: Start) -> ConnId {
+        self.now = self.ring.now();
         let index = conn.index();
         // A Unix socket may be connected already; or the connection may be over.
         let is_open = self.conns.at(index).phase == Phase::Open;
@@ -84,7 +85,14 @@ impl Engine {
         }
         let start = start()?;
         self.secure(conn.index(), start, true);
+        let entry = self.conns.at(conn.index());
+        if entry.has(Flags::WRITABLE_QUEUED) {
+            // It is told when it is true again.
+            entry.unset(Flags::WRITABLE_QUEUED);
+            entry.set(Flags::WANT_WRITABLE);
+        }
         self.shake(conn.index());
+        self.settle_recv(conn.index());
         Ok(())
     }
 
@@ -106,6 +114,7 @@ impl Engine {
         self.arm_conn_timer(index);
         if is_upgrade {
             self.inbox.push(Record::bare(Kind::Secured, id, 0));
+            self.offer_credit(index);
         } else {
             self.announce(index);
         }
@@ -124,7 +133,12 @@ impl Engine {
             if conn.phase != Phase::Open || conn.has(Flags::TLS_FAILED | Flags::EOF) {
                 break;
             }
-            let Some((opened, at)) = self.open_next(index, &mut span) else { break };
+            let Some((opened, at)) = self.open_next(index, &mut span) else {
+                if self.conns.at(index).has(Flags::STALLED) {
+                    return self.keep_rest(index, span);
+                }
+                break;
+            };
             match opened {
                 Opened::Data { plain, .. } => {
                     let payload = Span {
@@ -210,14 +224,21 @@ impl Engine {
         let Some(secure) = self.conns.at(index).secure.as_mut() else { return false };
         // SAFETY: as in `open_next`.
         let data = unsafe { self.pool.slice(span.buf, span.offset, len) };
+        let size = need.max(secure.cipher.len() + len as usize);
         let kept = secure.cipher.append(&mut self.pool, need, data);
-        secure.cipher.set_need(need);
-        span.offset += len;
-        span.len -= len;
         match kept {
             Ok(Some(copied)) => {
+                secure.cipher.set_need(need);
+                span.offset += len;
+                span.len -= len;
                 self.stats.bytes_copied_rx += copied as u64;
                 true
+            }
+            // As with a message that straddles buffers: there will be one.
+            Ok(None) if self.waits_in_inbox(size) => {
+                self.stall(index, Span::NONE);
+                self.inbox.shut();
+                false
             }
             Ok(None) => {
                 self.begin_end(index, code::CARRY_EXHAUSTED, false);
@@ -270,6 +291,11 @@ impl Engine {
         let Some(secure) = &conn.secure else { return false };
         let code = match secure.tls.on_eof() {
             Ok(()) => return false,
+            Err(_) if conn.has(Flags::TLS_FAILED) && !conn.has(Flags::SHUT_DONE) => {
+                // The peer may still read: the alert goes out before the end.
+                conn.set(Flags::EOF);
+                return true;
+            }
             Err(_) if conn.has(Flags::TLS_FAILED) => conn.code,
             Err(failure) => failure.code,
         };
@@ -277,27 +303,27 @@ impl Engine {
         true
     }
 
-    /// Says goodbye after what is queued: close_notify.
-    pub(super) fn say_goodbye(&mut self, index: u32) {
-        if let Some(secure) = &mut self.conns.at(index).secure {
-            secure.tls.close_notify();
-            self.transmit(index);
-        }
+    /// An upgrade is given up: what is queued is still sent, and nothing is taken in.
+    pub(super) fn abandon_handshake(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        conn.code = code::LOCAL_CLOSE;
+        conn.set(Flags::TLS_FAILED);
     }
 
     /// TLS is over. The alert that says why is still sent, and the peer given time to read it: a
     /// close with bytes unread would be a reset, which takes the alert with it.
-    fn tls_failed(&mut self, index: u32, failure: &TlsFailure) {
+    pub(super) fn tls_failed(&mut self, index: u32, failure: &TlsFailure) {
         let now = self.now;
         let conn = self.conns.at(index);
         crate::trace::tls_failed(conn.id(index), failure.code, &failure.reason);
         let wait = conn.secure.as_ref().map(|s| s.close_notify_timeout).unwrap_or_default();
         conn.code = failure.code;
         conn.set(Flags::TLS_FAILED | Flags::SHUT_WANTED);
-        conn.unset(Flags::PAUSED | Flags::WANT_WRITABLE);
-        conn.deadline = now.saturating_add(wait);
+        conn.unset(Flags::PAUSED | Flags::WANT_WRITABLE | Flags::SHAKING);
+        let until = now.saturating_add(wait);
+        conn.deadline = if conn.has(Flags::GRACEFUL) { conn.deadline.min(until) } else { until };
         self.arm_conn_timer(index);
-        self.transmit(index);
+        self.drop_unsealed(index);
         self.mark_dirty(index);
     }
 

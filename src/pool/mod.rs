@@ -426,6 +426,12 @@ impl Pool {
             && !self.poison
     }
 
+    /// Whether whoever holds the buffer is alone with it.
+    pub(crate) fn is_sole(&self, buf: BufId) -> bool {
+        let slot = self.slot(buf);
+        slot.holds == 1 && !slot.detached
+    }
+
     /// As `release`, for a buffer that was only ever written and sent: it has one hold and no
     /// owner.
     #[inline]
