@@ -109,6 +109,8 @@ pub(crate) struct State {
     posted: VecDeque<u64>,
     pub(crate) extras: Extras,
     pub(crate) connected_count: u64,
+    pub(crate) refused_count: u64,
+    pub(crate) upgraded_count: u64,
 }
 
 impl Node {
@@ -127,6 +129,8 @@ impl Node {
             posted: VecDeque::new(),
             extras: Extras::default(),
             connected_count: 0,
+            refused_count: 0,
+            upgraded_count: 0,
         };
         Self { index, io, state }
     }
@@ -377,6 +381,7 @@ impl State {
                 assert_eq!(living.start, Start::Shaking, "{conn}");
                 assert!(!living.aborted && !living.read_closed, "secured after the end of {conn}");
                 living.start = Start::Done;
+                self.upgraded_count += 1;
                 self.flush(conn, sender, cx);
             }
             Event::SendDone { conn, token, .. } => {
@@ -597,6 +602,7 @@ impl State {
     fn on_disconnected(&mut self, id: ConnId, code: u64, clean: bool, cx: &mut Shared) {
         assert!(!self.ended.contains(&id), "a second Disconnected of {id}");
         self.ended.insert(id);
+        self.refused_count += u64::from(zero_io::code::tls_alert(code).is_some());
         let Some(conn) = self.conns.remove(&id) else {
             assert!(cx.secure.is_some(), "a Disconnected of {id}, which nobody knows");
             assert!(code != 0 && !clean, "{id}: a handshake that failed with {code}");

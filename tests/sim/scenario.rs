@@ -31,6 +31,10 @@ pub(crate) struct Seen {
     pub(crate) datagram_count: u64,
     /// Of those complete, over TLS.
     pub(crate) sealed_count: u64,
+    /// Connections that TLS refused, here or there.
+    pub(crate) refused_count: u64,
+    /// Upgrades by STARTTLS.
+    pub(crate) upgraded_count: u64,
 }
 
 /// Runs a seed. Panics when something that was promised does not hold.
@@ -74,6 +78,8 @@ pub(crate) fn run(world: &World) -> Seen {
         assert_eq!(world.open_fds(node.index), 0, "descriptors of node {}", node.index);
         assert_eq!(world.open_slots(node.index), 0, "slots of node {}", node.index);
         seen.connected_count += node.state.connected_count;
+        seen.refused_count += node.state.refused_count;
+        seen.upgraded_count += node.state.upgraded_count;
     }
     drop(nodes);
     // The last FINs are still on their way.
