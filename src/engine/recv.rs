@@ -80,7 +80,7 @@ impl Engine {
     }
 
     /// Stream buffers that are, or may go, with the kernel.
-    fn receivable(&self) -> u32 {
+    pub(super) fn receivable(&self) -> u32 {
         self.pool.free_for(Class::Stream, Use::Rx) + self.pool.lent(Class::Stream)
     }
 
@@ -163,6 +163,9 @@ impl Engine {
     fn read_again(&mut self, index: u32) {
         let low = self.held_max() / 2;
         let conn = self.conns.at(index);
+        // The buffer of a record that is not whole comes home when it is: not before more is read.
+        let kept = conn.secure.as_ref().is_some_and(|secure| secure.cipher.is_adopted());
+        let low = low.max(kept.into());
         if conn.held <= low {
             conn.unset(Flags::HOLDING);
             self.lists.holding -= 1;
@@ -321,8 +324,7 @@ impl Engine {
             }
             place
         } else {
-            let (buf, len) = conn.carry.take();
-            (buf, 0, len)
+            conn.carry.take()
         };
         self.inbox.push(Record { kind: Kind::StreamFrame(kind), buf, offset, len, id, extra: 0 });
     }

@@ -227,6 +227,9 @@ impl Engine {
         let base = self.pool.ptr(buf).wrapping_sub(HEADROOM);
         let start = first.ptr.addr() - base.addr();
         let payload = start..start + first.len as usize;
+        if payload.end + TAIL_MAX > HEADROOM + self.pool.size_of(buf) + TAILROOM {
+            return false;
+        }
         let Ok(record) = secure.tls.seal_in_place(self.pool.room_mut(buf), payload) else {
             return false;
         };

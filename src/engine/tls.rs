@@ -22,9 +22,13 @@ use crate::conn::{Flags, Phase, Span};
 use crate::error::{IoError, Result};
 use crate::event::record::{Kind, Record};
 use crate::ids::ConnId;
-use crate::pool::BufId;
+use crate::pool::{BufId, Class};
 use crate::proto::tls::{Opened, Start, TlsFailure};
 use crate::time::Time;
+
+/// Beginnings of records stay in their receive buffers while more than one in so many of those is
+/// free, or with the kernel.
+const ADOPTED_SHARE: u32 = 2;
 
 impl Engine {
     // ---- the beginning
@@ -190,6 +194,12 @@ impl Engine {
                 let input = unsafe { self.pool.slice_mut(span.buf, span.offset, span.len) };
                 let opened = secure.tls.open(input);
                 if let Opened::Need { need } = opened {
+                    if self.may_adopt(*span, need) {
+                        let Span { buf, offset, len } = std::mem::replace(span, Span::NONE);
+                        let secure = self.conns.at(index).secure.as_mut()?;
+                        secure.cipher.adopt(buf, offset, len, need);
+                        return None;
+                    }
                     self.keep_partial(index, span, span.len, need);
                     return None;
                 }
@@ -212,11 +222,20 @@ impl Engine {
             match secure.tls.open(secure.cipher.bytes_mut(&mut self.pool)) {
                 Opened::Need { need } => secure.cipher.set_need(need),
                 opened => {
-                    let (buf, len) = secure.cipher.take();
-                    return Some((opened, Span { buf, offset: 0, len }));
+                    let (buf, offset, len) = secure.cipher.take();
+                    return Some((opened, Span { buf, offset, len }));
                 }
             }
         }
+    }
+
+    /// Whether the beginning of a record may stay in its receive buffer: what it lacks is then
+    /// copied behind it, and not both. Only while most buffers are free, or slow peers would keep
+    /// them all; and not for what a slot holds.
+    fn may_adopt(&self, span: Span, need: usize) -> bool {
+        need > self.pool.class_size(Class::Slots)
+            && span.offset as usize + need <= self.pool.extent_of(span.buf)
+            && self.receivable() > self.pool.count(Class::Stream) / ADOPTED_SHARE
     }
 
     /// Moves the front of the span into the carry of ciphertext. Whether the connection goes on.
