@@ -160,6 +160,13 @@ impl Engine {
         }
     }
 
+    /// A buffer that was counted as held waits for more to be read.
+    pub(super) fn read_if_kept(&mut self, index: u32) {
+        if self.conns.at(index).has(Flags::HOLDING) {
+            self.read_again(index);
+        }
+    }
+
     fn read_again(&mut self, index: u32) {
         let low = self.held_max() / 2;
         let conn = self.conns.at(index);

@@ -198,6 +198,7 @@ impl Engine {
                         let Span { buf, offset, len } = std::mem::replace(span, Span::NONE);
                         let secure = self.conns.at(index).secure.as_mut()?;
                         secure.cipher.adopt(buf, offset, len, need);
+                        self.read_if_kept(index);
                         return None;
                     }
                     self.keep_partial(index, span, span.len, need);

@@ -42,6 +42,8 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (111, "a failed send behind the peer's FIN did not end a connection that held buffers"),
     (169, "a resting listener was forgotten when the rest of another one ended"),
     (3686, "the share of receiving was used up by what waited to be sent, and nobody was read"),
+    (TLS_SEEDS + 31, "the buffer of a record that was not whole was the one too many to read on"),
+    (TLS_SEEDS + 199, "the same, of a client"),
     (412, "the last free buffer did not arm the connection that would have freed others"),
 ];
 
@@ -151,7 +153,7 @@ fn tls_seeds() {
 
 #[test]
 fn regressions() {
-    for (seed, found) in REGRESSIONS {
+    for (seed, found) in REGRESSIONS.iter().filter(|(seed, _)| secure::ON || *seed < TLS_SEEDS) {
         if let Err(text) = attempt(*seed, TRACE_LINES) {
             panic!("{found}\n{text}");
         }
