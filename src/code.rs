@@ -39,9 +39,11 @@ pub const TLS_ALERT_RECEIVED: u64 = 0x1_0200;
 pub const TLS_TRUNCATED: u64 = 0x1_0300;
 /// The stream ended in the middle of the TLS handshake.
 pub const TLS_HANDSHAKE_EOF: u64 = 0x1_0301;
-
 /// The TLS handshake was not done within its time.
 pub const TLS_HANDSHAKE_TIMEOUT: u64 = 0x1_0302;
+/// The key sealed as many records as it may, and TLS 1.2 has no other for the connection: connect
+/// again, or allow TLS 1.3.
+pub const TLS_KEY_EXHAUSTED: u64 = 0x1_0303;
 
 /// The name and meaning of a code, or `None` for an errno or an unknown number.
 #[must_use]
@@ -61,6 +63,7 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         CARRY_EXHAUSTED => "no buffer for a partial message",
         TLS_TRUNCATED => "TLS stream truncated: no close_notify",
         TLS_HANDSHAKE_TIMEOUT => "TLS handshake timed out",
+        TLS_KEY_EXHAUSTED => "TLS key used up: reconnect",
         TLS_HANDSHAKE_EOF => "ended in the middle of the TLS handshake",
         _ => match tls_alert(code) {
             Some(alert) => alert_name(alert),

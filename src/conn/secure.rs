@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::Span;
+use super::tx::TxQueue;
 use crate::pool::carry::Carry;
 use crate::proto::tls::{Start, Tls};
 
@@ -16,6 +17,10 @@ pub(crate) struct Secure {
     pub(crate) cipher: Carry,
     /// Ciphertext behind a payload that waits for room in the event queue.
     pub(crate) rest: Span,
+    /// What was accepted whole (buffers, payloads, guards) and waits for room to be sealed.
+    pub(crate) unsealed: TxQueue,
+    /// On the list of those that try to send again later.
+    pub(crate) tries_again: bool,
     pub(crate) handshake_timeout: Duration,
     pub(crate) close_notify_timeout: Duration,
     /// It began on a connection that was already announced (STARTTLS).
@@ -25,7 +30,15 @@ pub(crate) struct Secure {
 impl Secure {
     pub(crate) fn new(start: Start, is_upgrade: bool) -> Self {
         let Start { tls, handshake_timeout, close_notify_timeout } = start;
-        let (cipher, rest) = (Carry::EMPTY, Span::NONE);
-        Self { tls, cipher, rest, handshake_timeout, close_notify_timeout, is_upgrade }
+        Self {
+            tls,
+            cipher: Carry::EMPTY,
+            rest: Span::NONE,
+            unsealed: TxQueue::EMPTY,
+            tries_again: false,
+            handshake_timeout,
+            close_notify_timeout,
+            is_upgrade,
+        }
     }
 }

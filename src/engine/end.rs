@@ -32,11 +32,14 @@ impl Engine {
     /// Sends what is queued, says FIN, and waits for the peer's until `deadline`.
     pub(crate) fn close_graceful(&mut self, conn: ConnId, deadline: Time) -> Result<()> {
         let entry = self.conns.get(conn)?;
-        if entry.phase != Phase::Open {
+        let was_told = entry.has(Flags::ANNOUNCED) || !entry.has(Flags::SHAKING);
+        if entry.phase != Phase::Open || !was_told {
             return self.close(conn);
         }
         let index = conn.index();
-        self.say_goodbye(index);
+        if entry.has(Flags::SHAKING) {
+            self.abandon_handshake(index);
+        }
         let entry = self.conns.at(index);
         entry.set(Flags::GRACEFUL | Flags::SHUT_WANTED);
         entry.unset(Flags::PAUSED | Flags::WANT_WRITABLE);
@@ -58,7 +61,7 @@ impl Engine {
         let failed = conn.has(Flags::SEND_FAILED | Flags::TLS_FAILED);
         conn.code =
             if failed && conn.code != 0 && code != code::LOCAL_CLOSE { conn.code } else { code };
-        if clean && !failed && conn.tx.is_empty() {
+        if clean && !failed && conn.tx.is_empty() && !conn.has(Flags::UNSEALED) {
             conn.set(Flags::CLEAN);
         }
         if conn.has(Flags::HOLDING) {

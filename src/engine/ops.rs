@@ -31,7 +31,9 @@ impl Engine {
     #[inline]
     fn send_room(&mut self, conn: ConnId) -> usize {
         let high = self.config.send_high_water;
-        high.saturating_sub(self.conns.at(conn.index()).tx.bytes as usize)
+        let conn = self.conns.at(conn.index());
+        let unsealed = conn.secure.as_ref().map_or(0, |secure| secure.unsealed.bytes);
+        high.saturating_sub(conn.tx.bytes as usize + unsealed as usize)
     }
 
     /// What a queue that was empty gets its first byte: the write limit starts to run.
@@ -135,6 +137,17 @@ impl Engine {
         0
     }
 
+    /// Queues what is sent from where it lies, or what is sealed from there where there is TLS; the
+    /// caller made sure that there is room.
+    fn enqueue(&mut self, index: u32, segment: Segment) {
+        if self.is_sealed(index) {
+            self.enqueue_sealed(index, segment);
+        } else {
+            self.append(index, segment.ptr, segment.source, segment.len);
+        }
+        self.mark_dirty(index);
+    }
+
     /// Queues a segment; the caller made sure that there is room.
     pub(super) fn append(&mut self, index: u32, ptr: *const u8, source: Source, len: u32) {
         let conn = self.conns.at(index);
@@ -219,13 +232,9 @@ impl Engine {
             return Ok(());
         }
         self.start_write_clock(conn.index());
-        if self.is_sealed(conn.index()) {
-            return self.write_raw_sealed(conn, raw);
-        }
         let source = Source::Buf { buf: raw.buf, own: false };
         let ptr = self.pool.ptr(raw.buf).wrapping_add(raw.start as usize);
-        self.append(conn.index(), ptr, source, raw.len);
-        self.mark_dirty(conn.index());
+        self.enqueue(conn.index(), Segment { ptr, source, len: raw.len });
         Ok(())
     }
 
@@ -280,15 +289,11 @@ impl Engine {
         if data.is_empty() {
             return Ok(());
         }
-        if self.is_sealed(conn.index()) {
-            self.start_write_clock(conn.index());
-            return self.write_all_sealed(conn, data);
-        }
         self.pool.hold(buf);
         self.start_write_clock(conn.index());
         let source = Source::Buf { buf, own: false };
-        self.append(conn.index(), data.as_ptr(), source, data.len() as u32);
-        self.mark_dirty(conn.index());
+        let segment = Segment { ptr: data.as_ptr(), source, len: data.len() as u32 };
+        self.enqueue(conn.index(), segment);
         Ok(())
     }
 
@@ -319,10 +324,8 @@ impl Engine {
         let Ok(len) = u32::try_from(len) else {
             return Err(IoError::BufferTooLarge { len, max: u32::MAX as usize });
         };
-        if self.is_sealed(conn.index()) {
-            return self.seal_guard(conn, memory, token);
-        }
-        let queued = self.conns.at(conn.index()).tx.bytes;
+        let entry = self.conns.at(conn.index());
+        let queued = entry.secure.as_ref().map_or(entry.tx.bytes, |s| s.unsealed.bytes);
         if queued.checked_add(len).is_none() {
             let capacity = u32::MAX as usize;
             return Err(IoError::QueueFull { queue: "connection send", capacity });
@@ -334,8 +337,7 @@ impl Engine {
             return Ok(());
         }
         self.start_write_clock(conn.index());
-        self.append(conn.index(), ptr, Source::Guard { guard }, len);
-        self.mark_dirty(conn.index());
+        self.enqueue(conn.index(), Segment { ptr, source: Source::Guard { guard }, len });
         Ok(())
     }
 
@@ -351,8 +353,6 @@ impl Engine {
         if entry.has(Flags::SHAKING) {
             return Err(IoError::NotConnected { conn });
         }
-        self.say_goodbye(conn.index());
-        let entry = self.conns.at(conn.index());
         entry.set(Flags::SHUT_WANTED);
         entry.unset(Flags::WANT_WRITABLE);
         self.mark_dirty(conn.index());

@@ -80,7 +80,7 @@ impl Engine {
     }
 
     /// Stream buffers that are, or may go, with the kernel.
-    fn receivable(&self) -> u32 {
+    pub(super) fn receivable(&self) -> u32 {
         self.pool.free_for(Class::Stream, Use::Rx) + self.pool.lent(Class::Stream)
     }
 
@@ -98,15 +98,13 @@ impl Engine {
     /// Arms the receive, or cancels it, as the connection's state wants it.
     pub(super) fn settle_recv(&mut self, index: u32) {
         let conn = self.conns.at(index);
-        let unwanted = Flags::PAUSED
-            | Flags::STARVED
-            | Flags::HOLDING
-            | Flags::EOF
-            | Flags::STALLED
-            | Flags::ANNOUNCE_DUE;
-        let wanted = conn.phase == Phase::Open && !conn.has(unwanted);
+        // A pause is of the payload: without the peer's part a handshake would time out.
+        let paused = conn.has(Flags::PAUSED) && !conn.has(Flags::SHAKING);
+        let unwanted =
+            Flags::STARVED | Flags::HOLDING | Flags::EOF | Flags::STALLED | Flags::ANNOUNCE_DUE;
+        let wanted = conn.phase == Phase::Open && !paused && !conn.has(unwanted);
         if conn.has(Flags::RECV_ARMED) {
-            let must_end = conn.has(Flags::PAUSED | Flags::HOLDING) || conn.phase != Phase::Open;
+            let must_end = paused || conn.has(Flags::HOLDING) || conn.phase != Phase::Open;
             if must_end && !conn.has(Flags::RECV_CANCELLED) {
                 conn.set(Flags::RECV_CANCELLED);
                 let target = conn.token(Tag::Recv, index);
@@ -162,9 +160,19 @@ impl Engine {
         }
     }
 
+    /// A buffer that was counted as held waits for more to be read.
+    pub(super) fn read_if_kept(&mut self, index: u32) {
+        if self.conns.at(index).has(Flags::HOLDING) {
+            self.read_again(index);
+        }
+    }
+
     fn read_again(&mut self, index: u32) {
         let low = self.held_max() / 2;
         let conn = self.conns.at(index);
+        // The buffer of a record that is not whole comes home when it is: not before more is read.
+        let kept = conn.secure.as_ref().is_some_and(|secure| secure.cipher.is_adopted());
+        let low = low.max(kept.into());
         if conn.held <= low {
             conn.unset(Flags::HOLDING);
             self.lists.holding -= 1;
@@ -323,8 +331,7 @@ impl Engine {
             }
             place
         } else {
-            let (buf, len) = conn.carry.take();
-            (buf, 0, len)
+            conn.carry.take()
         };
         self.inbox.push(Record { kind: Kind::StreamFrame(kind), buf, offset, len, id, extra: 0 });
     }
@@ -407,7 +414,7 @@ impl Engine {
 
     /// Whether events that are still to be handed out hold a buffer that such a unit would fit:
     /// then nobody is slow, and there will be one.
-    fn waits_in_inbox(&self, len: usize) -> bool {
+    pub(super) fn waits_in_inbox(&self, len: usize) -> bool {
         self.inbox.buffers().any(|buf| self.pool.size_of(buf) >= len)
     }
 

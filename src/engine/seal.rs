@@ -3,23 +3,22 @@
 //! Role: where records are written, and in what order. Not role: the cipher (`proto::tls`).
 //!
 //! ```text
-//! &[u8], received payload, guard   ── cipher ─▶  slot or stream buffer   (out of place, no copy)
+//! &[u8]                            ── cipher ─▶  slot or stream buffer   (out of place, no copy)
+//! received payload, guard ─ waits  ── cipher ─▶  the same
 //! SendBuffer of one record         ── cipher ─▶  where it lies, header and tag in the room around
-//! SendBuffer of several            as &[u8]
 //! ```
 //!
 //! *Invariants*: records are queued in the order in which they were sealed, and what the machine
 //! has to send itself (flights, key updates, alerts) before what is sealed after it. Nothing is
-//! sealed that cannot be queued.
+//! sealed that cannot be queued. What was accepted whole is sealed in the end, however large it is
+//! and however few buffers there are: it waits, in order, and others behind it.
 
 use super::Engine;
-use crate::conn::Flags;
-use crate::conn::guard::WriteGuard;
-use crate::conn::tx::Source;
-use crate::error::{IoError, PoolKind, Result};
-use crate::ids::ConnId;
-use crate::pool::{BufId, Class, HEADROOM, RawSend, TAILROOM, Use};
-use crate::proto::tls::{HEAD_MAX, TAIL_MAX, TRANSMIT_LEN_MIN};
+use crate::code;
+use crate::conn::tx::{Segment, Source};
+use crate::conn::{Flags, Phase};
+use crate::pool::{BufId, Class, HEADROOM, TAILROOM, Use};
+use crate::proto::tls::{HEAD_MAX, TAIL_MAX, TRANSMIT_LEN_MIN, TlsFailure};
 
 const _: () = assert!(HEAD_MAX <= HEADROOM && TAIL_MAX <= TAILROOM);
 /// A record is appended to a buffer that has room for so much of it at least: small pieces at the
@@ -30,7 +29,8 @@ impl Engine {
     /// Seals and queues as much of `data` as there are buffers for; how much.
     pub(super) fn write_sealed(&mut self, index: u32, data: &[u8]) -> usize {
         let mut done = 0;
-        while done < data.len() {
+        // Not before what waits.
+        while done < data.len() && !self.conns.at(index).has(Flags::UNSEALED) {
             match self.seal_piece(index, &data[done..]) {
                 0 => break,
                 n => done += n,
@@ -52,21 +52,48 @@ impl Engine {
         let wanted = data.len().min(secure.tls.plain_max());
         let whole = head + wanted + tail;
         let least = head + wanted.min(PIECE_MIN) + tail;
-        let Some((buf, end)) = self.place_for(index, whole, least, Use::TxBulk) else { return 0 };
+        let bulk = self.place_for(index, whole, least, Use::TxBulk);
+        let is_bulk = bulk.is_some();
+        let Some((buf, end)) = bulk.or_else(|| self.last_resort(index, whole, least)) else {
+            return 0;
+        };
         let Some(secure) = &mut self.conns.at(index).secure else { return 0 };
         let out = &mut self.pool.room_mut(buf)[HEADROOM + end..];
         let n = wanted.min(out.len() - head - tail);
-        // It refuses only what was looked at before: the phase, the length and the room.
         let sealed = secure.tls.seal_into(&data[..n], out).unwrap_or(0);
-        self.queue_piece(index, (buf, end), sealed, true);
+        let must_end = sealed == 0 && secure.tls.transmit_len() == 0;
+        self.queue_piece(index, (buf, end), sealed, is_bulk);
+        if must_end {
+            self.key_exhausted(index);
+        }
         if sealed > 0 { n } else { 0 }
+    }
+
+    /// Sealing what waits frees what holds it: that may not fail because others wait as well.
+    fn last_resort(&mut self, index: u32, whole: usize, least: usize) -> Option<(BufId, usize)> {
+        let conn = self.conns.at(index);
+        let stuck = conn.has(Flags::UNSEALED) && conn.tx.is_empty();
+        stuck.then(|| self.place_for(index, whole, least, Use::TxCritical)).flatten()
+    }
+
+    /// Nothing can be sealed any more: the phase, the length and the room were looked at before, so
+    /// it is the key.
+    fn key_exhausted(&mut self, index: u32) {
+        if let Some(secure) = &mut self.conns.at(index).secure {
+            secure.tls.close_notify();
+        }
+        let reason = "the key sealed as many records as it may".into();
+        self.tls_failed(index, &TlsFailure { code: code::TLS_KEY_EXHAUSTED, reason });
     }
 
     /// Queues what the machine has to send; false when there was no room for all of it, which is
     /// then tried again.
     pub(super) fn transmit(&mut self, index: u32) -> bool {
         loop {
-            let Some(secure) = &self.conns.at(index).secure else { return true };
+            let conn = self.conns.at(index);
+            let Some(secure) = conn.secure.as_ref().filter(|_| conn.phase == Phase::Open) else {
+                return true;
+            };
             let len = secure.tls.transmit_len();
             if len == 0 {
                 return true;
@@ -102,7 +129,8 @@ impl Engine {
         {
             return Some((buf, end));
         }
-        if self.segments.room() == 0 {
+        // The first of a queue takes none of the shared room: whoever sends gets on.
+        if self.segments.room() == 0 && !self.conns.at(index).tx.is_empty() {
             return None;
         }
         let classes = match whole <= self.pool.class_size(Class::Slots) + TAILROOM {
@@ -125,92 +153,89 @@ impl Engine {
         }
     }
 
-    /// As `write_raw`: a buffer that the shard holds once. All or nothing.
-    pub(super) fn write_raw_sealed(&mut self, conn: ConnId, raw: RawSend) -> Result<()> {
-        let index = conn.index();
-        let Some(secure) = &self.conns.at(index).secure else { return Ok(()) };
-        let sealed = match raw.len as usize > secure.tls.plain_max() {
-            true => self.seal_all(conn, raw),
-            false => self.seal_here(index, raw),
-        };
-        if sealed.is_err() {
-            self.pool.release(raw.buf);
-        }
-        sealed
-    }
-
-    /// One record, where it lies.
-    fn seal_here(&mut self, index: u32, raw: RawSend) -> Result<()> {
-        if !self.transmit(index) || self.segments.room() == 0 {
-            return Err(IoError::exhausted(PoolKind::SendQueue));
+    /// Queues what TLS and the application have to send, in that order, and close_notify behind all
+    /// of it when no more is to come. Whether nothing is left that waits for room.
+    pub(super) fn flush_tls(&mut self, index: u32) -> bool {
+        if !self.transmit(index) || !self.seal_waiting(index) {
+            return false;
         }
         let conn = self.conns.at(index);
-        let id = conn.id(index);
-        let Some(secure) = &mut conn.secure else { return Ok(()) };
-        let start = HEADROOM + raw.start as usize;
-        let payload = start..start + raw.len as usize;
-        let sealed = secure.tls.seal_in_place(self.pool.room_mut(raw.buf), payload);
-        let Ok(record) = sealed else { return Err(IoError::WriteClosed { conn: id }) };
-        let ptr = self.pool.ptr(raw.buf).wrapping_sub(HEADROOM).wrapping_add(record.start);
-        let source = Source::Buf { buf: raw.buf, own: false };
-        self.append(index, ptr, source, record.len() as u32);
-        self.mark_dirty(index);
-        Ok(())
+        match &mut conn.secure {
+            Some(secure) if conn.flags.contains(Flags::SHUT_WANTED) => secure.tls.close_notify(),
+            _ => return true,
+        }
+        self.transmit(index)
     }
 
-    /// Several records, each into a buffer of its own.
-    fn seal_all(&mut self, conn: ConnId, raw: RawSend) -> Result<()> {
-        // SAFETY: the shard holds the buffer once, and nobody writes it.
-        let data = unsafe { self.pool.slice(raw.buf, raw.start, raw.len) };
-        self.write_all_sealed(conn, data)?;
-        self.pool.release(raw.buf);
-        Ok(())
+    /// Takes over what is to be sealed from where it lies. It is sealed at once as far as there is
+    /// room, and the rest waits: what was accepted cannot be refused any more.
+    pub(super) fn enqueue_sealed(&mut self, index: u32, segment: Segment) {
+        let conn = self.conns.at(index);
+        let Some(secure) = &mut conn.secure else { return };
+        let pushed = self.segments.push(&mut secure.unsealed, segment);
+        debug_assert!(pushed, "the caller looked for room");
+        conn.set(Flags::UNSEALED);
+        self.seal_waiting(index);
     }
 
-    /// Seals all of `data` or nothing.
-    pub(super) fn write_all_sealed(&mut self, conn: ConnId, data: &[u8]) -> Result<()> {
-        if !self.can_seal_all(conn.index(), data.len()) {
-            return Err(IoError::exhausted(PoolKind::StreamBuffers));
+    /// Seals what waits, up to the high-water mark. Whether that was all.
+    fn seal_waiting(&mut self, index: u32) -> bool {
+        loop {
+            let conn = self.conns.at(index);
+            let first = match &conn.secure {
+                Some(secure) if conn.has(Flags::UNSEALED) => *secure.unsealed.first(),
+                _ => return true,
+            };
+            // What is sent makes room, and this goes on.
+            if conn.tx.bytes as usize >= self.config.send_high_water {
+                return false;
+            }
+            if !self.seal_first(index, first) {
+                if self.conns.at(index).tx.is_empty() {
+                    self.send_again_later(index);
+                }
+                return false;
+            }
         }
-        let done = self.write_sealed(conn.index(), data);
-        if done < data.len() {
-            return Err(IoError::WriteClosed { conn });
-        }
-        Ok(())
     }
 
-    /// A guard write: all of it is sealed at once, and the memory is free again.
-    pub(super) fn seal_guard(
-        &mut self,
-        conn: ConnId,
-        memory: WriteGuard,
-        token: Option<u64>,
-    ) -> Result<()> {
-        let len = memory.bytes().len();
-        if self.guards.is_full() {
-            return Err(IoError::exhausted(PoolKind::Guards));
+    /// Seals one record of what waits. False: there is no room, or TLS is over.
+    fn seal_first(&mut self, index: u32, first: Segment) -> bool {
+        if self.seal_here(index, first) {
+            self.advance_unsealed(index, first.len, true);
+            return true;
         }
-        self.start_write_clock(conn.index());
-        self.write_all_sealed(conn, memory.bytes())?;
-        if let Some(guard) = self.guards.insert(conn, token, memory) {
-            self.guards.sent(guard, len as u32);
-            self.guards.release(guard);
-        }
-        Ok(())
+        // SAFETY: the segment holds its memory, which nobody writes.
+        let data = unsafe { std::slice::from_raw_parts(first.ptr, first.len as usize) };
+        let n = self.seal_piece(index, data);
+        self.advance_unsealed(index, n as u32, false);
+        n > 0
     }
 
-    /// Whether there are buffers and entries for all records of so many bytes.
-    fn can_seal_all(&mut self, index: u32, len: usize) -> bool {
-        let Some(secure) = &self.conns.at(index).secure else { return true };
-        let record = secure.tls.plain_max();
-        let size = self.pool.class_size(Class::Stream);
-        let per_buffer = (size / (record + HEAD_MAX + TAIL_MAX)).max(1) * record.min(size);
-        // One more for what the machine has to send.
-        let buffers = len.div_ceil(per_buffer) + 1;
-        let free = self.pool.free_for(Class::Stream, Use::TxBulk) as usize;
-        let small = len + HEAD_MAX <= self.pool.class_size(Class::Slots);
-        let slot = small && self.pool.has_for(Class::Slots, Use::TxBulk);
-        (free >= buffers || slot) && self.segments.room() > buffers
+    /// Seals where it lies, if it is one record in a buffer that is nobody else's.
+    fn seal_here(&mut self, index: u32, first: Segment) -> bool {
+        let Source::Buf { buf, .. } = first.source else { return false };
+        if !self.pool.is_sole(buf) || !self.transmit(index) {
+            return false;
+        }
+        let conn = self.conns.at(index);
+        let Some(secure) = &mut conn.secure else { return false };
+        let queueable = conn.tx.is_empty() || self.segments.room() > 0;
+        if !queueable || first.len as usize > secure.tls.plain_max() {
+            return false;
+        }
+        let base = self.pool.ptr(buf).wrapping_sub(HEADROOM);
+        let start = first.ptr.addr() - base.addr();
+        let payload = start..start + first.len as usize;
+        if payload.end + TAIL_MAX > HEADROOM + self.pool.size_of(buf) + TAILROOM {
+            return false;
+        }
+        let Ok(record) = secure.tls.seal_in_place(self.pool.room_mut(buf), payload) else {
+            return false;
+        };
+        let source = Source::Buf { buf, own: false };
+        self.append(index, base.wrapping_add(record.start), source, record.len() as u32);
+        true
     }
 
     /// Whether what is written to the connection is sealed.

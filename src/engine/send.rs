@@ -58,13 +58,12 @@ impl Engine {
         if conn.phase != Phase::Open || conn.has(Flags::SEND_BUSY) {
             return;
         }
-        if conn.has(Flags::TLS) && !self.transmit(index) {
-            // Its place is before what is queued later; it is tried again.
-            return;
-        }
+        let is_all = !conn.has(Flags::TLS) || self.flush_tls(index);
         let conn = self.conns.at(index);
         if conn.tx.is_empty() {
-            self.shut_if_wanted(index);
+            if is_all {
+                self.shut_if_wanted(index);
+            }
             return;
         }
         let zero_copy = self.wants_zero_copy(index);
@@ -271,14 +270,23 @@ impl Engine {
 
     /// The kernel is short of memory for the moment: a pause, rather than a spin.
     pub(super) fn send_again_later(&mut self, index: u32) {
-        let id = self.conns.at(index).id(index);
-        self.lists.resend.push(id);
+        let conn = self.conns.at(index);
+        let id = conn.id(index);
+        let listed =
+            conn.secure.as_mut().is_some_and(|s| std::mem::replace(&mut s.tries_again, true));
+        if !listed {
+            self.lists.resend.push(id);
+        }
         self.lists.retry_at = self.lists.retry_at.min(self.now.saturating_add(RESEND_PAUSE));
     }
 
     pub(super) fn resend(&mut self) {
         while let Some(id) = self.lists.resend.pop() {
-            if self.conns.find(id).is_some_and(|c| c.phase == Phase::Open) {
+            let Some(conn) = self.conns.find(id) else { continue };
+            if let Some(secure) = &mut conn.secure {
+                secure.tries_again = false;
+            }
+            if conn.phase == Phase::Open {
                 self.mark_dirty(id.index());
             }
         }
@@ -286,7 +294,7 @@ impl Engine {
 
     fn mark_dirty_if_due(&mut self, index: u32) {
         let conn = self.conns.at(index);
-        if !conn.tx.is_empty() || conn.has(Flags::SHUT_WANTED) {
+        if !conn.tx.is_empty() || conn.has(Flags::SHUT_WANTED | Flags::UNSEALED) {
             self.mark_dirty(index);
         }
     }
@@ -296,7 +304,9 @@ impl Engine {
     fn on_send_error(&mut self, index: u32, error: i32) {
         let conn = self.conns.at(index);
         conn.set(Flags::SEND_FAILED);
-        conn.code = error as u64;
+        if !conn.has(Flags::TLS_FAILED) {
+            conn.code = error as u64;
+        }
         let reads_on = conn
             .has(Flags::RECV_ARMED | Flags::STARVED | Flags::HOLDING | Flags::STALLED)
             && !conn.has(Flags::PAUSED | Flags::EOF);
@@ -308,14 +318,38 @@ impl Engine {
 
     /// Frees what waits to be sent; guard writes end as aborted.
     pub(super) fn drop_queue(&mut self, index: u32) {
+        self.drop_unsealed(index);
         let conn = self.conns.at(index);
         let (pool, guards) = (&mut self.pool, &mut self.guards);
-        self.segments.clear(&mut conn.tx, |source| {
+        self.segments.clear(&mut conn.tx, |source| abort(pool, guards, source));
+    }
+
+    /// So many bytes at the front of what waits to be sealed are sealed: elsewhere, or where they
+    /// lay, and then their memory goes with them.
+    pub(super) fn advance_unsealed(&mut self, index: u32, len: u32, moves: bool) {
+        let conn = self.conns.at(index);
+        let Some(secure) = &mut conn.secure else { return };
+        let (pool, guards) = (&mut self.pool, &mut self.guards);
+        self.segments.advance(&mut secure.unsealed, len, |source, len, ends| {
             if let Source::Guard { guard } = source {
-                guards.abort(guard);
+                guards.sent(guard, len);
             }
-            release(pool, guards, source);
+            if ends && !moves {
+                release(pool, guards, source);
+            }
         });
+        if secure.unsealed.is_empty() {
+            conn.unset(Flags::UNSEALED);
+        }
+    }
+
+    /// Lets go of what waits to be sealed and never will be; guard writes end as aborted.
+    pub(super) fn drop_unsealed(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        conn.unset(Flags::UNSEALED);
+        let Some(secure) = &mut conn.secure else { return };
+        let (pool, guards) = (&mut self.pool, &mut self.guards);
+        self.segments.clear(&mut secure.unsealed, |source| abort(pool, guards, source));
     }
 
     /// Says `Writable` to those whose write was cut short, when half of the room is back.
@@ -323,7 +357,7 @@ impl Engine {
         let low = (self.config.send_high_water / 2) as u32;
         let conn = self.conns.at(index);
         if conn.has(Flags::WANT_WRITABLE)
-            && !conn.has(Flags::WRITABLE_QUEUED | Flags::WAITS_FOR_BUFFERS)
+            && !conn.has(Flags::WRITABLE_QUEUED | Flags::WAITS_FOR_BUFFERS | Flags::UNSEALED)
             && conn.tx.bytes <= low
             && conn.takes_writes()
         {
@@ -389,4 +423,12 @@ fn release(pool: &mut Pool, guards: &mut Guards, source: Source) {
         Source::Buf { buf, .. } => pool.release(buf),
         Source::Guard { guard } => guards.release(guard),
     }
+}
+
+/// Releases what will not be sent.
+fn abort(pool: &mut Pool, guards: &mut Guards, source: Source) {
+    if let Source::Guard { guard } = source {
+        guards.abort(guard);
+    }
+    release(pool, guards, source);
 }

@@ -22,9 +22,13 @@ use crate::conn::{Flags, Phase, Span};
 use crate::error::{IoError, Result};
 use crate::event::record::{Kind, Record};
 use crate::ids::ConnId;
-use crate::pool::BufId;
+use crate::pool::{BufId, Class};
 use crate::proto::tls::{Opened, Start, TlsFailure};
 use crate::time::Time;
+
+/// Beginnings of records stay in their receive buffers while more than one in so many of those is
+/// free, or with the kernel.
+const ADOPTED_SHARE: u32 = 2;
 
 impl Engine {
     // ---- the beginning
@@ -49,6 +53,7 @@ impl Engine {
     /// The same for one that was just asked for: nothing has happened on it yet.
     #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "comes with the feature"))]
     pub(crate) fn secure_outgoing(&mut self, conn: ConnId, start: Start) -> ConnId {
+        self.now = self.ring.now();
         let index = conn.index();
         // A Unix socket may be connected already; or the connection may be over.
         let is_open = self.conns.at(index).phase == Phase::Open;
@@ -84,7 +89,14 @@ impl Engine {
         }
         let start = start()?;
         self.secure(conn.index(), start, true);
+        let entry = self.conns.at(conn.index());
+        if entry.has(Flags::WRITABLE_QUEUED) {
+            // It is told when it is true again.
+            entry.unset(Flags::WRITABLE_QUEUED);
+            entry.set(Flags::WANT_WRITABLE);
+        }
         self.shake(conn.index());
+        self.settle_recv(conn.index());
         Ok(())
     }
 
@@ -106,6 +118,7 @@ impl Engine {
         self.arm_conn_timer(index);
         if is_upgrade {
             self.inbox.push(Record::bare(Kind::Secured, id, 0));
+            self.offer_credit(index);
         } else {
             self.announce(index);
         }
@@ -124,7 +137,12 @@ impl Engine {
             if conn.phase != Phase::Open || conn.has(Flags::TLS_FAILED | Flags::EOF) {
                 break;
             }
-            let Some((opened, at)) = self.open_next(index, &mut span) else { break };
+            let Some((opened, at)) = self.open_next(index, &mut span) else {
+                if self.conns.at(index).has(Flags::STALLED) {
+                    return self.keep_rest(index, span);
+                }
+                break;
+            };
             match opened {
                 Opened::Data { plain, .. } => {
                     let payload = Span {
@@ -176,6 +194,13 @@ impl Engine {
                 let input = unsafe { self.pool.slice_mut(span.buf, span.offset, span.len) };
                 let opened = secure.tls.open(input);
                 if let Opened::Need { need } = opened {
+                    if self.may_adopt(*span, need) {
+                        let Span { buf, offset, len } = std::mem::replace(span, Span::NONE);
+                        let secure = self.conns.at(index).secure.as_mut()?;
+                        secure.cipher.adopt(buf, offset, len, need);
+                        self.read_if_kept(index);
+                        return None;
+                    }
                     self.keep_partial(index, span, span.len, need);
                     return None;
                 }
@@ -198,11 +223,20 @@ impl Engine {
             match secure.tls.open(secure.cipher.bytes_mut(&mut self.pool)) {
                 Opened::Need { need } => secure.cipher.set_need(need),
                 opened => {
-                    let (buf, len) = secure.cipher.take();
-                    return Some((opened, Span { buf, offset: 0, len }));
+                    let (buf, offset, len) = secure.cipher.take();
+                    return Some((opened, Span { buf, offset, len }));
                 }
             }
         }
+    }
+
+    /// Whether the beginning of a record may stay in its receive buffer: what it lacks is then
+    /// copied behind it, and not both. Only while most buffers are free, or slow peers would keep
+    /// them all; and not for what a slot holds.
+    fn may_adopt(&self, span: Span, need: usize) -> bool {
+        need > self.pool.class_size(Class::Slots)
+            && span.offset as usize + need <= self.pool.extent_of(span.buf)
+            && self.receivable() > self.pool.count(Class::Stream) / ADOPTED_SHARE
     }
 
     /// Moves the front of the span into the carry of ciphertext. Whether the connection goes on.
@@ -210,14 +244,21 @@ impl Engine {
         let Some(secure) = self.conns.at(index).secure.as_mut() else { return false };
         // SAFETY: as in `open_next`.
         let data = unsafe { self.pool.slice(span.buf, span.offset, len) };
+        let size = need.max(secure.cipher.len() + len as usize);
         let kept = secure.cipher.append(&mut self.pool, need, data);
-        secure.cipher.set_need(need);
-        span.offset += len;
-        span.len -= len;
         match kept {
             Ok(Some(copied)) => {
+                secure.cipher.set_need(need);
+                span.offset += len;
+                span.len -= len;
                 self.stats.bytes_copied_rx += copied as u64;
                 true
+            }
+            // As with a message that straddles buffers: there will be one.
+            Ok(None) if self.waits_in_inbox(size) => {
+                self.stall(index, Span::NONE);
+                self.inbox.shut();
+                false
             }
             Ok(None) => {
                 self.begin_end(index, code::CARRY_EXHAUSTED, false);
@@ -270,6 +311,11 @@ impl Engine {
         let Some(secure) = &conn.secure else { return false };
         let code = match secure.tls.on_eof() {
             Ok(()) => return false,
+            Err(_) if conn.has(Flags::TLS_FAILED) && !conn.has(Flags::SHUT_DONE) => {
+                // The peer may still read: the alert goes out before the end.
+                conn.set(Flags::EOF);
+                return true;
+            }
             Err(_) if conn.has(Flags::TLS_FAILED) => conn.code,
             Err(failure) => failure.code,
         };
@@ -277,27 +323,27 @@ impl Engine {
         true
     }
 
-    /// Says goodbye after what is queued: close_notify.
-    pub(super) fn say_goodbye(&mut self, index: u32) {
-        if let Some(secure) = &mut self.conns.at(index).secure {
-            secure.tls.close_notify();
-            self.transmit(index);
-        }
+    /// An upgrade is given up: what is queued is still sent, and nothing is taken in.
+    pub(super) fn abandon_handshake(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        conn.code = code::LOCAL_CLOSE;
+        conn.set(Flags::TLS_FAILED);
     }
 
     /// TLS is over. The alert that says why is still sent, and the peer given time to read it: a
     /// close with bytes unread would be a reset, which takes the alert with it.
-    fn tls_failed(&mut self, index: u32, failure: &TlsFailure) {
+    pub(super) fn tls_failed(&mut self, index: u32, failure: &TlsFailure) {
         let now = self.now;
         let conn = self.conns.at(index);
         crate::trace::tls_failed(conn.id(index), failure.code, &failure.reason);
         let wait = conn.secure.as_ref().map(|s| s.close_notify_timeout).unwrap_or_default();
         conn.code = failure.code;
         conn.set(Flags::TLS_FAILED | Flags::SHUT_WANTED);
-        conn.unset(Flags::PAUSED | Flags::WANT_WRITABLE);
-        conn.deadline = now.saturating_add(wait);
+        conn.unset(Flags::PAUSED | Flags::WANT_WRITABLE | Flags::SHAKING);
+        let until = now.saturating_add(wait);
+        conn.deadline = if conn.has(Flags::GRACEFUL) { conn.deadline.min(until) } else { until };
         self.arm_conn_timer(index);
-        self.transmit(index);
+        self.drop_unsealed(index);
         self.mark_dirty(index);
     }
 

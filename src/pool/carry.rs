@@ -13,13 +13,18 @@ use crate::error::Result;
 #[derive(Debug)]
 pub(crate) struct Carry {
     buf: BufId,
+    /// Where in the buffer it begins.
+    start: u32,
     len: u32,
     /// How long the unit must be before a look at it helps.
     need: u32,
+    /// It lies where it was received, and others may hold the buffer for what lies before it.
+    is_adopted: bool,
 }
 
 impl Carry {
-    pub(crate) const EMPTY: Self = Self { buf: BufId::NONE, len: 0, need: 0 };
+    pub(crate) const EMPTY: Self =
+        Self { buf: BufId::NONE, start: 0, len: 0, need: 0, is_adopted: false };
 
     pub(crate) const fn is_empty(&self) -> bool {
         self.len == 0
@@ -58,18 +63,25 @@ impl Carry {
         let len = self.len as usize;
         let size = need.max(len + data.len());
         let mut copied = data.len();
-        if self.buf == BufId::NONE || pool.size_of(self.buf) < size {
+        if self.capacity(pool) < size {
             let Some(buf) = pool.take_fitting(size, Use::Scratch)? else { return Ok(None) };
             if len > 0 {
-                // SAFETY: the carry is the sole holder of its buffer, and nobody writes it now.
-                let old = unsafe { pool.slice(self.buf, 0, self.len) };
+                // SAFETY: the carry holds the buffer, and nobody writes these bytes of it now.
+                let old = unsafe { pool.slice(self.buf, self.start, self.len) };
                 pool.write(buf, 0, old);
                 copied += len;
             }
             self.clear(pool);
             self.buf = buf;
         }
-        pool.write(self.buf, len, data);
+        let end = self.start as usize + len;
+        if self.is_adopted {
+            // SAFETY: the carry holds the buffer, of which nobody names what lies behind `start`;
+            // `data` is of another buffer.
+            unsafe { pool.write_behind(self.buf, end, data) };
+        } else {
+            pool.write(self.buf, end, data);
+        }
         self.len = (len + data.len()) as u32;
         Ok(Some(copied))
     }
@@ -80,7 +92,7 @@ impl Carry {
             return &[];
         }
         // SAFETY: the carry holds the buffer, and can be changed only through `&mut`.
-        unsafe { pool.slice(self.buf, 0, self.len) }
+        unsafe { pool.slice(self.buf, self.start, self.len) }
     }
 
     /// The same, to be changed where they lie.
@@ -88,20 +100,41 @@ impl Carry {
         if self.buf == BufId::NONE {
             return &mut [];
         }
-        // SAFETY: the carry is the sole holder of its buffer.
-        unsafe { pool.slice_mut(self.buf, 0, self.len) }
+        // SAFETY: the carry holds the buffer; of these bytes nobody else knows.
+        unsafe { pool.slice_mut(self.buf, self.start, self.len) }
     }
 
-    /// Gives the finished unit away, with its hold.
-    pub(crate) const fn take(&mut self) -> (BufId, u32) {
-        let out = (self.buf, self.len);
+    /// Takes over the end of a received buffer, with its hold, instead of a copy of it: what the
+    /// unit lacks will be appended there.
+    pub(crate) const fn adopt(&mut self, buf: BufId, start: u32, len: u32, need: usize) {
+        debug_assert!(self.is_empty());
+        *self = Self { buf, start, len, need: need as u32, is_adopted: true };
+    }
+
+    /// Whether it holds a received buffer.
+    pub(crate) const fn is_adopted(&self) -> bool {
+        self.is_adopted
+    }
+
+    /// How long the unit may become where it is.
+    fn capacity(&self, pool: &Pool) -> usize {
+        match self.is_adopted {
+            _ if self.buf == BufId::NONE => 0,
+            true => pool.extent_of(self.buf) - self.start as usize,
+            false => pool.size_of(self.buf),
+        }
+    }
+
+    /// Gives the finished unit away, with its hold: the buffer, where in it, and how long.
+    pub(crate) const fn take(&mut self) -> (BufId, u32, u32) {
+        let out = (self.buf, self.start, self.len);
         *self = Self::EMPTY;
         out
     }
 
     /// Frees the buffer.
     pub(crate) fn clear(&mut self, pool: &mut Pool) {
-        let (buf, _) = self.take();
+        let (buf, ..) = self.take();
         if buf != BufId::NONE {
             pool.release(buf);
         }

@@ -157,7 +157,7 @@ impl Pool {
             config.jumbo_count,
         ];
         let region = |i: usize, huge: Toggle, prefault: bool| {
-            Region::new(shared::stride(sizes[i]) * counts[i].max(1), huge, prefault)
+            Region::new(shared::stride(i, sizes[i]) * counts[i].max(1), huge, prefault)
         };
         let regions = [
             region(0, config.huge_pages, true)?,
@@ -242,6 +242,12 @@ impl Pool {
         self.classes[self.slot(buf).class as usize].size as usize
     }
 
+    /// The same with the room behind it.
+    #[inline]
+    pub(crate) fn extent_of(&self, buf: BufId) -> usize {
+        self.size_of(buf) + shared::tailroom(self.slot(buf).class as usize)
+    }
+
     #[inline]
     pub(crate) const fn class_size(&self, class: Class) -> usize {
         self.classes[class as usize].size as usize
@@ -258,7 +264,7 @@ impl Pool {
     /// The caller holds the buffer, which is frozen (P2), for as long as the slice lives.
     #[inline]
     pub(crate) unsafe fn slice<'a>(&self, buf: BufId, offset: u32, len: u32) -> &'a [u8] {
-        debug_assert!(offset as usize + len as usize <= self.size_of(buf));
+        debug_assert!(offset as usize + len as usize <= self.extent_of(buf));
         // SAFETY: inside the buffer; frozen and held by the caller's contract.
         unsafe { std::slice::from_raw_parts(self.ptr(buf).add(offset as usize), len as usize) }
     }
@@ -274,7 +280,7 @@ impl Pool {
         offset: u32,
         len: u32,
     ) -> &'a mut [u8] {
-        debug_assert!(offset as usize + len as usize <= self.size_of(buf));
+        debug_assert!(offset as usize + len as usize <= self.extent_of(buf));
         let data = self.ptr(buf).wrapping_add(offset as usize);
         // SAFETY: inside the buffer; the caller's alone by its contract.
         unsafe { std::slice::from_raw_parts_mut(data, len as usize) }
@@ -300,6 +306,19 @@ impl Pool {
         assert!(offset + data.len() <= self.size_of(buf), "outside the buffer");
         // SAFETY: inside the buffer; sole holder (P2); `data` cannot overlap, since frozen ranges
         // of a buffer with one holder are not lent out.
+        unsafe {
+            std::ptr::copy_nonoverlapping(data.as_ptr(), self.ptr(buf).add(offset), data.len());
+        }
+    }
+
+    /// Copies behind what was received into a buffer.
+    ///
+    /// # Safety
+    /// The caller holds the buffer; nobody else has the range or will before the caller is done
+    /// with it (P2).
+    pub(crate) unsafe fn write_behind(&mut self, buf: BufId, offset: usize, data: &[u8]) {
+        assert!(offset + data.len() <= self.extent_of(buf), "outside the buffer");
+        // SAFETY: inside the buffer and the room behind it; the caller's alone by its contract.
         unsafe {
             std::ptr::copy_nonoverlapping(data.as_ptr(), self.ptr(buf).add(offset), data.len());
         }
@@ -424,6 +443,12 @@ impl Pool {
             && slot.owner == NO_OWNER
             && !slot.detached
             && !self.poison
+    }
+
+    /// Whether whoever holds the buffer is alone with it.
+    pub(crate) fn is_sole(&self, buf: BufId) -> bool {
+        let slot = self.slot(buf);
+        slot.holds == 1 && !slot.detached
     }
 
     /// As `release`, for a buffer that was only ever written and sent: it has one hold and no

@@ -34,7 +34,7 @@ impl OwnedSlot {
         len: u32,
         sole: bool,
     ) -> Self {
-        debug_assert!(offset as usize + len as usize <= shared.size_of(buf));
+        debug_assert!(offset as usize + len as usize <= shared.extent_of(buf));
         // SAFETY: P1, the range lies inside the buffer.
         let data = unsafe { shared.ptr(buf).add(offset as usize) };
         Self { data, len, buf, sole, shared }

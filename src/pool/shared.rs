@@ -20,6 +20,8 @@ use crate::sys::wake::Waker;
 
 /// Buffer classes, smallest first.
 pub(crate) const CLASS_COUNT: usize = 4;
+/// The number of the class of stream buffers.
+const STREAM_CLASS: usize = 1;
 
 /// A cache line.
 const LINE: usize = 64;
@@ -29,11 +31,21 @@ pub(crate) const HEADROOM: usize = LINE;
 /// Bytes behind every buffer that belong to it: room for a trailer.
 pub(crate) const TAILROOM: usize = LINE;
 
+/// The same behind stream buffers: room for the rest of a TLS record that begins at their very end
+/// (RFC 5246 §6.2.3: 18,432 bytes and a header). Memory that is not touched until then, so it
+/// costs addresses alone.
+const TAILROOM_STREAM: usize = 18_496;
+
+/// Bytes behind the buffers of a class that belong to them.
+pub(super) const fn tailroom(class: usize) -> usize {
+    if class == STREAM_CLASS { TAILROOM_STREAM } else { TAILROOM }
+}
+
 /// Bytes from one buffer to the next: its size with the room around it, and an odd line. A stride
 /// of a power of two would put the first lines of all buffers, the only ones that short messages
 /// touch, into a handful of the cache's sets.
-pub(super) const fn stride(size: usize) -> usize {
-    ((HEADROOM + size + TAILROOM).div_ceil(LINE) | 1) * LINE
+pub(super) const fn stride(class: usize, size: usize) -> usize {
+    ((HEADROOM + size + tailroom(class)).div_ceil(LINE) | 1) * LINE
 }
 
 /// Where the buffers of one class lie.
@@ -79,7 +91,7 @@ impl PoolShared {
         let mut first = 0;
         let classes = std::array::from_fn(|i| {
             let (base, size, count) = (regions[i].base(), sizes[i], counts[i]);
-            let geometry = Geometry { base, size, stride: stride(size as usize), first, count };
+            let geometry = Geometry { base, size, stride: stride(i, size as usize), first, count };
             first += counts[i];
             geometry
         });
@@ -118,6 +130,11 @@ impl PoolShared {
     #[inline]
     pub(crate) fn size_of(&self, buf: BufId) -> usize {
         self.classes[self.class_of(buf)].size as usize
+    }
+
+    /// The same with the room behind it.
+    pub(crate) fn extent_of(&self, buf: BufId) -> usize {
+        self.size_of(buf) + tailroom(self.class_of(buf))
     }
 
     /// The first byte of the buffer.

@@ -44,6 +44,16 @@ pub(super) enum Addr {
     Unix,
 }
 
+impl Addr {
+    /// Its port; 0: it has none.
+    pub(super) fn port(&self) -> u16 {
+        match self {
+            Self::Ip(addr) => addr.port(),
+            Self::Unix => 0,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Not connected, or the attempt failed.

@@ -97,6 +97,8 @@ pub(super) struct Kernel {
     pub(super) unix_names: BTreeMap<Vec<u8>, FileId>,
     /// Names and their addresses.
     pub(super) hosts: BTreeMap<String, Vec<std::net::IpAddr>>,
+    /// Ports whose streams are changed on their way, and how often, in parts per million.
+    pub(super) noise: BTreeMap<u16, u32>,
     pub(super) next_port: u16,
     pub(super) trace: Trace,
     pub(super) violations: Vec<String>,
@@ -116,6 +118,7 @@ impl Kernel {
             bindings: Vec::new(),
             unix_names: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            noise: BTreeMap::new(),
             next_port: super::net::FIRST_EPHEMERAL_PORT,
             trace: Trace::default(),
             violations: Vec::new(),

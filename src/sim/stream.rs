@@ -6,8 +6,8 @@
 //! *Invariants*: bytes arrive in the order in which they were taken; a FIN arrives behind them;
 //! after a reset nothing arrives. Read RFC 9293 §3.6 and §3.10 first, and tcp(7), unix(7).
 
-use super::fault::Fault;
-use super::file::{FileId, Kind, Phase};
+use super::fault::{Fault, PPM};
+use super::file::{Addr, FileId, Kind, Phase};
 use super::kernel::{Event, Kernel};
 use super::mem::{self, Piece};
 use super::trace::What;
@@ -204,7 +204,9 @@ impl Kernel {
         }
         let Some(peer_id) = peer_id else { return };
         let Some(s) = self.files.stream_mut(id) else { return };
-        let bytes: Vec<u8> = s.outbound.drain(..count).collect();
+        let ports = [Some(&s.local), s.remote.as_ref()].map(|addr| addr.map_or(0, Addr::port));
+        let mut bytes: Vec<u8> = s.outbound.drain(..count).collect();
+        self.corrupt(ports, &mut bytes);
         if let Some(peer) = self.files.stream_mut(peer_id) {
             peer.inbound.extend(&bytes);
             peer.bytes_received += count as u64;
@@ -213,6 +215,16 @@ impl Kernel {
         self.trace(node, What::Net("data", id, count));
         self.wake(peer_id);
         self.wake(id);
+    }
+
+    /// What [`World::corrupt`](super::World::corrupt) asked for.
+    fn corrupt(&mut self, ports: [u16; 2], bytes: &mut [u8]) {
+        let rate_ppm = ports.iter().filter_map(|port| self.noise.get(port)).max();
+        let Some(rate_ppm) = rate_ppm.copied().filter(|rate| *rate > 0) else { return };
+        if self.rng.below(PPM.into()) < rate_ppm.into() {
+            let bit = self.between(0, bytes.len() as u64 * 8 - 1) as usize;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
     }
 
     fn fin_leaves(&mut self, id: FileId, peer: Option<FileId>) {

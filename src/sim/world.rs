@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::fault::Faults;
+use super::fault::{Faults, PPM};
 use super::file::Kind;
 use super::kernel::Kernel;
 use super::node::Node;
@@ -84,7 +84,15 @@ impl World {
 
     /// Switches all faults off: the liveness phase.
     pub fn heal(&self) {
-        self.kernel.borrow_mut().faults.heal();
+        let kernel = &mut *self.kernel.borrow_mut();
+        kernel.faults.heal();
+        kernel.noise.clear();
+    }
+
+    /// Lets a bit change now and then in what streams to and from a port carry: so many times in a
+    /// million pieces. TCP's checksum would miss it; whoever speaks there must not.
+    pub fn corrupt(&self, port: u16, rate_ppm: u32) {
+        self.kernel.borrow_mut().noise.insert(port, rate_ppm.min(PPM));
     }
 
     /// Replaces the fault table. Sizes of what exists do not change.

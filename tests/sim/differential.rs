@@ -7,7 +7,12 @@
 use std::time::{Duration, Instant};
 
 use zero_io::sim::{Faults, World};
-use zero_io::{Config, Event, Io, SendOutcome, StreamId, Toggle};
+use zero_io::{
+    Config, Event, HostOrAddr, Io, SendOutcome, StreamId, TcpConnectConfig, TcpListenConfig, Toggle,
+};
+
+use crate::chance::Chance;
+use crate::secure::{self, Secure};
 
 const STREAM: StreamId = StreamId::ZERO;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -121,17 +126,30 @@ fn ask(io: &mut Io, script: Script, log: &mut Log) {
 }
 
 /// Both sides' logs. `turn` lets time pass where it does not by itself.
-fn converse(server: &mut Io, client: &mut Io, script: Script, mut turn: impl FnMut()) -> [Log; 2] {
+fn converse(
+    [server, client]: [&mut Io; 2],
+    script: Script,
+    secure: Option<&Secure>,
+    mut turn: impl FnMut(),
+) -> [Log; 2] {
     let [mut served, mut asked] = [Log::default(), Log::default()];
     let any = "127.0.0.1:0".parse().expect("an address");
-    let listener = server.tcp_listen(any).expect("listen");
+    let listener = match secure {
+        Some(secure) => secure.listen(&mut server.split().1, TcpListenConfig::new(any)),
+        None => server.tcp_listen(any),
+    };
+    let listener = listener.expect("listen");
     let addr = server.local_addr(listener).expect("bound").inet().expect("an IP address");
     let listens = !matches!(script, Script::Refused);
     if !listens {
         server.endpoint_close(listener).expect("open");
         serve(server, script, &mut served);
     }
-    client.tcp_connect(addr).expect("room");
+    let config = TcpConnectConfig::new(HostOrAddr::Addr(addr));
+    match secure {
+        Some(secure) => secure.connect(&mut client.split().1, config).expect("room"),
+        None => client.tcp_connect_with(config).expect("room"),
+    };
     let start = Instant::now();
     for _ in 0..ROUNDS_MAX {
         serve(server, script, &mut served);
@@ -149,20 +167,31 @@ fn converse(server: &mut Io, client: &mut Io, script: Script, mut turn: impl FnM
     panic!("{script:?} does not end");
 }
 
+fn same_story(script: Script, secure: Option<&Secure>) {
+    let pair = || Io::new(config()).expect("an Io on the real ring");
+    let real = converse([&mut pair(), &mut pair()], script, secure, || ());
+    for seed in 0..20 {
+        let world = World::new(seed, Faults::none());
+        let pair = || Io::in_world(config(), &world).expect("an Io on the simulated ring");
+        let simulated = converse([&mut pair(), &mut pair()], script, secure, || {
+            assert!(world.advance_to_next(), "{script:?} stopped");
+        });
+        assert_eq!(real, simulated, "{script:?}, seed {seed}");
+    }
+}
+
+const SCRIPTS: [Script; 4] =
+    [Script::EchoThenFin, Script::GuardThenClose, Script::ServerCloses, Script::Refused];
+
 #[test]
 fn both_rings_tell_the_same_story() {
-    for script in
-        [Script::EchoThenFin, Script::GuardThenClose, Script::ServerCloses, Script::Refused]
-    {
-        let pair = || Io::new(config()).expect("an Io on the real ring");
-        let real = converse(&mut pair(), &mut pair(), script, || ());
-        for seed in 0..20 {
-            let world = World::new(seed, Faults::none());
-            let pair = || Io::in_world(config(), &world).expect("an Io on the simulated ring");
-            let simulated = converse(&mut pair(), &mut pair(), script, || {
-                assert!(world.advance_to_next(), "{script:?} stopped");
-            });
-            assert_eq!(real, simulated, "{script:?}, seed {seed}");
-        }
+    SCRIPTS.into_iter().for_each(|script| same_story(script, None));
+}
+
+#[test]
+fn both_rings_tell_the_same_story_over_tls() {
+    for number in (0..4).filter(|_| secure::ON) {
+        let secure = Secure::new(&mut Chance::new(number));
+        SCRIPTS.into_iter().for_each(|script| same_story(script, Some(&secure)));
     }
 }

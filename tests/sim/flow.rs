@@ -29,6 +29,49 @@ pub(crate) struct Flow {
     /// How the two ends ended.
     pub(crate) ended: [Option<Ended>; 2],
     pub(crate) relayed: bool,
+    pub(crate) speech: Speech,
+}
+
+/// What is spoken below the flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speech {
+    Plain,
+    Tls,
+    /// TLS after a word in the clear and an answer to it.
+    StartTls,
+}
+
+/// What a client says first in STARTTLS, and what it is answered.
+pub(crate) const ASK: &[u8] = b"S";
+pub(crate) const CONSENT: &[u8] = b"R";
+
+/// How far STARTTLS is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// The client asks, waits, and upgrades.
+    Ask,
+    Asked,
+    Upgrade,
+    /// The server waits, then answers and upgrades.
+    Offered,
+    Accept,
+    /// Something else came in the clear.
+    Refuse,
+    Shaking,
+    /// Or it was never wanted.
+    Done,
+}
+
+impl Start {
+    /// What came in the clear.
+    pub(crate) fn told(self, data: &[u8]) -> Self {
+        match self {
+            Self::Asked if data == CONSENT => Self::Upgrade,
+            Self::Offered if data == ASK => Self::Accept,
+            Self::Shaking | Self::Done => panic!("{self:?}: in the clear: {data:?}"),
+            _ => Self::Refuse,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +134,7 @@ pub(crate) struct Conn {
     pub(crate) paused: bool,
     /// Everything goes through the handle.
     pub(crate) by_handle: bool,
+    pub(crate) start: Start,
     pub(crate) source: Option<Source>,
     pub(crate) check: Option<Check>,
     /// Produced or received, and not accepted yet.
@@ -113,6 +157,7 @@ impl Conn {
             blocked: false,
             paused: false,
             by_handle: false,
+            start: Start::Done,
             source: None,
             check: None,
             backlog: VecDeque::new(),
@@ -121,7 +166,7 @@ impl Conn {
     }
 
     pub(crate) fn takes_writes(&self) -> bool {
-        self.connected && !self.fin && !self.aborted
+        self.connected && self.start == Start::Done && !self.fin && !self.aborted
     }
 
     /// Everything that is to be sent was accepted.

@@ -14,8 +14,9 @@ use zero_io::{
 
 use crate::chance::Chance;
 use crate::extras::Extras;
-use crate::flow::{Answer, Conn, Ended, Flow, Part};
+use crate::flow::{self, Answer, Conn, Ended, Flow, Part, Speech, Start};
 use crate::pattern::{Check, HEAD_LEN, Source, framing};
+use crate::secure::Secure;
 
 const STREAM: StreamId = StreamId::ZERO;
 /// Bytes that wait for a connection before the one they come from is paused.
@@ -28,7 +29,7 @@ const FULL_LIMIT_NS: u64 = 20_000_000_000;
 /// Where to connect to.
 #[derive(Debug, Clone)]
 pub(crate) enum Target {
-    Tcp { addr: SocketAddr, framed: bool, relay: bool },
+    Tcp { addr: SocketAddr, place: Place },
     Unix { path: String },
 }
 
@@ -39,6 +40,10 @@ pub(crate) struct Shared {
     pub(crate) flows: Vec<Flow>,
     pub(crate) targets: Vec<Target>,
     pub(crate) datagrams: crate::extras::Datagrams,
+    /// A part of the connections speak TLS.
+    pub(crate) secure: Option<Secure>,
+    /// How often a bit of what TLS listeners carry changes.
+    pub(crate) noise_ppm: u32,
     pub(crate) is_liveness: bool,
     pub(crate) next_token: u64,
 }
@@ -52,9 +57,17 @@ impl Shared {
 
 /// What a listener does with whom it accepts.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+pub(crate) struct Place {
     framed: bool,
     relay: bool,
+    speech: Speech,
+}
+
+const PLAIN: Place = Place { framed: false, relay: false, speech: Speech::Plain };
+
+/// A listener, and whether it is open.
+struct Listener {
+    place: Place,
     is_open: bool,
 }
 
@@ -89,13 +102,15 @@ pub(crate) struct State {
     has_reserve: bool,
     pub(crate) conns: BTreeMap<ConnId, Conn>,
     ended: BTreeSet<ConnId>,
-    places: BTreeMap<EndpointId, Place>,
+    places: BTreeMap<EndpointId, Listener>,
     held: Vec<Held>,
     /// Guard writes that outlive their connections.
     owed: BTreeSet<(ConnId, u64)>,
     posted: VecDeque<u64>,
     pub(crate) extras: Extras,
     pub(crate) connected_count: u64,
+    pub(crate) refused_count: u64,
+    pub(crate) upgraded_count: u64,
 }
 
 impl Node {
@@ -114,6 +129,8 @@ impl Node {
             posted: VecDeque::new(),
             extras: Extras::default(),
             connected_count: 0,
+            refused_count: 0,
+            upgraded_count: 0,
         };
         Self { index, io, state }
     }
@@ -149,8 +166,17 @@ impl Node {
     /// Opens the listeners; those that fail for want of something are left out.
     pub(crate) fn open(&mut self, cx: &mut Shared) {
         let (_, mut sender) = self.io.split();
-        for (framed, relay) in [(false, false), (true, false), (false, true)] {
-            self.state.listen_tcp(framed, relay, &mut sender, cx);
+        let speeches = match cx.secure {
+            Some(_) => &[Speech::Plain, Speech::Tls][..],
+            None => &[Speech::Plain],
+        };
+        for speech in speeches.iter().copied() {
+            for (framed, relay) in [(false, false), (true, false), (false, true)] {
+                self.state.listen_tcp(Place { framed, relay, speech }, &mut sender, cx);
+            }
+        }
+        if cx.secure.is_some() {
+            self.state.listen_tcp(Place { speech: Speech::StartTls, ..PLAIN }, &mut sender, cx);
         }
         self.state.listen_unix(&mut sender, cx);
         self.state.extras.open(&mut sender, cx);
@@ -158,8 +184,8 @@ impl Node {
 
     pub(crate) fn close_endpoints(&mut self) {
         let (_, mut sender) = self.io.split();
-        for (id, place) in &mut self.state.places {
-            if std::mem::take(&mut place.is_open) {
+        for (id, listener) in &mut self.state.places {
+            if std::mem::take(&mut listener.is_open) {
                 sender.endpoint_close(*id).expect("the listener is open");
             }
         }
@@ -182,6 +208,7 @@ impl Node {
                 (c.by_handle, "by-handle"),
                 (c.is_drained(), "drained"),
                 (c.framed, "framed"),
+                (c.start != Start::Done, "in STARTTLS"),
             ];
             let set: Vec<&str> =
                 flags.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
@@ -216,24 +243,31 @@ impl Held {
 impl State {
     // ---- opening
 
-    fn listen_tcp(&mut self, framed: bool, relay: bool, sender: &mut Sender<'_>, cx: &mut Shared) {
+    fn listen_tcp(&mut self, place: Place, sender: &mut Sender<'_>, cx: &mut Shared) {
         let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         let config = TcpListenConfig::new(any).with(|c| {
-            c.framing = framed.then(framing);
+            c.framing = place.framed.then(framing);
             c.backlog = cx.chance.pick(&[0, 2, 128]);
             c.timeouts = timeouts(&mut cx.chance);
         });
-        let Ok(id) = sender.tcp_listen_with(config) else { return };
+        let listening = match (place.speech, &cx.secure) {
+            (Speech::Tls, Some(secure)) => secure.listen(sender, config),
+            _ => sender.tcp_listen_with(config),
+        };
+        let Ok(id) = listening else { return };
         let Ok(addr) = sender.local_addr(id) else { return };
         let addr = addr.inet().expect("a TCP listener has an address");
-        self.places.insert(id, Place { framed, relay, is_open: true });
-        cx.targets.push(Target::Tcp { addr, framed, relay });
+        if place.speech == Speech::Tls && cx.noise_ppm > 0 && !cx.is_liveness {
+            cx.world.corrupt(addr.port(), cx.noise_ppm);
+        }
+        self.places.insert(id, Listener { place, is_open: true });
+        cx.targets.push(Target::Tcp { addr, place });
     }
 
     fn listen_unix(&mut self, sender: &mut Sender<'_>, cx: &mut Shared) {
         let path = format!("@node-{}", self.index);
         let Ok(id) = sender.uds_listen_with(UdsListenConfig::new(&path)) else { return };
-        self.places.insert(id, Place { framed: false, relay: false, is_open: true });
+        self.places.insert(id, Listener { place: PLAIN, is_open: true });
         cx.targets.push(Target::Unix { path });
     }
 
@@ -243,18 +277,20 @@ impl State {
             return;
         }
         let target = cx.targets[cx.chance.below(cx.targets.len())].clone();
-        let (framed, relayed) = match target {
-            Target::Tcp { framed, relay, .. } => (framed, relay),
-            Target::Unix { .. } => (false, false),
+        let Place { framed, relay: relayed, speech } = match target {
+            Target::Tcp { place, .. } => place,
+            Target::Unix { .. } => PLAIN,
         };
-        let Ok(id) = self.dial(&target, framed, sender, cx) else { return };
+        let Ok(id) = self.dial(&target, sender, cx) else { return };
         let flow = cx.flows.len();
         let longest = if framed { 40 } else { cx.chance.pick(&[1, 100, 5_000, 60_000]) };
         let answer = cx.chance.pick(&[Answer::Echo, Answer::Stream]);
         let head = if framed { 1 } else { HEAD_LEN as u64 };
         let goal = [head + cx.chance.next() % longest, cx.chance.next() % longest];
         let mut conn = Conn::new(Part::Client { flow }, framed);
-        conn.by_handle = self.has_reserve && !framed && goal[0] < 2_000 && cx.chance.once_in(4);
+        conn.start = if speech == Speech::StartTls { Start::Ask } else { Start::Done };
+        let fits = goal[0] < 2_000 || speech != Speech::Plain;
+        conn.by_handle = self.has_reserve && !framed && fits && cx.chance.once_in(4);
         conn.source = Some(Source::new(flow as u64, 0, framed, goal[0]));
         let dir = if answer == Answer::Echo { 0 } else { 1 };
         conn.check = Some(Check::new(flow as u64, dir, framed));
@@ -266,6 +302,7 @@ impl State {
             got: [0; 2],
             ended: [None; 2],
             relayed,
+            speech,
         });
         self.insert(id, conn);
     }
@@ -273,21 +310,23 @@ impl State {
     fn dial(
         &mut self,
         target: &Target,
-        framed: bool,
         sender: &mut Sender<'_>,
         cx: &mut Shared,
     ) -> zero_io::Result<ConnId> {
         let limit = Duration::from_millis(cx.chance.pick(&[5, 500, 10_000]));
         match target {
-            Target::Tcp { addr, .. } => {
+            Target::Tcp { addr, place } => {
                 let dead = cx.chance.once_in(20);
                 let addr = if dead { SocketAddr::new(addr.ip(), 9) } else { *addr };
                 let config = TcpConnectConfig::new(HostOrAddr::Addr(addr)).with(|c| {
                     c.connect_timeout = limit;
-                    c.framing = framed.then(framing);
+                    c.framing = place.framed.then(framing);
                     c.timeouts = timeouts(&mut cx.chance);
                 });
-                sender.tcp_connect_with(config)
+                match (place.speech, &cx.secure) {
+                    (Speech::Tls, Some(secure)) => secure.connect(sender, config),
+                    _ => sender.tcp_connect_with(config),
+                }
             }
             Target::Unix { path } => {
                 let config = UdsConnectConfig::new(path).with(|c| c.connect_timeout = limit);
@@ -330,9 +369,19 @@ impl State {
                 let living = self.living(conn, "Writable");
                 // What went through the handle happens later than it was asked for.
                 let asked_later = living.by_handle || living.closing_by_handle;
-                assert!(living.takes_writes() || asked_later, "{conn} takes no writes");
+                let asked_before = living.start != Start::Done;
+                let may_come = living.takes_writes() || asked_later || asked_before;
+                assert!(may_come, "{conn} takes no writes");
                 assert!(credit > 0, "Writable without credit");
                 living.blocked = false;
+                self.flush(conn, sender, cx);
+            }
+            Event::Secured { conn, .. } => {
+                let living = self.living(conn, "Secured");
+                assert_eq!(living.start, Start::Shaking, "{conn}");
+                assert!(!living.aborted && !living.read_closed, "secured after the end of {conn}");
+                living.start = Start::Done;
+                self.upgraded_count += 1;
                 self.flush(conn, sender, cx);
             }
             Event::SendDone { conn, token, .. } => {
@@ -370,7 +419,7 @@ impl State {
             conn.connected = true;
             return self.flush(id, sender, cx);
         };
-        let place = self.places[&endpoint];
+        let place = self.places[&endpoint].place;
         let part = if place.relay {
             Part::Relay { other: None }
         } else {
@@ -378,6 +427,9 @@ impl State {
         };
         let mut conn = Conn::new(part, place.framed);
         conn.connected = true;
+        if place.speech == Speech::StartTls {
+            conn.start = Start::Offered;
+        }
         self.insert(id, conn);
         if place.relay {
             self.start_relay(id, sender, cx);
@@ -385,9 +437,16 @@ impl State {
     }
 
     fn start_relay(&mut self, down: ConnId, sender: &mut Sender<'_>, cx: &mut Shared) {
-        let plain = |t: &&Target| matches!(t, Target::Tcp { framed: false, relay: false, .. });
-        let target = cx.targets.iter().rfind(plain).cloned();
-        let Some(Ok(up)) = target.map(|target| self.dial(&target, false, sender, cx)) else {
+        let plain = |t: &&Target| match t {
+            Target::Tcp { place, .. } => {
+                !place.framed && !place.relay && place.speech != Speech::StartTls
+            }
+            Target::Unix { .. } => false,
+        };
+        let fit = cx.targets.iter().filter(plain).count();
+        let nth = if cx.secure.is_some() { cx.chance.below(fit.min(2)) } else { 0 };
+        let target = cx.targets.iter().rev().filter(plain).nth(nth).cloned();
+        let Some(Ok(up)) = target.map(|target| self.dial(&target, sender, cx)) else {
             return;
         };
         self.insert(up, Conn::new(Part::Relay { other: Some(down) }, false));
@@ -406,6 +465,11 @@ impl State {
         let conn = self.living(id, "StreamFrame");
         assert!(!conn.aborted && !conn.read_closed, "data of {id} after its end");
         assert!(!data.is_empty());
+        if conn.start != Start::Done {
+            conn.start = conn.start.told(data);
+            self.start_tls(id, sender, cx);
+            return Keep::Nothing;
+        }
         match &mut conn.part {
             Part::Client { flow } => {
                 let flow = &mut cx.flows[*flow];
@@ -435,6 +499,36 @@ impl State {
             }
         }
         if cx.chance.once_in(8) { Keep::Hold(data.to_vec()) } else { Keep::Nothing }
+    }
+
+    /// Goes on with STARTTLS, as far as it can.
+    fn start_tls(&mut self, id: ConnId, sender: &mut Sender<'_>, cx: &mut Shared) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.aborted || conn.closing || conn.fin || !conn.connected {
+            return;
+        }
+        let (word, next) = match conn.start {
+            Start::Ask => (flow::ASK, Start::Asked),
+            Start::Accept => (flow::CONSENT, Start::Shaking),
+            Start::Upgrade => (&[][..], Start::Shaking),
+            Start::Refuse => return self.close_gracefully(id, sender, cx),
+            _ => return,
+        };
+        match sender.stream_write(id, STREAM, word) {
+            Ok(len) if len == word.len() => {}
+            Ok(_) => return,
+            Err(error) => return gone(conn, error),
+        }
+        let is_client = conn.start == Start::Upgrade;
+        conn.start = next;
+        let Some(secure) = cx.secure.as_ref().filter(|_| next == Start::Shaking) else { return };
+        match secure.upgrade(sender, id, is_client) {
+            Ok(()) => {
+                let again = secure.upgrade(sender, id, is_client);
+                assert!(matches!(again, Err(IoError::InvalidArgument { .. })), "{again:?}");
+            }
+            Err(error) => gone(conn, error),
+        }
     }
 
     /// The number of the flow may be complete.
@@ -507,8 +601,13 @@ impl State {
 
     fn on_disconnected(&mut self, id: ConnId, code: u64, clean: bool, cx: &mut Shared) {
         assert!(!self.ended.contains(&id), "a second Disconnected of {id}");
-        let conn = self.conns.remove(&id).expect("a Disconnected that nobody knows");
         self.ended.insert(id);
+        self.refused_count += u64::from(zero_io::code::tls_alert(code).is_some());
+        let Some(conn) = self.conns.remove(&id) else {
+            assert!(cx.secure.is_some(), "a Disconnected of {id}, which nobody knows");
+            assert!(code != 0 && !clean, "{id}: a handshake that failed with {code}");
+            return;
+        };
         self.owed.extend(conn.guards.iter().map(|token| (id, *token)));
         let is_client = matches!(conn.part, Part::Client { .. } | Part::Relay { .. });
         assert!(conn.connected || is_client, "an accepted connection without Connected");
@@ -643,7 +742,14 @@ impl State {
     fn progress(&mut self, id: ConnId, sender: &mut Sender<'_>, cx: &mut Shared) {
         self.flush(id, sender, cx);
         self.maybe_resume(id, sender, cx);
+        self.start_tls(id, sender, cx);
         let Some(conn) = self.conns.get(&id) else { return };
+        if conn.start != Start::Done {
+            if conn.read_closed && !conn.aborted && !conn.closing {
+                self.close_gracefully(id, sender, cx);
+            }
+            return;
+        }
         if !conn.connected || conn.aborted || conn.closing || !conn.is_drained() {
             return;
         }
@@ -776,14 +882,14 @@ impl State {
     }
 
     fn close_a_listener(&mut self, sender: &mut Sender<'_>, cx: &mut Shared) {
-        let open = self.places.iter_mut().find(|(_, place)| place.is_open);
-        let Some((id, place)) = open else { return };
+        let open = self.places.iter_mut().find(|(_, listener)| listener.is_open);
+        let Some((id, listener)) = open else { return };
         let id = *id;
-        place.is_open = false;
-        let (framed, relay) = (place.framed, place.relay);
+        listener.is_open = false;
+        let place = listener.place;
         sender.endpoint_close(id).expect("the listener is open");
         assert!(matches!(sender.endpoint_close(id), Err(IoError::StaleEndpoint { .. })));
-        self.listen_tcp(framed, relay, sender, cx);
+        self.listen_tcp(place, sender, cx);
     }
 }
 

@@ -7,7 +7,9 @@ use zero_io::{Config, Io, Toggle};
 
 use crate::chance::Chance;
 use crate::extras::Datagrams;
+use crate::flow::Speech;
 use crate::node::{Node, Shared};
+use crate::secure::Secure;
 
 /// Rounds of the safety phase.
 const SAFETY_ROUNDS: usize = 600;
@@ -15,6 +17,9 @@ const SAFETY_ROUNDS: usize = 600;
 const LIVENESS_ROUNDS: usize = 60_000;
 /// Virtual time in which it must finish.
 const LIVENESS_LIMIT: Duration = Duration::from_secs(600);
+
+/// From this seed on a part of the connections speak TLS.
+pub(crate) const TLS_SEEDS: u64 = 1 << 32;
 
 /// What a run saw, so that a workload that does nothing is noticed.
 #[derive(Debug, Default, Clone, Copy)]
@@ -24,6 +29,12 @@ pub(crate) struct Seen {
     pub(crate) complete_count: u64,
     pub(crate) byte_count: u64,
     pub(crate) datagram_count: u64,
+    /// Of those complete, over TLS.
+    pub(crate) sealed_count: u64,
+    /// Connections that TLS refused, here or there.
+    pub(crate) refused_count: u64,
+    /// Upgrades by STARTTLS.
+    pub(crate) upgraded_count: u64,
 }
 
 /// Runs a seed. Panics when something that was promised does not hold.
@@ -35,9 +46,15 @@ pub(crate) fn run(world: &World) -> Seen {
         flows: Vec::new(),
         targets: Vec::new(),
         datagrams: Datagrams::default(),
+        secure: None,
+        noise_ppm: 0,
         is_liveness: false,
         next_token: 0,
     };
+    if seed >= TLS_SEEDS {
+        cx.secure = Some(Secure::new(&mut cx.chance));
+        cx.noise_ppm = cx.chance.pick(&[0, 0, 3_000, 100_000]);
+    }
     let count = 2 + cx.chance.below(2);
     let mut nodes: Vec<Node> = Vec::new();
     for index in 0..count {
@@ -61,13 +78,17 @@ pub(crate) fn run(world: &World) -> Seen {
         assert_eq!(world.open_fds(node.index), 0, "descriptors of node {}", node.index);
         assert_eq!(world.open_slots(node.index), 0, "slots of node {}", node.index);
         seen.connected_count += node.state.connected_count;
+        seen.refused_count += node.state.refused_count;
+        seen.upgraded_count += node.state.upgraded_count;
     }
     drop(nodes);
     // The last FINs are still on their way.
     world.advance_by(Duration::from_secs(60));
     assert_eq!(world.files(), 0, "files");
     assert_eq!(world.violations(), [""; 0], "the contract");
-    seen.complete_count = cx.flows.iter().filter(|flow| flow.check_complete()).count() as u64;
+    let complete = || cx.flows.iter().filter(|flow| flow.check_complete());
+    seen.complete_count = complete().count() as u64;
+    seen.sealed_count = complete().filter(|flow| flow.speech != Speech::Plain).count() as u64;
     seen.byte_count = cx.flows.iter().map(|flow| flow.got[0] + flow.got[1]).sum();
     seen.datagram_count = cx.datagrams.received_count;
     seen
