@@ -14,7 +14,7 @@ fn connected_says_who_and_how() {
     let (endpoint, addr) = shard.listen();
     let client = dial(addr);
     let conn = shard.wait("Connected", |seen| match seen {
-        Seen::Connected { conn, endpoint: e, peer, protocol } => {
+        Seen::Connected { conn, endpoint: e, peer, protocol, .. } => {
             assert_eq!(*e, Some(endpoint));
             assert_eq!(*peer, PeerAddr::Inet(client.local_addr().unwrap()));
             assert_eq!(*protocol, Protocol::Tcp);

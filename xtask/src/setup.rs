@@ -29,10 +29,13 @@ const PACKAGES: &[Package] = &[
     package("gcc", "cc", &["test", "bench"]),
     package("g++", "c++", &["test", "bench"]),
     package("ca-certificates", "update-ca-certificates", &["test"]),
+    package("curl", "curl", &["test"]),
+    package("gnutls-bin", "gnutls-cli", &["test"]),
     package("iproute2", "ip", &["test"]),
     package("netcat-openbsd", "nc", &["test"]),
     package("openssl", "openssl", &["test"]),
     package("procps", "ps", &["test", "bench"]),
+    package("python3", "python3", &["test", "bench"]),
     package("strace", "strace", &["test", "bench"]),
     package("util-linux", "taskset", &["test", "bench"]),
     package("valgrind", "valgrind", &["test", "bench"]),
@@ -41,7 +44,6 @@ const PACKAGES: &[Package] = &[
     package("kmod", "depmod", &["qemu"]),
     package("qemu-system-x86", "qemu-system-x86_64", &["qemu"]),
     package("xz-utils", "xz", &["qemu"]),
-    package("python3", "python3", &["bench"]),
     package("wrk", "wrk", &["bench"]),
 ];
 
