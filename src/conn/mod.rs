@@ -110,6 +110,8 @@ bitflags::bitflags! {
         const SHAKING = 1 << 29;
         /// TLS failed: its alert is on its way, and nothing is taken in any more.
         const TLS_FAILED = 1 << 30;
+        /// Payload waits to be sealed.
+        const UNSEALED = 1 << 31;
     }
 }
 
@@ -131,7 +133,8 @@ impl Flags {
         .union(Self::SEND_FAILED)
         .union(Self::SEND_IS_ZC)
         .union(Self::MUTED)
-        .union(Self::ANNOUNCE_DUE);
+        .union(Self::ANNOUNCE_DUE)
+        .union(Self::UNSEALED);
 }
 
 /// Bytes that arrived and could not be turned into events yet.
@@ -222,7 +225,7 @@ impl Conn {
 
     /// Whether memory is held for what the peer did not take yet.
     pub(crate) const fn has_unsent(&self) -> bool {
-        !self.tx.is_empty() || self.pinned > 0
+        !self.tx.is_empty() || self.pinned > 0 || self.flags.contains(Flags::UNSEALED)
     }
 
     /// Counts a received buffer.

@@ -1,10 +1,11 @@
-//! TLS of one connection: the machine, and what of the ciphertext waits.
+//! TLS of one connection: the machine, what of the ciphertext waits, and what waits to be sealed.
 //!
 //! Role: state. Not role: opening and sealing (the engine's `tls` and `seal`, with the machine).
 
 use std::time::Duration;
 
 use super::Span;
+use super::tx::TxQueue;
 use crate::pool::carry::Carry;
 use crate::proto::tls::{Start, Tls};
 
@@ -16,6 +17,12 @@ pub(crate) struct Secure {
     pub(crate) cipher: Carry,
     /// Ciphertext behind a payload that waits for room in the event queue.
     pub(crate) rest: Span,
+    /// Payload that is sealed when there is room: what was written as a whole and is not copied.
+    pub(crate) unsealed: TxQueue,
+    /// close_notify follows what waits to be sealed.
+    pub(crate) goodbye_due: bool,
+    /// close_notify is all that is in the send queue, or was the last to leave it.
+    pub(crate) goodbye_alone: bool,
     pub(crate) handshake_timeout: Duration,
     pub(crate) close_notify_timeout: Duration,
     /// It began on a connection that was already announced (STARTTLS).
@@ -26,6 +33,16 @@ impl Secure {
     pub(crate) fn new(start: Start, is_upgrade: bool) -> Self {
         let Start { tls, handshake_timeout, close_notify_timeout } = start;
         let (cipher, rest) = (Carry::EMPTY, Span::NONE);
-        Self { tls, cipher, rest, handshake_timeout, close_notify_timeout, is_upgrade }
+        Self {
+            tls,
+            cipher,
+            rest,
+            unsealed: TxQueue::EMPTY,
+            goodbye_due: false,
+            goodbye_alone: false,
+            handshake_timeout,
+            close_notify_timeout,
+            is_upgrade,
+        }
     }
 }

@@ -32,7 +32,8 @@ impl Engine {
     /// Sends what is queued, says FIN, and waits for the peer's until `deadline`.
     pub(crate) fn close_graceful(&mut self, conn: ConnId, deadline: Time) -> Result<()> {
         let entry = self.conns.get(conn)?;
-        if entry.phase != Phase::Open {
+        // Before a handshake is done there is nothing to say goodbye to.
+        if entry.phase != Phase::Open || entry.has(Flags::SHAKING) {
             return self.close(conn);
         }
         let index = conn.index();
@@ -49,6 +50,7 @@ impl Engine {
 
     /// Starts the end of a connection. The first reason is the one that is told.
     pub(super) fn begin_end(&mut self, index: u32, code: u64, clean: bool) {
+        let goodbye_alone = self.is_goodbye_alone(index);
         let conn = self.conns.at(index);
         if conn.phase >= Phase::Ending {
             return;
@@ -58,7 +60,8 @@ impl Engine {
         let failed = conn.has(Flags::SEND_FAILED | Flags::TLS_FAILED);
         conn.code =
             if failed && conn.code != 0 && code != code::LOCAL_CLOSE { conn.code } else { code };
-        if clean && !failed && conn.tx.is_empty() {
+        let is_sent = !conn.has(Flags::UNSEALED) && (conn.tx.is_empty() || goodbye_alone);
+        if clean && !failed && is_sent {
             conn.set(Flags::CLEAN);
         }
         if conn.has(Flags::HOLDING) {

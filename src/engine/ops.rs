@@ -31,7 +31,11 @@ impl Engine {
     #[inline]
     fn send_room(&mut self, conn: ConnId) -> usize {
         let high = self.config.send_high_water;
-        high.saturating_sub(self.conns.at(conn.index()).tx.bytes as usize)
+        let entry = self.conns.at(conn.index());
+        if entry.has(Flags::UNSEALED) {
+            return 0;
+        }
+        high.saturating_sub(entry.tx.bytes as usize)
     }
 
     /// What a queue that was empty gets its first byte: the write limit starts to run.
@@ -281,8 +285,7 @@ impl Engine {
             return Ok(());
         }
         if self.is_sealed(conn.index()) {
-            self.start_write_clock(conn.index());
-            return self.write_all_sealed(conn, data);
+            return self.forward_sealed(conn, buf, data);
         }
         self.pool.hold(buf);
         self.start_write_clock(conn.index());
@@ -320,7 +323,7 @@ impl Engine {
             return Err(IoError::BufferTooLarge { len, max: u32::MAX as usize });
         };
         if self.is_sealed(conn.index()) {
-            return self.seal_guard(conn, memory, token);
+            return self.queue_guard(conn, memory, token);
         }
         let queued = self.conns.at(conn.index()).tx.bytes;
         if queued.checked_add(len).is_none() {

@@ -58,9 +58,8 @@ impl Engine {
         if conn.phase != Phase::Open || conn.has(Flags::SEND_BUSY) {
             return;
         }
-        if conn.has(Flags::TLS) && !self.transmit(index) {
-            // Its place is before what is queued later; it is tried again.
-            return;
+        if conn.has(Flags::TLS) {
+            self.seal_waiting(index);
         }
         let conn = self.conns.at(index);
         if conn.tx.is_empty() {
@@ -286,7 +285,7 @@ impl Engine {
 
     fn mark_dirty_if_due(&mut self, index: u32) {
         let conn = self.conns.at(index);
-        if !conn.tx.is_empty() || conn.has(Flags::SHUT_WANTED) {
+        if !conn.tx.is_empty() || conn.has(Flags::SHUT_WANTED | Flags::UNSEALED) {
             self.mark_dirty(index);
         }
     }
@@ -294,6 +293,11 @@ impl Engine {
     /// What is queued cannot be delivered. What was received still is: the end comes with the
     /// receive's.
     fn on_send_error(&mut self, index: u32, error: i32) {
+        if self.is_goodbye_alone(index) {
+            // The peer said goodbye and did not wait for ours: nothing was lost.
+            self.drop_queue(index);
+            return self.begin_end(index, crate::code::NONE, true);
+        }
         let conn = self.conns.at(index);
         conn.set(Flags::SEND_FAILED);
         conn.code = error as u64;
@@ -316,6 +320,21 @@ impl Engine {
             }
             release(pool, guards, source);
         });
+        self.drop_unsealed(index);
+    }
+
+    /// The same of payload that waits to be sealed.
+    pub(super) fn drop_unsealed(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        let Some(secure) = conn.secure.as_mut().filter(|s| !s.unsealed.is_empty()) else { return };
+        conn.flags.remove(Flags::UNSEALED);
+        let (pool, guards) = (&mut self.pool, &mut self.guards);
+        self.segments.clear(&mut secure.unsealed, |source| {
+            if let Source::Guard { guard } = source {
+                guards.abort(guard);
+            }
+            release(pool, guards, source);
+        });
     }
 
     /// Says `Writable` to those whose write was cut short, when half of the room is back.
@@ -323,7 +342,7 @@ impl Engine {
         let low = (self.config.send_high_water / 2) as u32;
         let conn = self.conns.at(index);
         if conn.has(Flags::WANT_WRITABLE)
-            && !conn.has(Flags::WRITABLE_QUEUED | Flags::WAITS_FOR_BUFFERS)
+            && !conn.has(Flags::WRITABLE_QUEUED | Flags::WAITS_FOR_BUFFERS | Flags::UNSEALED)
             && conn.tx.bytes <= low
             && conn.takes_writes()
         {
@@ -339,7 +358,7 @@ impl Engine {
     /// Shuts the sending side down once the queue is empty.
     fn shut_if_wanted(&mut self, index: u32) {
         let conn = self.conns.at(index);
-        let pending = Flags::SHUT_DONE | Flags::SHUTDOWN_BUSY;
+        let pending = Flags::SHUT_DONE | Flags::SHUTDOWN_BUSY | Flags::UNSEALED;
         if !conn.has(Flags::SHUT_WANTED) || conn.has(pending) {
             return;
         }
@@ -356,8 +375,9 @@ impl Engine {
             return self.advance_end(index);
         }
         conn.set(Flags::SHUT_DONE);
-        if completion.result < 0 {
-            // ENOTCONN: the peer's reset came first; the receive tells it.
+        if completion.result < 0 && !(conn.has(Flags::EOF) && conn.has(Flags::TLS)) {
+            // ENOTCONN: the peer's reset came first; the receive tells it. Behind the peer's
+            // close_notify it says no more than that the peer did not wait for ours.
             conn.set(Flags::SEND_FAILED);
         }
         if conn.has(Flags::EOF) {
@@ -384,7 +404,7 @@ fn hold(pool: &mut Pool, guards: &mut Guards, source: Source) {
 }
 
 #[inline]
-fn release(pool: &mut Pool, guards: &mut Guards, source: Source) {
+pub(super) fn release(pool: &mut Pool, guards: &mut Guards, source: Source) {
     match source {
         Source::Buf { buf, .. } => pool.release(buf),
         Source::Guard { guard } => guards.release(guard),

@@ -279,10 +279,31 @@ impl Engine {
 
     /// Says goodbye after what is queued: close_notify.
     pub(super) fn say_goodbye(&mut self, index: u32) {
-        if let Some(secure) = &mut self.conns.at(index).secure {
+        let conn = self.conns.at(index);
+        let waits = conn.has(Flags::UNSEALED);
+        let Some(secure) = &mut conn.secure else { return };
+        if waits {
+            secure.goodbye_due = true;
+        } else {
+            secure.goodbye_alone = conn.tx.is_empty();
             secure.tls.close_notify();
             self.transmit(index);
         }
+    }
+
+    /// Whether the peer said goodbye, and our own is all that it may miss.
+    pub(super) fn is_goodbye_alone(&mut self, index: u32) -> bool {
+        let conn = self.conns.at(index);
+        conn.has(Flags::EOF) && conn.secure.as_ref().is_some_and(|secure| secure.goodbye_alone)
+    }
+
+    /// Behind close_notify nothing is lost, unless there is data to be sent: many close the socket
+    /// with our goodbye unread.
+    pub(super) fn is_reset_harmless(&mut self, index: u32) -> bool {
+        let goodbye_alone = self.is_goodbye_alone(index);
+        let conn = self.conns.at(index);
+        let is_sent = conn.tx.is_empty() && !conn.has(Flags::UNSEALED);
+        conn.has(Flags::TLS) && conn.has(Flags::EOF) && (is_sent || goodbye_alone)
     }
 
     /// TLS is over. The alert that says why is still sent, and the peer given time to read it: a
@@ -296,6 +317,7 @@ impl Engine {
         conn.set(Flags::TLS_FAILED | Flags::SHUT_WANTED);
         conn.unset(Flags::PAUSED | Flags::WANT_WRITABLE);
         conn.deadline = now.saturating_add(wait);
+        self.drop_unsealed(index);
         self.arm_conn_timer(index);
         self.transmit(index);
         self.mark_dirty(index);

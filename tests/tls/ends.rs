@@ -61,15 +61,15 @@ fn close_graceful_says_goodbye_and_waits_for_the_peers() {
 fn close_graceful_does_not_wait_longer_than_its_deadline() {
     let world = World::new();
     let (mut shard, conn, thread) = with_peer(&world, VERSIONS[1], |mut peer| {
-        let read = peer.read_to_end();
+        let (_, end) = peer.read_to_end();
         // It never says goodbye, and keeps the socket open.
-        (read, read_to_end(&peer.sock))
+        (end, peer)
     });
     let begun = Instant::now();
     shard.io.close_graceful(conn, SHORT).unwrap();
     assert_eq!(shard.wait_end(conn), (code::CLOSE_TIMEOUT, false));
     assert!(begun.elapsed() >= SHORT);
-    assert_eq!(shard.join(thread).0.1, None);
+    assert_eq!(shard.join(thread).0, None);
     shard.finish();
 }
 
@@ -170,8 +170,9 @@ fn a_close_during_the_handshake() {
     let world = World::new();
     let mut shard = Shard::new();
     let (listener, addr) = super::common::plain_listener();
-    for (graceful, wanted) in [(false, code::LOCAL_CLOSE), (true, code::TLS_HANDSHAKE_EOF)] {
+    for graceful in [false, true] {
         let conn = shard.io.tls_connect(addr, world.ca.client().build().unwrap()).unwrap();
+        shard.step(Duration::ZERO);
         let (mut sock, _) = listener.accept().unwrap();
         shard.run_for(Duration::from_millis(20));
         let refused = shard.io.stream_write(conn, STREAM, b"x").unwrap_err();
@@ -191,7 +192,8 @@ fn a_close_during_the_handshake() {
             hello.len()
         });
         let (code, clean) = shard.wait_end(conn);
-        assert_eq!((code, clean), (wanted, false), "{code:x}");
+        // Nothing was established that could be ended in order.
+        assert_eq!((code, clean), (code::LOCAL_CLOSE, false), "{code:x}");
         assert!(shard.join(thread) > 100, "the ClientHello was sent");
     }
     shard.finish();

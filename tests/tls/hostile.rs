@@ -311,8 +311,9 @@ fn a_server_that_speaks_plain_text_is_refused() {
 #[test]
 fn broken_records_of_an_established_connection() {
     let world = World::new();
-    let mut oversized = vec![23, 3, 3, 0x41, 0x01];
-    oversized.resize(5 + 0x4101, 1);
+    // Longer than either version allows (RFC 5246 §6.2.3: 2^14 + 2048).
+    let mut oversized = vec![23, 3, 3, 0x48, 0x01];
+    oversized.resize(5 + 0x4801, 1);
     let forged = [&[23, 3, 3, 0, 40][..], &[9; 40]].concat();
     let short = vec![23, 3, 3, 0, 3, 1, 2, 3];
     let kind = [&[99, 3, 3, 0, 40][..], &[9; 40]].concat();

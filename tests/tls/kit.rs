@@ -28,9 +28,7 @@ pub(crate) mod alert {
     pub(crate) const UNKNOWN_CA: u64 = 48;
     pub(crate) const ACCESS_DENIED: u64 = 49;
     pub(crate) const DECODE_ERROR: u64 = 50;
-    pub(crate) const DECRYPT_ERROR: u64 = 51;
     pub(crate) const PROTOCOL_VERSION: u64 = 70;
-    pub(crate) const NO_RENEGOTIATION: u64 = 100;
     pub(crate) const CERTIFICATE_REQUIRED: u64 = 116;
     pub(crate) const NO_APPLICATION_PROTOCOL: u64 = 120;
 }
