@@ -53,7 +53,7 @@ fn a_path_is_listened_on_and_echoed() {
     assert_eq!(shard.io.local_addr(endpoint), Ok(PeerAddr::Unix));
     let mut peer = patient(UnixStream::connect(&path).unwrap());
     let conn = shard.wait("Connected", |seen| match seen {
-        Seen::Connected { conn, endpoint: e, peer, protocol } => {
+        Seen::Connected { conn, endpoint: e, peer, protocol, .. } => {
             assert_eq!((*e, *peer, *protocol), (Some(endpoint), PeerAddr::Unix, Protocol::Uds));
             Some(*conn)
         }

@@ -9,6 +9,15 @@ use super::tx::TxQueue;
 use crate::pool::carry::Carry;
 use crate::proto::tls::{Start, Tls};
 
+/// Our close_notify was queued.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Goodbye {
+    /// With nothing else to be sent: a peer that said its own may miss it.
+    Alone,
+    /// Behind data.
+    BehindData,
+}
+
 /// Between the socket and what speaks on it.
 #[derive(Debug)]
 pub(crate) struct Secure {
@@ -19,6 +28,8 @@ pub(crate) struct Secure {
     pub(crate) rest: Span,
     /// What was accepted whole (buffers, payloads, guards) and waits for room to be sealed.
     pub(crate) unsealed: TxQueue,
+    /// How close_notify was queued, if it was.
+    pub(crate) goodbye: Option<Goodbye>,
     /// On the list of those that try to send again later.
     pub(crate) tries_again: bool,
     pub(crate) handshake_timeout: Duration,
@@ -35,6 +46,7 @@ impl Secure {
             cipher: Carry::EMPTY,
             rest: Span::NONE,
             unsealed: TxQueue::EMPTY,
+            goodbye: None,
             tries_again: false,
             handshake_timeout,
             close_notify_timeout,

@@ -52,6 +52,7 @@ impl Engine {
 
     /// Starts the end of a connection. The first reason is the one that is told.
     pub(super) fn begin_end(&mut self, index: u32, code: u64, clean: bool) {
+        let goodbye_alone = self.is_goodbye_alone(index);
         let conn = self.conns.at(index);
         if conn.phase >= Phase::Ending {
             return;
@@ -61,7 +62,8 @@ impl Engine {
         let failed = conn.has(Flags::SEND_FAILED | Flags::TLS_FAILED);
         conn.code =
             if failed && conn.code != 0 && code != code::LOCAL_CLOSE { conn.code } else { code };
-        if clean && !failed && conn.tx.is_empty() && !conn.has(Flags::UNSEALED) {
+        let is_sent = conn.tx.is_empty() || goodbye_alone;
+        if clean && !failed && is_sent && !conn.has(Flags::UNSEALED) {
             conn.set(Flags::CLEAN);
         }
         if conn.has(Flags::HOLDING) {

@@ -475,10 +475,7 @@ impl Engine {
         match errno {
             errno::ENOBUFS => self.on_starved(index),
             errno::ECANCELED | errno::EINTR | errno::EAGAIN => {}
-            // Behind close_notify nothing is lost: many close the socket with ours unread.
-            _ if self.conns.at(index).has(Flags::TLS) && self.conns.at(index).has(Flags::EOF) => {
-                self.begin_end(index, code::NONE, true);
-            }
+            _ if self.is_reset_harmless(index) => self.begin_end(index, code::NONE, true),
             _ => self.begin_end(index, errno as u64, false),
         }
     }

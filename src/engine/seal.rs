@@ -15,6 +15,7 @@
 
 use super::Engine;
 use crate::code;
+use crate::conn::secure::Goodbye;
 use crate::conn::tx::{Segment, Source};
 use crate::conn::{Flags, Phase};
 use crate::pool::{BufId, Class, HEADROOM, TAILROOM, Use};
@@ -161,7 +162,12 @@ impl Engine {
         }
         let conn = self.conns.at(index);
         match &mut conn.secure {
-            Some(secure) if conn.flags.contains(Flags::SHUT_WANTED) => secure.tls.close_notify(),
+            Some(secure) if conn.flags.contains(Flags::SHUT_WANTED) => {
+                let alone = conn.tx.is_empty();
+                let goodbye = if alone { Goodbye::Alone } else { Goodbye::BehindData };
+                secure.goodbye.get_or_insert(goodbye);
+                secure.tls.close_notify();
+            }
             _ => return true,
         }
         self.transmit(index)

@@ -302,6 +302,11 @@ impl Engine {
     /// What is queued cannot be delivered. What was received still is: the end comes with the
     /// receive's.
     fn on_send_error(&mut self, index: u32, error: i32) {
+        if self.is_goodbye_alone(index) {
+            // The peer said goodbye and did not wait for ours: nothing was lost.
+            self.drop_queue(index);
+            return self.begin_end(index, crate::code::NONE, true);
+        }
         let conn = self.conns.at(index);
         conn.set(Flags::SEND_FAILED);
         if !conn.has(Flags::TLS_FAILED) {
@@ -390,8 +395,9 @@ impl Engine {
             return self.advance_end(index);
         }
         conn.set(Flags::SHUT_DONE);
-        if completion.result < 0 {
-            // ENOTCONN: the peer's reset came first; the receive tells it.
+        if completion.result < 0 && !(conn.has(Flags::EOF) && conn.has(Flags::TLS)) {
+            // ENOTCONN: the peer's reset came first; the receive tells it. Behind the peer's
+            // close_notify it says no more than that the peer did not wait for ours.
             conn.set(Flags::SEND_FAILED);
         }
         if conn.has(Flags::EOF) {

@@ -17,7 +17,7 @@
 
 use super::Engine;
 use crate::code;
-use crate::conn::secure::Secure;
+use crate::conn::secure::{Goodbye, Secure};
 use crate::conn::{Flags, Phase, Span};
 use crate::error::{IoError, Result};
 use crate::event::record::{Kind, Record};
@@ -321,6 +321,22 @@ impl Engine {
         };
         self.begin_end(index, code, false);
         true
+    }
+
+    /// Whether the peer said goodbye, and our own is all that it may miss.
+    pub(super) fn is_goodbye_alone(&mut self, index: u32) -> bool {
+        let conn = self.conns.at(index);
+        let goodbye = conn.secure.as_ref().and_then(|secure| secure.goodbye);
+        conn.has(Flags::EOF) && goodbye == Some(Goodbye::Alone)
+    }
+
+    /// Behind close_notify nothing is lost, unless there is data to be sent: many close the socket
+    /// with our goodbye unread.
+    pub(super) fn is_reset_harmless(&mut self, index: u32) -> bool {
+        let goodbye_alone = self.is_goodbye_alone(index);
+        let conn = self.conns.at(index);
+        let is_sent = conn.tx.is_empty() && !conn.has(Flags::UNSEALED);
+        conn.has(Flags::TLS) && conn.has(Flags::EOF) && (is_sent || goodbye_alone)
     }
 
     /// An upgrade is given up: what is queued is still sent, and nothing is taken in.

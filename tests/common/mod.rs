@@ -24,15 +24,54 @@ pub(crate) const STREAM: StreamId = StreamId::ZERO;
 /// An event that owns its parts.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Seen {
-    Connected { conn: ConnId, endpoint: Option<EndpointId>, peer: PeerAddr, protocol: Protocol },
-    Disconnected { conn: ConnId, code: u64, reason: String, clean: bool },
-    Frame { conn: ConnId, kind: MessageKind, data: Vec<u8> },
-    ReadClosed { conn: ConnId },
-    Writable { conn: ConnId, credit: usize },
-    SendDone { conn: ConnId, token: u64, bytes: usize, outcome: SendOutcome },
-    Timer { timer: TimerId, token: u64 },
-    FdReady { watch: WatchId, token: u64, readiness: Readiness },
-    User { token: u64, data: Vec<u8> },
+    Connected {
+        conn: ConnId,
+        endpoint: Option<EndpointId>,
+        peer: PeerAddr,
+        protocol: Protocol,
+        alpn: Option<Vec<u8>>,
+    },
+    Secured {
+        conn: ConnId,
+        alpn: Option<Vec<u8>>,
+    },
+    Disconnected {
+        conn: ConnId,
+        code: u64,
+        reason: String,
+        clean: bool,
+    },
+    Frame {
+        conn: ConnId,
+        kind: MessageKind,
+        data: Vec<u8>,
+    },
+    ReadClosed {
+        conn: ConnId,
+    },
+    Writable {
+        conn: ConnId,
+        credit: usize,
+    },
+    SendDone {
+        conn: ConnId,
+        token: u64,
+        bytes: usize,
+        outcome: SendOutcome,
+    },
+    Timer {
+        timer: TimerId,
+        token: u64,
+    },
+    FdReady {
+        watch: WatchId,
+        token: u64,
+        readiness: Readiness,
+    },
+    User {
+        token: u64,
+        data: Vec<u8>,
+    },
     Udp(Datagram),
     Pressure(PoolPressureInfo),
     Other(String),
@@ -52,9 +91,11 @@ pub(crate) struct Datagram {
 impl From<Event<'_>> for Seen {
     fn from(event: Event<'_>) -> Self {
         match event {
-            Event::Connected { conn, endpoint, peer, protocol, .. } => {
-                Self::Connected { conn, endpoint, peer, protocol }
+            Event::Connected { conn, endpoint, peer, protocol, alpn } => {
+                let alpn = alpn.map(<[u8]>::to_vec);
+                Self::Connected { conn, endpoint, peer, protocol, alpn }
             }
+            Event::Secured { conn, alpn } => Self::Secured { conn, alpn: alpn.map(<[u8]>::to_vec) },
             Event::Disconnected { conn, error_code: code, reason, clean } => {
                 let reason = String::from_utf8_lossy(reason).into_owned();
                 Self::Disconnected { conn, code, reason, clean }

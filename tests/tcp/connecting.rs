@@ -14,7 +14,7 @@ fn connected_says_who_and_how() {
     let (endpoint, addr) = shard.listen();
     let client = dial(addr);
     let conn = shard.wait("Connected", |seen| match seen {
-        Seen::Connected { conn, endpoint: e, peer, protocol } => {
+        Seen::Connected { conn, endpoint: e, peer, protocol, .. } => {
             assert_eq!(*e, Some(endpoint));
             assert_eq!(*peer, PeerAddr::Inet(client.local_addr().unwrap()));
             assert_eq!(*protocol, Protocol::Tcp);
@@ -37,7 +37,7 @@ fn an_outgoing_connection_has_no_endpoint() {
     shard.step(TICK);
     let (peer, _) = listener.accept().unwrap();
     let told = shard.wait("Connected", |seen| match seen {
-        Seen::Connected { conn, endpoint: None, peer, protocol: Protocol::Tcp } => {
+        Seen::Connected { conn, endpoint: None, peer, protocol: Protocol::Tcp, .. } => {
             assert_eq!(*peer, PeerAddr::Inet(addr));
             Some(*conn)
         }
