@@ -225,6 +225,7 @@ impl Engine {
             return Err(IoError::exhausted(PoolKind::SendQueue));
         }
         entry.set(Flags::UNSEALED);
+        self.seal_waiting(index);
         self.mark_dirty(index);
         Ok(())
     }
