@@ -102,9 +102,9 @@ fn pythons_smtplib_asks_for_starttls() {
     let conn = shard.wait_connected(Some(endpoint));
     serve_smtp(&mut shard, conn, &world.server.server().build().unwrap());
     wait_secured(&mut shard, conn);
-    assert_eq!(next_line(&mut shard, conn), "NOOP".to_lowercase());
+    assert_eq!(next_line(&mut shard, conn).to_uppercase(), "NOOP");
     say(&mut shard, conn, "250 still here");
-    assert_eq!(next_line(&mut shard, conn), "QUIT".to_lowercase());
+    assert_eq!(next_line(&mut shard, conn).to_uppercase(), "QUIT");
     say(&mut shard, conn, "221 bye");
     let out = program.good_with(&mut shard);
     assert_eq!(String::from_utf8_lossy(&out).trim(), "content");
