@@ -37,7 +37,7 @@ fn an_outgoing_connection_has_no_endpoint() {
     shard.step(TICK);
     let (peer, _) = listener.accept().unwrap();
     let told = shard.wait("Connected", |seen| match seen {
-        Seen::Connected { conn, endpoint: None, peer, protocol: Protocol::Tcp } => {
+        Seen::Connected { conn, endpoint: None, peer, protocol: Protocol::Tcp, .. } => {
             assert_eq!(*peer, PeerAddr::Inet(addr));
             Some(*conn)
         }

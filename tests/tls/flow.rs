@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use zero_io::{
-    Frame, Framing, MessageKind, TcpConnectConfig, TlsConnectConfig, TlsVersion, code,
-};
+use zero_io::{Frame, Framing, MessageKind, TcpConnectConfig, TlsConnectConfig, TlsVersion, code};
 
 use super::certs::World;
 use super::common::{STREAM, Seen, Shard, assert_same, pattern};
@@ -204,7 +202,8 @@ fn messages_straddle_records_and_records_hold_many() {
         let framing = Framing::new(MESSAGE, by_length);
         let (endpoint, addr) = listen_with(&mut shard, tls, |c| c.framing = Some(framing));
         let mut wanted = Vec::new();
-        for (i, len) in [1, 0, 3, 100, 16_380, 16_384, 16_385, 40_000, 7, 300_000, 2].iter().enumerate()
+        for (i, len) in
+            [1, 0, 3, 100, 16_380, 16_384, 16_385, 40_000, 7, 300_000, 2].iter().enumerate()
         {
             let mut message = (*len as u32).to_be_bytes().to_vec();
             message.extend_from_slice(&pattern(i as u64, *len));

@@ -40,7 +40,8 @@ fn openssl_s_client_is_echoed() {
     let world = World::new();
     for (version, words) in BOTH {
         let mut shard = Shard::new();
-        let (endpoint, addr) = listen(&mut shard, world.server.server().alpn(["echo"]).build().unwrap());
+        let (endpoint, addr) =
+            listen(&mut shard, world.server.server().alpn(["echo"]).build().unwrap());
         let (addr, ca) = (addr.to_string(), world.dir.path("ca.pem"));
         let flag = format!("-tls{words}");
         let args = ["s_client", "-connect", &addr, "-CAfile", &ca, "-verify_return_error", &flag];

@@ -241,7 +241,8 @@ fn handles_lose_nothing_when_buffers_are_few() {
     let writer = std::thread::spawn(move || {
         for piece in pieces.chunks(50_000) {
             while let Err(error) = handle.stream_write(conn, STREAM, piece) {
-                let full = matches!(error, IoError::QueueFull { .. } | IoError::PoolExhausted { .. });
+                let full =
+                    matches!(error, IoError::QueueFull { .. } | IoError::PoolExhausted { .. });
                 assert!(full, "{error}");
                 std::thread::sleep(Duration::from_millis(1));
             }

@@ -1,8 +1,6 @@
 //! Whom each side believes: certificates, names, client certificates, ALPN. Both ends say why not.
 
-use zero_io::{
-    ConnId, TlsClientBuilder, TlsInfo, TlsServerBuilder, TlsVersion, UnknownName, code,
-};
+use zero_io::{ConnId, TlsClientBuilder, TlsInfo, TlsServerBuilder, TlsVersion, UnknownName, code};
 
 use super::certs::{Authority, Issued, World};
 use super::common::{Seen, Shard};
@@ -159,7 +157,8 @@ fn openssl_shows_its_certificate_or_is_refused() {
     let (endpoint, addr) = listen(&mut shard, tls);
     let run = |name: Option<&str>, version: &str| {
         let (addr, ca) = (addr.to_string(), world.dir.path("ca.pem"));
-        let pair = name.map(|n| (world.dir.path(&format!("{n}.pem")), world.dir.path(&format!("{n}.key"))));
+        let pair = name
+            .map(|n| (world.dir.path(&format!("{n}.pem")), world.dir.path(&format!("{n}.key"))));
         let mut args = vec!["s_client", "-connect", &addr, "-CAfile", &ca, version];
         if let Some((cert, key)) = &pair {
             args.extend(["-cert", cert, "-key", key]);

@@ -10,9 +10,7 @@ use zero_io::{
 
 use super::certs::World;
 use super::common::{STREAM, Seen, Shard, assert_same, dial, pattern, read_to_end};
-use super::kit::{
-    ServerPeer, VERSIONS, client_conn, close_in_order, server_config, wait_secured,
-};
+use super::kit::{ServerPeer, VERSIONS, client_conn, close_in_order, server_config, wait_secured};
 use super::peers::close_pair;
 use super::process::Program;
 
@@ -279,7 +277,8 @@ fn inject(version: super::kit::Version, evil: &'static [u8], apart: Option<Durat
 #[test]
 fn commands_behind_starttls_are_refused() {
     for version in VERSIONS {
-        for evil in [&b"MAIL FROM:<evil@test>\r\nRCPT TO:<you@test>\r\n"[..], b"half a li", b"\x16"] {
+        for evil in [&b"MAIL FROM:<evil@test>\r\nRCPT TO:<you@test>\r\n"[..], b"half a li", b"\x16"]
+        {
             inject(version, evil, None);
             inject(version, evil, Some(Duration::from_millis(30)));
         }
