@@ -3,7 +3,7 @@
 use rustls::{AlertDescription, CertificateError, Error};
 
 use super::super::{PeerIdentity, Pins, Roots, TlsClientConfig, TlsInfo, TlsServerConfig};
-use super::world::{Authority, Issued, alert_of_server, client, good, refused_by_client};
+use super::world::{Authority, Issued, alert_of_server, client, good, refused_by_client, shake};
 
 const NAME: &str = "a.example";
 
