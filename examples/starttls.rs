@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use zero_io::{ConnId, Event, Frame, Framing, Io, Result, Sender, StreamId, TlsServerConfig};
 use zero_io::{Config, MessageKind, TcpListenConfig};
+use zero_io::{ConnId, Event, Frame, Framing, Io, Result, Sender, StreamId, TlsServerConfig};
 
 const LINES: Framing = Framing::new(MessageKind::User(1), |bytes| {
     match bytes.iter().position(|byte| *byte == b'\n') {

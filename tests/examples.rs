@@ -255,7 +255,7 @@ fn workers() {
 #[test]
 fn showcase() {
     let mut server = Example::start("showcase", &["--seconds", "2"]);
-    let [echo, lines, udp, unix]: [String; 4] = std::array::from_fn(|_| server.line());
+    let [echo, lines, udp, unix, tls]: [String; 5] = std::array::from_fn(|_| server.line());
     let addr = |line: &str, tool: &str| {
         let (_, addr) = line.split_once(tool).unwrap_or_else(|| panic!("no {tool} in {line:?}"));
         addr.trim().replace(' ', ":")
@@ -268,11 +268,81 @@ fn showcase() {
     let path = addr(&unix, "nc -U ");
     let unix = UnixStream::connect(&path).unwrap();
     assert_eq!(exchange(&unix, b"local", |s| s.shutdown(Shutdown::Write).unwrap()), b"local");
+    #[cfg(feature = "tls")]
+    tls::ask(&["-quiet"], &addr(&tls, "-connect "), "sealed\n", "sealed\n");
+    assert!(tls.starts_with("TLS "), "{tls}");
     let status = server.finish();
     let last = status.lines().last().unwrap_or_default();
+    let messages = if cfg!(feature = "tls") { 6 } else { 5 };
     // Not a terminal: lines, four in two seconds.
     assert!(status.lines().count() == 4 && !status.contains('\r'), "{status:?}");
-    assert!(last.contains("0 connections") && last.contains("5 messages"), "{status}");
+    assert!(
+        last.contains("0 connections") && last.contains(&format!("{messages} messages")),
+        "{status}"
+    );
     assert!(last.ends_with("Healthy"), "{status}");
     assert!(!PathBuf::from(path).exists(), "the socket file was left behind");
+}
+
+#[cfg(feature = "tls")]
+mod tls {
+    use super::*;
+
+    /// What `openssl s_client` prints until `last` is there, after it was told `input`. It must be
+    /// installed: `cargo xtask setup`.
+    pub(super) fn ask(more: &[&str], addr: &str, input: &str, last: &str) -> String {
+        let mut child = Command::new("openssl")
+            .args(["s_client", "-connect", addr])
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl is installed");
+        child.stdin.as_mut().unwrap().write_all(input.as_bytes()).unwrap();
+        let mut output = child.stdout.take().unwrap();
+        let reader = std::thread::spawn(move || {
+            let (mut all, mut byte) = (String::new(), [0]);
+            while output.read(&mut byte).is_ok_and(|n| n > 0) {
+                all.push(char::from(byte[0]));
+            }
+            all
+        });
+        // Its end of input would end it before the answer: so it is killed when that had time.
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < Duration::from_millis(700) && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = child.kill();
+        child.wait().unwrap();
+        let all = reader.join().unwrap();
+        assert!(all.contains(last), "no {last:?} in {all:?}");
+        all
+    }
+
+    #[test]
+    fn tls_echo() {
+        let mut server = Example::start("tls_echo", &["127.0.0.1:0"]);
+        let addr = server.place();
+        for flag in ["-tls1_2", "-tls1_3"] {
+            assert_eq!(ask(&["-quiet", flag], &addr, "to and fro\n", "fro\n"), "to and fro\n");
+        }
+    }
+
+    #[test]
+    fn starttls() {
+        let mut server = Example::start("starttls", &["127.0.0.1:0"]);
+        let addr = server.place();
+        let more = ["-starttls", "smtp", "-quiet", "-crlf"];
+        let said = ask(&more, &addr, "EHLO me\nNOOP\nQUIT\n", "221 bye");
+        assert!(said.contains("250 hello, sealed") && said.contains("502 not here"), "{said}");
+        assert!(server.line().ends_with("is secured"));
+        // Commands behind STARTTLS end the connection, and are not answered.
+        let mut evil = tcp(addr.parse().unwrap());
+        evil.write_all(b"STARTTLS\r\nEHLO injected\r\n").unwrap();
+        let mut answer = Vec::new();
+        let _ = evil.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(!answer.contains("250"), "{answer}");
+    }
 }

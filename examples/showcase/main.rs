@@ -1,8 +1,13 @@
 #![expect(clippy::print_stdout, reason = "an example talks to its user")]
-//! What zero-io serves so far, on one thread: `cargo run --release --example showcase`.
-//! Ends by itself after `--seconds N`.
+//! What zero-io serves so far, on one thread: `cargo run --release --example showcase`; with TLS
+//! when `--features tls` is given too. Ends by itself after `--seconds N`.
 
 mod status;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "tls_off.rs"]
+mod tls;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -30,6 +35,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     println!("TCP lines in capitals  nc 127.0.0.1 {}", port(lines)?);
     println!("UDP echo               nc -u 127.0.0.1 {}", port(udp)?);
     println!("Unix socket echo       nc -U {}", path.display());
+    tls::listen(&mut io)?;
     let mut status = status::Status::default();
     io.timer_set(STATUS_EVERY, 0)?;
     while statuses_left > 0 {

@@ -1,0 +1,14 @@
+//! TLS endpoints, with a certificate for `localhost` that lasts as long as the process.
+
+use zero_io::{Io, TlsServerConfig};
+
+/// Listens, and says how to try it.
+pub(super) fn listen(io: &mut Io) -> Result<(), Box<dyn std::error::Error>> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let tls = TlsServerConfig::from_pem_bytes(made.cert.pem(), made.signing_key.serialize_pem());
+    let tls = tls.build()?;
+    let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let echo = io.tls_listen(at(7443), tls.clone()).or_else(|_| io.tls_listen(at(0), tls))?;
+    println!("TLS echo               openssl s_client -quiet -connect {}", io.local_addr(echo)?);
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! TLS endpoints, without the feature `tls`: none.
+
+use zero_io::Io;
+
+pub(super) fn listen(_io: &mut Io) -> Result<(), Box<dyn std::error::Error>> {
+    println!("TLS                    cargo run --release --features tls --example showcase");
+    Ok(())
+}
