@@ -9,6 +9,7 @@ mod engine;
 mod framing;
 pub mod input;
 pub mod mutate;
+mod tls_io;
 mod tls_record;
 
 /// A named function that takes whatever bytes it is given.
@@ -23,13 +24,13 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "config", run: config::run },
     Target { name: "engine", run: engine::run },
-    Target { name: "tls_record", run: tls_record::run },
     Target { name: "framing", run: framing::run },
     // What is private has a door of its own.
     Target { name: "control", run: zero_io::fuzz::control_messages },
     Target { name: "address", run: zero_io::fuzz::socket_address },
     Target { name: "unix-path", run: zero_io::fuzz::unix_path },
     Target { name: "tls_record", run: tls_record::run },
+    Target { name: "tls_io", run: tls_io::run },
 ];
 
 /// The target that ZERO_IO_FUZZ_TARGET names.

@@ -25,7 +25,7 @@ const RECORDS_MAX: usize = 24;
 /// Alerts of one script: rustls bears four warnings in the life of a connection.
 const ALERTS_MAX: usize = 4;
 const CONTENT_LEN_MAX: u64 = 20_000;
-const NAME: &str = "host.example";
+pub(crate) const NAME: &str = "host.example";
 const SUITES: [SupportedCipherSuite; 5] = [
     suite::TLS13_AES_128_GCM_SHA256,
     suite::TLS13_AES_256_GCM_SHA384,
@@ -321,7 +321,7 @@ fn config(suite: SupportedCipherSuite) -> (Arc<ClientConfig>, Arc<ServerConfig>)
 }
 
 /// Ed25519, whose signatures have no randomness, from a fixed seed.
-fn identity() -> (rustls::pki_types::CertificateDer<'static>, PrivateKeyDer<'static>) {
+pub(crate) fn identity() -> (rustls::pki_types::CertificateDer<'static>, PrivateKeyDer<'static>) {
     // RFC 8410 §7: the PKCS #8 form of a private key.
     let mut pkcs8 = vec![0x30, 0x2E, 2, 1, 0, 0x30, 5, 6, 3, 0x2B, 0x65, 0x70, 4, 0x22, 4, 0x20];
     pkcs8.extend([7; 32]);

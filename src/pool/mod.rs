@@ -23,6 +23,7 @@ mod budget;
 pub(crate) mod carry;
 mod owned;
 mod pressure;
+mod room;
 mod send;
 mod shared;
 
@@ -242,12 +243,6 @@ impl Pool {
         self.classes[self.slot(buf).class as usize].size as usize
     }
 
-    /// The same with the room behind it.
-    #[inline]
-    pub(crate) fn extent_of(&self, buf: BufId) -> usize {
-        self.size_of(buf) + shared::tailroom(self.slot(buf).class as usize)
-    }
-
     #[inline]
     pub(crate) const fn class_size(&self, class: Class) -> usize {
         self.classes[class as usize].size as usize
@@ -269,36 +264,6 @@ impl Pool {
         unsafe { std::slice::from_raw_parts(self.ptr(buf).add(offset as usize), len as usize) }
     }
 
-    /// A range that is not frozen yet: of a buffer that came from the kernel, what no event names.
-    ///
-    /// # Safety
-    /// The caller holds the buffer; nobody else has the range or will while the slice lives (P2).
-    #[inline]
-    pub(crate) unsafe fn slice_mut<'a>(
-        &mut self,
-        buf: BufId,
-        offset: u32,
-        len: u32,
-    ) -> &'a mut [u8] {
-        debug_assert!(offset as usize + len as usize <= self.extent_of(buf));
-        let data = self.ptr(buf).wrapping_add(offset as usize);
-        // SAFETY: inside the buffer; the caller's alone by its contract.
-        unsafe { std::slice::from_raw_parts_mut(data, len as usize) }
-    }
-
-    /// All of a buffer that has one holder, with the room around it: the buffer begins at
-    /// [`HEADROOM`].
-    ///
-    /// # Panics
-    /// When it has other holders.
-    pub(crate) fn room_mut(&mut self, buf: BufId) -> &mut [u8] {
-        assert!(self.slot(buf).holds == 1, "only a sole holder may write (P2)");
-        let len = HEADROOM + self.size_of(buf) + TAILROOM;
-        let start = self.ptr(buf).wrapping_sub(HEADROOM);
-        // SAFETY: P1, the room around a buffer is inside the region and its own; sole holder (P2).
-        unsafe { std::slice::from_raw_parts_mut(start, len) }
-    }
-
     /// Copies into a buffer that is not frozen yet.
     #[inline]
     pub(crate) fn write(&mut self, buf: BufId, offset: usize, data: &[u8]) {
@@ -306,19 +271,6 @@ impl Pool {
         assert!(offset + data.len() <= self.size_of(buf), "outside the buffer");
         // SAFETY: inside the buffer; sole holder (P2); `data` cannot overlap, since frozen ranges
         // of a buffer with one holder are not lent out.
-        unsafe {
-            std::ptr::copy_nonoverlapping(data.as_ptr(), self.ptr(buf).add(offset), data.len());
-        }
-    }
-
-    /// Copies behind what was received into a buffer.
-    ///
-    /// # Safety
-    /// The caller holds the buffer; nobody else has the range or will before the caller is done
-    /// with it (P2).
-    pub(crate) unsafe fn write_behind(&mut self, buf: BufId, offset: usize, data: &[u8]) {
-        assert!(offset + data.len() <= self.extent_of(buf), "outside the buffer");
-        // SAFETY: inside the buffer and the room behind it; the caller's alone by its contract.
         unsafe {
             std::ptr::copy_nonoverlapping(data.as_ptr(), self.ptr(buf).add(offset), data.len());
         }
@@ -443,12 +395,6 @@ impl Pool {
             && slot.owner == NO_OWNER
             && !slot.detached
             && !self.poison
-    }
-
-    /// Whether whoever holds the buffer is alone with it.
-    pub(crate) fn is_sole(&self, buf: BufId) -> bool {
-        let slot = self.slot(buf);
-        slot.holds == 1 && !slot.detached
     }
 
     /// As `release`, for a buffer that was only ever written and sent: it has one hold and no

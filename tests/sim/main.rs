@@ -5,6 +5,8 @@
 
 mod chance;
 mod differential;
+#[cfg(feature = "tls")]
+mod edges;
 mod extras;
 mod flow;
 mod node;
