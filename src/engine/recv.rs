@@ -96,7 +96,7 @@ impl Engine {
     }
 
     /// Arms the receive, or cancels it, as the connection's state wants it.
-    pub(super) fn settle_recv(&mut self, index: u32) {
+    pub(crate) fn settle_recv(&mut self, index: u32) {
         let conn = self.conns.at(index);
         // A pause is of the payload: without the peer's part a handshake would time out.
         let paused = conn.has(Flags::PAUSED) && !conn.has(Flags::SHAKING);

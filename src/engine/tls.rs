@@ -19,7 +19,6 @@ use super::Engine;
 use crate::code;
 use crate::conn::secure::{Goodbye, Secure};
 use crate::conn::{Flags, Phase, Span};
-use crate::error::{IoError, Result};
 use crate::event::record::{Kind, Record};
 use crate::ids::ConnId;
 use crate::pool::{BufId, Class};
@@ -34,77 +33,20 @@ impl Engine {
     // ---- the beginning
 
     /// Puts TLS on a connection that is not announced yet, or on one that is (`is_upgrade`).
-    pub(super) fn secure(&mut self, index: u32, start: Start, is_upgrade: bool) {
+    pub(crate) fn secure(&mut self, index: u32, start: Start, is_upgrade: bool) {
         let conn = self.conns.at(index);
         conn.secure = Some(Box::new(Secure::new(start, is_upgrade)));
         conn.set(Flags::COOKED | Flags::TLS | Flags::SHAKING);
     }
 
     /// The socket is connected: the first flight goes out, or is waited for.
-    pub(super) fn shake(&mut self, index: u32) {
+    pub(crate) fn shake(&mut self, index: u32) {
         let now = self.now;
         let conn = self.conns.at(index);
         let Some(secure) = &conn.secure else { return };
         conn.deadline = now.saturating_add(secure.handshake_timeout);
         self.arm_conn_timer(index);
         self.transmit(index);
-    }
-
-    /// The same for one that was just asked for: nothing has happened on it yet.
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "comes with the feature"))]
-    pub(crate) fn secure_outgoing(&mut self, conn: ConnId, start: Start) -> ConnId {
-        self.now = self.ring.now();
-        let index = conn.index();
-        // A Unix socket may be connected already; or the connection may be over.
-        let is_open = self.conns.at(index).phase == Phase::Open;
-        self.secure(index, start, false);
-        if is_open {
-            self.conns.at(index).unset(Flags::ANNOUNCE_DUE);
-            self.shake(index);
-            self.settle_recv(index);
-        }
-        conn
-    }
-
-    /// Puts TLS on an open connection (STARTTLS).
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "upgrades come with the feature"))]
-    pub(crate) fn upgrade(
-        &mut self,
-        conn: ConnId,
-        start: impl FnOnce() -> Result<Start>,
-    ) -> Result<()> {
-        self.now = self.ring.now();
-        let entry = self.conns.get(conn)?;
-        if !entry.takes_writes() || entry.has(Flags::TLS | Flags::EOF) {
-            return Err(match entry.has(Flags::TLS) {
-                true => IoError::InvalidArgument {
-                    what: "connection to upgrade",
-                    why: "it speaks TLS already",
-                },
-                false => IoError::NotConnected { conn },
-            });
-        }
-        if self.has_unread(conn) {
-            return Err(IoError::PlaintextPending { conn });
-        }
-        let start = start()?;
-        self.secure(conn.index(), start, true);
-        let entry = self.conns.at(conn.index());
-        if entry.has(Flags::WRITABLE_QUEUED) {
-            // It is told when it is true again.
-            entry.unset(Flags::WRITABLE_QUEUED);
-            entry.set(Flags::WANT_WRITABLE);
-        }
-        self.shake(conn.index());
-        self.settle_recv(conn.index());
-        Ok(())
-    }
-
-    /// Whether bytes that came before this moment are still to be handed out.
-    fn has_unread(&mut self, conn: ConnId) -> bool {
-        let queued = self.inbox.has_frame_of(conn.as_u64());
-        let entry = self.conns.at(conn.index());
-        queued || !entry.carry.is_empty() || entry.has(Flags::STALLED)
     }
 
     fn established(&mut self, index: u32) {

@@ -98,11 +98,10 @@ impl Inbox {
         self.ring.get(self.head & mask)
     }
 
-    /// Whether bytes of that connection wait.
-    pub(crate) fn has_frame_of(&self, conn: u64) -> bool {
+    /// The records that wait, oldest first.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Record> {
         let mask = self.ring.len() - 1;
-        let mut waiting = (0..self.len()).map(|i| &self.ring[self.head.wrapping_add(i) & mask]);
-        waiting.any(|r| r.id == conn && matches!(r.kind, Kind::StreamFrame(_)))
+        (0..self.len()).map(move |i| &self.ring[self.head.wrapping_add(i) & mask])
     }
 
     /// Takes the oldest record off; there must be one.
@@ -114,8 +113,7 @@ impl Inbox {
 
     /// The buffers that wait to be handed out, or that the last event still shows.
     pub(crate) fn buffers(&self) -> impl Iterator<Item = BufId> {
-        let mask = self.ring.len() - 1;
-        let waiting = (0..self.len()).map(move |i| self.ring[self.head.wrapping_add(i) & mask].buf);
+        let waiting = self.waiting().map(|record| record.buf);
         let shown = self.current.map(|payload| payload.buf);
         waiting.chain(shown).filter(|buf| *buf != BufId::NONE)
     }

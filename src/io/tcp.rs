@@ -62,7 +62,9 @@ both! {
     ) -> Result<EndpointId> {
         let fd = socket.into_raw_fd();
         let added = match self_.ring.adopt(fd) {
-            Ok(Adopted::Listener(protocol)) => self_.add_listener(fd, protocol, timeouts, framing, None),
+            Ok(Adopted::Listener(protocol)) => {
+                self_.add_listener(fd, protocol, timeouts, framing, None)
+            }
             Ok(_) => Err(NOT_A_LISTENER),
             Err(error) => Err(error),
         };

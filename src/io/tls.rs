@@ -7,10 +7,12 @@ use crate::config::{
     CertReloadHandle, HostOrAddr, TcpConnectConfig, TcpListenConfig, TlsClientConfig,
     TlsConnectConfig, TlsInfo, TlsListenConfig, TlsServerConfig, TlsSocket,
 };
+use crate::conn::{Flags, Phase};
 use crate::error::{IoError, Result};
+use crate::event::record::{Kind, Record};
 use crate::ids::{ConnId, EndpointId};
 use crate::proto::tls::{Acceptor, Start};
-use crate::transport::Kind;
+use crate::transport::Kind as EndpointKind;
 
 both! {
     /// Listens for TLS on a TCP address with the defaults of [`TcpListenConfig`]. `Connected`
@@ -101,11 +103,11 @@ both! {
     /// `StaleEndpoint`; `InvalidArgument` when it is not a TLS listener.
     pub fn enable_cert_hot_reload(&mut self_, endpoint: EndpointId) -> Result<CertReloadHandle> {
         match &self_.endpoints.get(endpoint)?.kind {
-            Kind::Listener(listener) => match &listener.tls {
+            EndpointKind::Listener(listener) => match &listener.tls {
                 Some(acceptor) => Ok(acceptor.config().reload_handle()),
                 None => Err(NOT_TLS),
             },
-            Kind::Udp(_) => Err(NOT_TLS),
+            EndpointKind::Udp(_) => Err(NOT_TLS),
         }
     }
 
@@ -135,5 +137,57 @@ impl crate::engine::Engine {
             TlsSocket::Uds(config) => (Start::client(&tls, None)?, self.uds_connect(config)?),
         };
         Ok(self.secure_outgoing(conn, start))
+    }
+
+    /// The same for one that was just asked for: nothing has happened on it yet.
+    fn secure_outgoing(&mut self, conn: ConnId, start: Start) -> ConnId {
+        self.now = self.ring.now();
+        let index = conn.index();
+        // A Unix socket may be connected already; or the connection may be over.
+        let is_open = self.conns.at(index).phase == Phase::Open;
+        self.secure(index, start, false);
+        if is_open {
+            self.conns.at(index).unset(Flags::ANNOUNCE_DUE);
+            self.shake(index);
+            self.settle_recv(index);
+        }
+        conn
+    }
+
+    /// Puts TLS on an open connection (STARTTLS).
+    fn upgrade(&mut self, conn: ConnId, start: impl FnOnce() -> Result<Start>) -> Result<()> {
+        self.now = self.ring.now();
+        let entry = self.conns.get(conn)?;
+        if !entry.takes_writes() || entry.has(Flags::TLS | Flags::EOF) {
+            return Err(match entry.has(Flags::TLS) {
+                true => IoError::InvalidArgument {
+                    what: "connection to upgrade",
+                    why: "it speaks TLS already",
+                },
+                false => IoError::NotConnected { conn },
+            });
+        }
+        if self.has_unread(conn) {
+            return Err(IoError::PlaintextPending { conn });
+        }
+        let start = start()?;
+        self.secure(conn.index(), start, true);
+        let entry = self.conns.at(conn.index());
+        if entry.has(Flags::WRITABLE_QUEUED) {
+            // It is told when it is true again.
+            entry.unset(Flags::WRITABLE_QUEUED);
+            entry.set(Flags::WANT_WRITABLE);
+        }
+        self.shake(conn.index());
+        self.settle_recv(conn.index());
+        Ok(())
+    }
+
+    /// Whether bytes that came before this moment are still to be handed out.
+    fn has_unread(&mut self, conn: ConnId) -> bool {
+        let is_of = |r: &Record| r.id == conn.as_u64() && matches!(r.kind, Kind::StreamFrame(_));
+        let queued = self.inbox.waiting().any(is_of);
+        let entry = self.conns.at(conn.index());
+        queued || !entry.carry.is_empty() || entry.has(Flags::STALLED)
     }
 }
