@@ -443,3 +443,24 @@ fn an_outgoing_connection_has_limits_too() {
     assert_eq!(shard.wait_end(conn), (code::IDLE_TIMEOUT, false));
     shard.finish();
 }
+
+/// Taking a file out of the ring's table may wait for what others have under way by that table
+/// (Linux before 6.13).
+#[test]
+fn a_close_reaches_its_peer_while_other_connections_are_idle() {
+    let mut shard = Shard::new();
+    let (idle, _idle_peer) = shard.accepted();
+    let (conn, mut peer) = shard.accepted();
+    shard.run_for(Duration::from_millis(20));
+    // The first receive may name the descriptor; one that is armed later names the table.
+    shard.io.pause_recv(idle).unwrap();
+    shard.run_for(Duration::from_millis(20));
+    shard.io.resume_recv(idle).unwrap();
+    shard.run_for(Duration::from_millis(20));
+    shard.io.close(conn).unwrap();
+    assert_eq!(shard.wait_end(conn), (code::LOCAL_CLOSE, false));
+    let reader = std::thread::spawn(move || peer.read(&mut [0; 1]));
+    let end = shard.join(reader);
+    assert!(matches!(end, Ok(0)), "{end:?}");
+    shard.finish();
+}

@@ -20,7 +20,8 @@ pub struct UringConfig {
     pub no_sqarray: Toggle,
     /// The ring's own descriptor registered, which saves a look-up per system call. Default `Auto`.
     pub register_ring_fd: Toggle,
-    /// Sockets in the ring's fixed file table, which saves a look-up per operation. Default `Auto`.
+    /// Sockets in the ring's fixed file table, which saves a look-up per operation. Default `Auto`:
+    /// where the kernel closes at once what is taken out of it (Linux 6.13).
     pub fixed_files: Toggle,
     /// `IORING_OP_SEND_ZC` for large sends. Default `Auto`: from `zero_copy_min` bytes, and no
     /// longer for a connection whose notifications say that the kernel copied anyway (as loopback

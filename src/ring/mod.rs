@@ -7,6 +7,7 @@
 //! *Invariant*: nothing above this module reads a clock, calls the system or touches a ring.
 
 mod bufring;
+mod fixed;
 pub(crate) mod op;
 mod setup;
 mod uring;

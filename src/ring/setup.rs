@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use io_uring::{IoUring, Probe, opcode};
 
+use super::fixed;
 use crate::config::{Effective, HugePages, Toggle, UringConfig};
 use crate::error::{IoError, Result};
 use crate::sys::kernel::{self, uring_error};
@@ -44,7 +45,7 @@ pub(super) fn build(config: &UringConfig, fixed_wanted: u32) -> Result<Built> {
     pass_a_nop(&ring)?;
     let registered = register_ring_fd(&ring, config.register_ring_fd)?;
     let fixed_max = u32::try_from(nofile).unwrap_or(u32::MAX);
-    let fixed_files = register_files(&ring, config.fixed_files, fixed_wanted.min(fixed_max))?;
+    let fixed_files = fixed::register(&ring, config.fixed_files, fixed_wanted.min(fixed_max))?;
     let effective = Effective {
         backend: "io_uring",
         kernel: Some(kernel::version()),
@@ -126,7 +127,7 @@ fn create(config: &UringConfig) -> Result<(IoUring, Plan)> {
 }
 
 /// Whether something can be done without.
-fn give_up(toggle: Toggle, feature: &'static str) -> Result<()> {
+pub(super) fn give_up(toggle: Toggle, feature: &'static str) -> Result<()> {
     match toggle {
         Toggle::On => Err(IoError::NotSupportedOnBackend { backend: "io_uring", feature }),
         Toggle::Auto | Toggle::Off => Ok(()),
@@ -137,7 +138,7 @@ fn too_old() -> IoError {
     IoError::KernelTooOld { required: kernel::REQUIRED, found: kernel::version() }
 }
 
-fn code_of(error: &io::Error) -> i32 {
+pub(super) fn code_of(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
 }
 
@@ -239,18 +240,4 @@ fn register_ring_fd(ring: &IoUring, toggle: Toggle) -> Result<Option<i32>> {
         return Ok(i32::try_from(update.offset).ok());
     }
     give_up(toggle, "registering the ring's descriptor").map(|()| None)
-}
-
-/// Makes an empty fixed file table; how many places it has.
-fn register_files(ring: &IoUring, toggle: Toggle, places: u32) -> Result<u32> {
-    if toggle == Toggle::Off || places == 0 {
-        return Ok(0);
-    }
-    match ring.submitter().register_files_sparse(places) {
-        Ok(()) => Ok(places),
-        Err(error) if toggle == Toggle::On => {
-            Err(uring_error("io_uring_register", code_of(&error)))
-        }
-        Err(_) => Ok(0),
-    }
 }

@@ -87,8 +87,15 @@ mkdir -p "$guest"/{bin,dev,etc,mods,proc,run,sys,tmp}
 cp "$(command -v busybox)" "$guest/bin/busybox"
 cp -L "$program" "$guest/bin/program"
 # 127.0.0.1 has its name there too.
+# Names are looked up in that file alone.
+printf 'hosts: files\n' > "$guest/etc/nsswitch.conf"
+printf 'multi on\n' > "$guest/etc/host.conf"
 printf '127.0.0.1 localhost\n::1 localhost\n' > "$guest/etc/hosts"
-for library in $(ldd "$program" 2>/dev/null | grep -o '/[^ ]*' || true); do
+# busybox's ip makes no interfaces.
+ip=$(command -v ip || true)
+[ -z "$ip" ] || { mkdir -p "$guest/sbin"; cp -L "$ip" "$guest/sbin/ip"; }
+for library in $(ldd "$program" $ip 2>/dev/null | grep -o '/[^ :]*' | sort -u); do
+  case $library in *.so | *.so.*) ;; *) continue ;; esac
   mkdir -p "$guest$(dirname "$library")"
   cp -L "$library" "$guest$library"
 done
@@ -109,7 +116,7 @@ printf '%q ' /bin/program "$@" > "$guest/command"
 cat > "$guest/init" <<'INIT'
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/tmp RUST_BACKTRACE=1
+export PATH=/sbin:/bin HOME=/tmp RUST_BACKTRACE=1
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
