@@ -193,7 +193,7 @@ impl Tls {
         self.body_len = u16::from_be_bytes([self.head[3], self.head[4]]) as usize;
         assert!(self.body_len > TAIL, "an empty record");
         self.body_left = self.body_len;
-        let due = self.rx.seq % OPENED_EVERY == 0 && bytes.len() >= self.body_len;
+        let due = self.rx.seq.is_multiple_of(OPENED_EVERY) && bytes.len() >= self.body_len;
         let nonce = self.rx.nonce();
         if due {
             let mut body = bytes[..self.body_len].to_vec();
