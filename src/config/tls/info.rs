@@ -127,7 +127,7 @@ impl Default for KtlsSide {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KtlsReason {
-    /// The feature `tls-ktls` is off.
+    /// This version of the library does not hand records over to the kernel.
     NotCompiled,
     /// The configuration says so, or leaves it to what pays, and this does not.
     NotWanted,
@@ -146,7 +146,7 @@ pub enum KtlsReason {
 impl fmt::Display for KtlsReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotCompiled => "the feature tls-ktls is off",
+            Self::NotCompiled => "this version does not hand records over to the kernel",
             Self::NotWanted => "it is off, or does not pay here",
             Self::NoModule => "the kernel has no module tls (modprobe tls)",
             Self::Suite => "the kernel does not know the cipher suite",
