@@ -301,7 +301,7 @@ pub enum IoError {
     /// Bytes that came in the clear wait to be handed out on a connection that is to be upgraded
     /// to TLS: a peer that follows the protocol sends none (RFC 3207 §5).
     #[error(
-        "{conn} has bytes that came before TLS and were not read: an injection; close the connection"
+        "{conn} has bytes that came before TLS and were not read: injected; close the connection"
     )]
     PlaintextPending {
         /// The connection.
