@@ -173,6 +173,9 @@ fn an_end_in_the_middle_of_a_record_or_of_the_handshake() {
             peer.tls.writer().write_all(b"this is cut short").unwrap();
             peer.tls.write_tls(&mut record).unwrap();
             peer.sock.write_all(&record[..record.len() - 1]).unwrap();
+            peer.sock.shutdown(Shutdown::Write).unwrap();
+            // A close with bytes unread would be a reset.
+            read_to_end(&peer.sock);
         });
         let conn = shard.wait_connected(Some(endpoint));
         assert_eq!(shard.wait_end(conn), (code::TLS_TRUNCATED, false));
