@@ -3,52 +3,17 @@
 //!
 //! Run with `--nocapture` to see the figures.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "common/counting.rs"]
+mod counting;
+
 use std::hint::black_box;
 use std::sync::Arc;
 
+use counting::so_far;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use zero_io::tls_fuzz::{Machine, ROOM_BEFORE, ROOM_BEHIND, Said};
-
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-    static BYTES: Cell<i64> = const { Cell::new(0) };
-}
-
-fn count(calls: u64, bytes: i64) {
-    // A thread that is ending has no counter any more, and is of no interest.
-    let _ = CALLS.try_with(|sum| sum.set(sum.get() + calls));
-    let _ = BYTES.try_with(|sum| sum.set(sum.get() + bytes));
-}
-
-// SAFETY: every call is handed to the system's allocator as it came; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(1, layout.size() as i64);
-        // SAFETY: handed through.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        count(0, -(layout.size() as i64));
-        // SAFETY: handed through.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(1, size as i64 - layout.size() as i64);
-        // SAFETY: handed through.
-        unsafe { System.realloc(ptr, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 type Version = &'static SupportedProtocolVersion;
 
@@ -108,7 +73,7 @@ fn no_allocation_per_record() {
         let (mut client, mut server) = pair(&configs(version));
         let mut buf = vec![7; ROOM_BEFORE + 16_384 + ROOM_BEHIND];
         let plain = vec![7; 1000];
-        let before = CALLS.get();
+        let before = so_far().0;
         for i in 0..RECORDS {
             let len = [0, 1, 1000, 16_384][i % 4];
             let range =
@@ -119,7 +84,7 @@ fn no_allocation_per_record() {
             let Said::Data(opened, _) = client.open(&mut buf[..sealed_len]) else { panic!("data") };
             assert_eq!(black_box(opened).len(), plain.len());
         }
-        let allocations = CALLS.get() - before;
+        let allocations = so_far().0 - before;
         eprintln!("{version:?}: {allocations} allocations for {} records", 2 * RECORDS);
         assert_eq!(allocations, 0);
     }
@@ -136,11 +101,11 @@ fn an_established_connection_is_small() {
         for _ in 0..600 {
             drop(pair(&configs));
         }
-        let before = BYTES.get();
+        let before = so_far().1;
         let (client, server) = pair(&configs);
-        let both = BYTES.get() - before;
+        let both = so_far().1 - before;
         drop(client);
-        let server_bytes = BYTES.get() - before;
+        let server_bytes = so_far().1 - before;
         drop(server);
         let client_bytes = both - server_bytes;
         eprintln!("{version:?}: client {client_bytes} bytes, server {server_bytes} bytes");

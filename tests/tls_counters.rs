@@ -4,9 +4,9 @@
 //! Run with `--nocapture` to see the figures.
 
 mod common;
+#[path = "common/counting.rs"]
+mod counting;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,43 +15,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use common::{PATIENCE, STREAM, TICK, dial, localhost};
+use counting::so_far;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use zero_io::{Config, Event, Io, TlsServerConfig, TlsVersion};
-
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // A thread that is ending has no counter any more, and is of no interest.
-    let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
-}
-
-// SAFETY: every call is handed to the system's allocator as it came; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: handed through.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: handed through.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: handed through.
-        unsafe { System.realloc(ptr, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 const NAME: &str = "host.example";
 const VERSIONS: [TlsVersion; 2] = [TlsVersion::Tls13, TlsVersion::Tls12];
@@ -245,9 +212,9 @@ fn established_records_allocate_nothing() {
             done
         };
         run(WARM);
-        let before = CALLS.get();
+        let before = so_far().0;
         let records = run(COUNTED);
-        let allocations = CALLS.get() - before;
+        let allocations = so_far().0 - before;
         eprintln!("{version:?}, forward {forward}: {allocations} allocations, {records} records");
         stop.store(true, Ordering::Relaxed);
         drop(io);

@@ -252,7 +252,7 @@ impl Conn {
 
     /// What speaks on it, and its limits.
     pub(crate) fn configure(&mut self, app: App, timeouts: ConnTimeouts) {
-        self.flags.set(Flags::COOKED, !matches!(app, App::Raw) || self.secure.is_some());
+        self.flags.set(Flags::COOKED, !matches!(app, App::Raw));
         self.flags.set(Flags::WRITE_LIMIT, timeouts.write.is_some());
         self.app = app;
         self.timeouts = timeouts;

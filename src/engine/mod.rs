@@ -214,7 +214,7 @@ impl Engine {
         }
         let due = self.next_due();
         if due.is_never() && !self.spinner.is_wanted() {
-            return self.block(Wait::up_to(timeout));
+            return self.block(Wait::up_to(timeout)).map(drop);
         }
         self.now = self.ring.now();
         let deadline = self.now.saturating_add(timeout).min(due);
@@ -227,7 +227,7 @@ impl Engine {
         } else {
             Wait::up_to(deadline.saturating_since(self.now))
         };
-        self.block(wait)?;
+        let wait = self.block(wait)?;
         self.spinner.slept(self.now, wait, &mut self.ring);
         Ok(())
     }
@@ -239,8 +239,8 @@ impl Engine {
         timers.fold(self.lists.retry_at, Time::min)
     }
 
-    /// Blocks until a completion or a wake-up, or for as long as it may.
-    fn block(&mut self, wait: Wait) -> Result<()> {
+    /// Blocks until a completion or a wake-up, or for as long as it may; how long that was.
+    fn block(&mut self, wait: Wait) -> Result<Wait> {
         let starved = self.lists.is_starved();
         self.gate.prepare_sleep();
         if starved {
@@ -254,7 +254,7 @@ impl Engine {
         if starved {
             self.pool.shared().want_returns.awake();
         }
-        result
+        result.map(|()| wait)
     }
 
     /// Takes in the buffers that other threads dropped.

@@ -7,10 +7,11 @@ use std::time::Duration;
 use zero_io::sim::{Faults, World};
 use zero_io::{
     Config, ConnId, Event, HostOrAddr, Io, SendOutcome, StreamId, TcpConnectConfig,
-    TcpListenConfig, Toggle, code,
+    TcpListenConfig, code,
 };
 
 use crate::chance::Chance;
+use crate::nth;
 use crate::secure::Secure;
 
 const STREAM: StreamId = StreamId::ZERO;
@@ -18,20 +19,9 @@ const ROUNDS_MAX: usize = 100_000;
 /// More than all buffers of `config` hold.
 const LARGE: usize = 2 << 20;
 
+/// As there, with half of the slots.
 fn config() -> Config {
-    Config::default().with(|c| {
-        c.huge_pages = Toggle::Off;
-        c.pool_slot_count = 32;
-        c.handle_reserve_count = 4;
-        c.stream_buffer_count = 8;
-        c.stream_buffer_size = 4_096;
-        c.gro_buffer_count = 0;
-        c.jumbo_count = 1;
-        c.jumbo_size = 65_536;
-        c.max_connections = 4;
-        c.debug.poison_freed = true;
-        c.debug.audit_every_tick = true;
-    })
+    nth::config().with(|c| c.pool_slot_count = 32)
 }
 
 /// What one side saw.

@@ -30,7 +30,8 @@ struct Saw {
     bytes: usize,
 }
 
-fn config() -> Config {
+/// Pools so small that a few connections meet their bounds.
+pub(crate) fn config() -> Config {
     Config::default().with(|c| {
         c.huge_pages = Toggle::Off;
         c.pool_slot_count = 64;
