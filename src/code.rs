@@ -44,6 +44,19 @@ pub const TLS_HANDSHAKE_TIMEOUT: u64 = 0x1_0302;
 /// The key sealed as many records as it may, and TLS 1.2 has no other for the connection: connect
 /// again, or allow TLS 1.3.
 pub const TLS_KEY_EXHAUSTED: u64 = 0x1_0303;
+/// HTTP: the request line is malformed (RFC 9112 §3); answered with 400.
+pub const HTTP_BAD_REQUEST_LINE: u64 = 0x1_0400;
+/// HTTP: a request's body is longer than `HttpListenConfig::max_body_size`; answered with 413.
+pub const HTTP_BODY_TOO_LARGE: u64 = 0x1_0420;
+/// HTTP: a request was not answered within `HttpListenConfig::request_timeout_ms`; answered with
+/// 503 where no answer had begun.
+pub const HTTP_ANSWER_TIMEOUT: u64 = 0x1_0421;
+/// HTTP: a request did not arrive within `HttpListenConfig::receive_timeout_ms`; answered with 408.
+pub const HTTP_REQUEST_TIMEOUT: u64 = 0x1_0422;
+/// HTTP: no request came within `HttpListenConfig::keep_alive_timeout_ms`. A clean end.
+pub const HTTP_IDLE: u64 = 0x1_0423;
+/// HTTP: the application finished an answer before all of the length that it had promised.
+pub const HTTP_ANSWER_CUT: u64 = 0x1_0424;
 
 /// The name and meaning of a code, or `None` for an errno or an unknown number.
 #[must_use]
@@ -64,6 +77,12 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         TLS_TRUNCATED => "TLS stream truncated: no close_notify",
         TLS_HANDSHAKE_TIMEOUT => "TLS handshake timed out",
         TLS_KEY_EXHAUSTED => "TLS key used up: reconnect",
+        HTTP_BAD_REQUEST_LINE => "malformed HTTP request line",
+        HTTP_BODY_TOO_LARGE => "HTTP body too large",
+        HTTP_ANSWER_TIMEOUT => "HTTP request not answered in time",
+        HTTP_REQUEST_TIMEOUT => "HTTP request did not arrive in time",
+        HTTP_IDLE => "idle HTTP connection closed",
+        HTTP_ANSWER_CUT => "HTTP answer shorter than announced",
         TLS_HANDSHAKE_EOF => "ended in the middle of the TLS handshake",
         _ => match tls_alert(code) {
             Some(alert) => alert_name(alert),

@@ -337,6 +337,15 @@ pub enum IoError {
         /// The connection.
         conn: ConnId,
     },
+    /// The connection has no such request that waits for an answer: it was answered, its time ran
+    /// out, or it never was. Nothing returns it without the feature `http`.
+    #[error("{conn} has no request {request} to be answered: it was answered already, or timed out")]
+    NoSuchRequest {
+        /// The connection.
+        conn: ConnId,
+        /// The request's number.
+        request: u64,
+    },
     /// A bounded queue is full. Nothing was accepted.
     #[error("the {queue} queue is full ({capacity} entries); retry after the next poll")]
     QueueFull {
@@ -443,6 +452,7 @@ impl From<IoError> for io::Error {
             | IoError::DatagramTooLarge { .. }
             | IoError::BufferTooLarge { .. }
             | IoError::WrongEndpoint { .. }
+            | IoError::NoSuchRequest { .. }
             | IoError::NoSuchStream { .. } => K::InvalidInput,
             IoError::StaleConn { .. }
             | IoError::StaleEndpoint { .. }

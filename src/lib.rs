@@ -2,8 +2,8 @@
 //! [`Io::next_event`].
 
 #![cfg_attr(
-    any(not(feature = "_sim"), not(feature = "tcp")),
-    expect(dead_code, reason = "the simulator and TCP use parts that are always compiled")
+    any(not(feature = "_sim"), not(feature = "http")),
+    expect(dead_code, reason = "the simulator and HTTP use parts that are always compiled")
 )]
 
 pub mod code;
@@ -15,6 +15,8 @@ mod event;
 #[cfg(feature = "_sim")]
 #[doc(hidden)]
 pub mod fuzz;
+#[cfg(feature = "http")]
+mod http;
 mod ids;
 mod io;
 mod pool;
@@ -36,14 +38,20 @@ mod trace;
 mod transport;
 
 pub use config::*;
-pub use conn::guard::{StableBytes, WriteGuard};
 pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, TlsConfigFault, UringDenied};
 pub use event::{Event, PeerAddr, Readiness, SendOutcome};
-pub use ids::{ConnId, EndpointId, Protocol, StreamId, TimerId, WatchId};
+#[cfg(feature = "http")]
+pub use event::HttpOwnedRequest;
+#[cfg(feature = "http")]
+pub use http::{HttpHeaders, HttpMethod, HttpRequest};
+pub use ids::{ConnId, EndpointId, Protocol, RequestId, StreamId, TimerId, WatchId};
 pub use io::{Events, Io, IoHandle, IoSeed, Sender, UdpTransmit};
 pub use pool::{
     OwnedSlot, PoolPressureInfo, PoolStats, PoolUse, PressureState, ReferencePool, SendBuffer,
+    StableBytes, WriteGuard,
 };
+#[cfg(feature = "http")]
+pub use proto::http::{HttpCookie, HttpFieldValue, SameSite, ZeroResponse};
 #[cfg(all(feature = "_sim", feature = "tls"))]
 #[doc(hidden)]
 pub use proto::tls_fuzz;

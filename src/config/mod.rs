@@ -5,6 +5,8 @@
 
 mod endpoint;
 mod framing;
+#[cfg(feature = "http")]
+mod http;
 #[cfg(feature = "tls")]
 mod tls;
 mod uring;
@@ -16,6 +18,10 @@ pub use endpoint::{
     UdpEndpointConfig, UdsConnectConfig, UdsListenConfig,
 };
 pub use framing::{Frame, Framing, MessageKind};
+#[cfg(feature = "http")]
+pub use http::{AccessLog, HttpAccess, HttpCounters, HttpListenConfig, HttpSocket};
+#[cfg(feature = "http")]
+pub(crate) use http::PIPELINED_MAX;
 #[cfg(feature = "tls")]
 pub use tls::*;
 pub use uring::{Effective, HugePages, UringConfig};

@@ -16,7 +16,8 @@ pub(crate) mod tx;
 use crate::config::ConnTimeouts;
 use crate::ids::{ConnId, Protocol};
 use crate::pool::carry::Carry;
-use crate::pool::{BufId, Owner};
+pub(crate) use crate::pool::Span;
+use crate::pool::Owner;
 use crate::proto::App;
 use crate::ring::{Sock, Tag, Token};
 use crate::sys::addr::SockAddr;
@@ -135,18 +136,6 @@ impl Flags {
         .union(Self::MUTED)
         .union(Self::ANNOUNCE_DUE)
         .union(Self::UNSEALED);
-}
-
-/// Bytes that arrived and could not be turned into events yet.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    pub(crate) buf: BufId,
-    pub(crate) offset: u32,
-    pub(crate) len: u32,
-}
-
-impl Span {
-    pub(crate) const NONE: Self = Self { buf: BufId::NONE, offset: 0, len: 0 };
 }
 
 /// One connection. What every message touches comes first, in two adjacent cache lines.

@@ -72,6 +72,7 @@ impl Table {
         debug_assert!(conn.tx.is_empty() && conn.carry.is_empty() && !conn.is_busy());
         conn.flags = Flags::empty();
         conn.secure = None;
+        conn.app = App::Raw;
         conn.enter(Phase::Free);
         conn.generation = next_generation(conn.generation);
         self.used -= 1;

@@ -6,13 +6,13 @@
 //! measurement.
 
 use super::Engine;
-use crate::config::{ConnTimeouts, Framing};
+use crate::config::ConnTimeouts;
 use crate::conn::{Flags, Phase};
 use crate::error::{IoError, PoolKind, Result};
 use crate::event::record::{Kind, Record};
 use crate::ids::{EndpointId, Protocol};
 use crate::pool::PressureState;
-use crate::proto::App;
+use crate::proto::{App, Speaks};
 use crate::proto::tls::Acceptor;
 use crate::ring::{Completion, Fd, Op, Sock, Tag};
 use crate::sys::POLLIN;
@@ -32,11 +32,12 @@ impl Engine {
         fd: Fd,
         protocol: Protocol,
         timeouts: ConnTimeouts,
-        framing: Option<Framing>,
+        speaks: impl Into<Speaks>,
         tls: Option<Acceptor>,
     ) -> Result<EndpointId> {
         let resting_until = None;
-        let listener = Listener { timeouts, framing, tls: tls.map(Box::new), resting_until };
+        let speaks = speaks.into();
+        let listener = Listener { timeouts, speaks, tls: tls.map(Box::new), resting_until };
         let kind = EndpointKind::Listener(listener);
         let index = self.endpoints.insert(fd, protocol, kind)?;
         // Looking comes first: a descriptor from outside may have connections waiting already.
@@ -130,13 +131,13 @@ impl Engine {
                 return;
             }
             listener.resting_until = None;
-            let (timeouts, framing) = (listener.timeouts, listener.framing);
+            let (timeouts, speaks) = (listener.timeouts, listener.speaks.clone());
             let tls = listener.tls.clone();
             match self.ring.accept(fd) {
                 Ok(Some((fd, peer))) => {
                     self.stats.accepted += 1;
                     let endpoint = EndpointId::new(index, generation).as_u64();
-                    let index = self.accepted(fd, protocol, endpoint, peer, timeouts, framing);
+                    let index = self.accepted(fd, protocol, endpoint, peer, timeouts, speaks);
                     self.begin_accepted(index, fd, tls.as_deref());
                 }
                 Ok(None) => {
@@ -165,7 +166,7 @@ impl Engine {
         endpoint: u64,
         peer: SockAddr,
         timeouts: ConnTimeouts,
-        framing: Option<Framing>,
+        speaks: Speaks,
     ) -> Option<u32> {
         let Ok(index) = self.conns.insert(Phase::Open, protocol, self.now) else {
             self.ring.close_now(fd);
@@ -174,7 +175,7 @@ impl Engine {
         let conn = self.conns.at(index);
         conn.endpoint = endpoint;
         conn.peer = peer;
-        conn.configure(App::new(framing), timeouts);
+        conn.configure(App::new(speaks), timeouts);
         Some(index)
     }
 

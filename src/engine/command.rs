@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 use super::Engine;
-use crate::conn::guard::WriteGuard;
+use crate::pool::WriteGuard;
 use crate::event::record::{Kind, Record};
 use crate::ids::{ConnId, EndpointId, StreamId};
 use crate::pool::{BufId, RawSend, SendBuffer};
+use crate::proto::http1::Reply;
 
 /// Commands run in one tick at most.
 const COMMANDS_PER_TICK_MAX: usize = 1024;
@@ -48,6 +49,11 @@ pub(crate) enum Command {
         token: u64,
         buffer: Option<SendBuffer>,
     },
+    HttpReply {
+        conn: ConnId,
+        request: u64,
+        reply: Reply,
+    },
     Resolved {
         conn: ConnId,
         addrs: Option<Vec<SocketAddr>>,
@@ -83,7 +89,7 @@ impl Engine {
     /// thread from closing its connection.
     fn has_room_for(&self, command: &Command) -> bool {
         match command {
-            Command::Write { .. } => self.segments.room() > 0,
+            Command::Write { .. } | Command::HttpReply { .. } => self.segments.room() > 0,
             Command::WriteGuard { .. } => self.segments.room() > 0 && !self.guards.is_full(),
             Command::Post { .. } => self.inbox.room() > 0,
             Command::UdpSend { .. }
@@ -112,6 +118,9 @@ impl Engine {
             Command::CloseGraceful { conn, timeout } => {
                 let deadline = self.graceful_deadline(timeout);
                 self.close_graceful(conn, deadline).is_ok()
+            }
+            Command::HttpReply { conn, request, reply } => {
+                self.http_reply(conn, request, reply).is_ok()
             }
             Command::Post { token, buffer } => {
                 self.posted(token, buffer);
@@ -163,6 +172,7 @@ fn copied_len(command: &Command) -> usize {
         Command::Write { buffer, copied: true, .. } | Command::UdpSend { buffer, .. } => {
             buffer.len()
         }
+        Command::HttpReply { reply, .. } => reply.copied_len(),
         Command::WriteGuard { memory, token: None, .. } => memory.bytes().len(),
         _ => 0,
     }

@@ -52,11 +52,12 @@ impl Engine {
 
     /// Starts the end of a connection. The first reason is the one that is told.
     pub(super) fn begin_end(&mut self, index: u32, code: u64, clean: bool) {
-        let goodbye_alone = self.is_goodbye_alone(index);
-        let conn = self.conns.at(index);
-        if conn.phase >= Phase::Ending {
+        if self.conns.at(index).phase >= Phase::Ending {
             return;
         }
+        let goodbye_alone = self.is_goodbye_alone(index);
+        let (code, clean) = self.http_ending(index, code, clean);
+        let conn = self.conns.at(index);
         let planned = conn.phase < Phase::Open;
         conn.enter(Phase::Ending);
         let failed = conn.has(Flags::SEND_FAILED | Flags::TLS_FAILED);

@@ -123,6 +123,10 @@ impl Engine {
             Kind::StreamFrame(kind) => {
                 Event::StreamFrame { conn, stream: StreamId::ZERO, kind, data }
             }
+            Kind::Http(kind) => {
+                self.http.note(kind, id, extra);
+                crate::event::http::event(kind, conn, extra, data)
+            }
             Kind::Secured => Event::Secured { conn, alpn: self.alpn(conn) },
             Kind::ReadClosed => Event::ReadClosed { conn, stream: StreamId::ZERO },
             Kind::Connected => self.connected(conn, extra)?,
@@ -143,7 +147,11 @@ impl Engine {
     fn is_muted(&mut self, record: Record) -> bool {
         matches!(
             record.kind,
-            Kind::StreamFrame(_) | Kind::ReadClosed | Kind::Connected | Kind::Secured
+            Kind::StreamFrame(_)
+                | Kind::Http(_)
+                | Kind::ReadClosed
+                | Kind::Connected
+                | Kind::Secured
         ) && self.conns.find(ConnId::from_u64(record.id)).is_none_or(|c| c.has(Flags::MUTED))
     }
 

@@ -21,6 +21,11 @@ mod command;
 mod connect;
 mod end;
 mod events;
+#[cfg(feature = "http")]
+mod http;
+#[cfg(not(feature = "http"))]
+#[path = "http_off.rs"]
+mod http;
 mod lists;
 mod ops;
 mod race;
@@ -86,6 +91,7 @@ pub(crate) struct Engine {
     /// The application's timers; the data is its token.
     user_timers: Wheel,
     lists: Lists,
+    http: http::Hub,
     commands: Consumer<Command>,
     /// The oldest one, when it found no room.
     command_waits: Option<Command>,
@@ -137,6 +143,7 @@ impl Engine {
             conn_timers: Wheel::with_capacity(conns),
             user_timers: Wheel::with_capacity(config.max_timers),
             lists: Lists::new(conns, config.max_endpoints),
+            http: http::Hub::new(),
             commands,
             command_waits: None,
             producer,
@@ -174,6 +181,7 @@ impl Engine {
         self.inbox.reopen();
         self.run_commands();
         self.resume_stalled();
+        self.resume_http();
         self.run_completions();
         self.run_endpoints();
         self.run_conn_timers();
@@ -200,6 +208,7 @@ impl Engine {
             || self.reaped_at < self.reaped_len
             || self.lists.stalled.is_some()
             || self.lists.endpoint_work
+            || self.http.has_work()
             || self.has_command_to_run()
     }
 

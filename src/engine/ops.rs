@@ -1,7 +1,7 @@
 //! What the application asks of connections: write, shut down, pause, look up.
 
 use super::Engine;
-use crate::conn::guard::WriteGuard;
+use crate::pool::WriteGuard;
 use crate::conn::tx::{Segment, Source};
 use crate::conn::{Conn, Flags, Phase};
 use crate::error::{IoError, PoolKind, Result};
@@ -139,7 +139,7 @@ impl Engine {
 
     /// Queues what is sent from where it lies, or what is sealed from there where there is TLS; the
     /// caller made sure that there is room.
-    fn enqueue(&mut self, index: u32, segment: Segment) {
+    pub(super) fn enqueue(&mut self, index: u32, segment: Segment) {
         if self.is_sealed(index) {
             self.enqueue_sealed(index, segment);
         } else {
@@ -155,7 +155,7 @@ impl Engine {
         debug_assert!(pushed, "the caller looked for room");
     }
 
-    fn want_writable(&mut self, conn: ConnId, for_buffers: bool) {
+    pub(super) fn want_writable(&mut self, conn: ConnId, for_buffers: bool) {
         let entry = self.conns.at(conn.index());
         entry.set(Flags::WANT_WRITABLE);
         if for_buffers && !entry.has(Flags::WAITS_FOR_BUFFERS) {

@@ -278,19 +278,30 @@ impl Engine {
         }
     }
 
-    /// Runs the bytes of one buffer through what speaks on the connection. The span's hold is
-    /// consumed.
-    pub(super) fn feed(&mut self, index: u32, mut span: Span) {
+    /// Runs the bytes of one buffer through what speaks on the connection, behind what waits there
+    /// already. The span's hold is consumed.
+    pub(super) fn feed(&mut self, index: u32, span: Span) {
+        if !self.http_parks(index, span) {
+            self.feed_now(index, span);
+        }
+    }
+
+    /// The same, before what waits.
+    pub(super) fn feed_now(&mut self, index: u32, mut span: Span) {
+        let now = self.now;
         while span.len > 0 {
             if self.inbox.room() == 0 {
                 return self.stall(index, span);
+            }
+            if self.http_holds(index, span) {
+                return self.http_fed(index);
             }
             let conn = self.conns.at(index);
             let step = if conn.carry.is_empty() {
                 // SAFETY: the span holds the buffer, which is frozen since its completion came
                 // (P2).
                 let input = unsafe { self.pool.slice(span.buf, span.offset, span.len) };
-                conn.app.step(input)
+                conn.app.step(input, now)
             } else {
                 match self.carry_on(index, &mut span) {
                     Some(step) => step,
@@ -298,7 +309,19 @@ impl Engine {
                 }
             };
             match step {
-                Step::Message { kind, len } => self.push_frame(index, kind, &mut span, len as u32),
+                Step::Message { kind, extra, skip, len } => {
+                    span.offset += skip as u32;
+                    span.len -= skip as u32;
+                    self.push_message(index, (kind, extra), &mut span, len as u32);
+                }
+                Step::Skip { len } => {
+                    span.offset += len as u32;
+                    span.len -= len as u32;
+                }
+                Step::Refuse { status, code } => {
+                    self.http_refuse(index, status, code);
+                    break;
+                }
                 Step::Need { need } => {
                     if !self.carry_rest(index, &mut span, need) {
                         break;
@@ -314,13 +337,17 @@ impl Engine {
             self.pool.release(span.buf);
             self.settle_credits();
         }
+        self.http_fed(index);
     }
 
     /// A message was found: at the front of the span, or whole in the carry.
-    fn push_frame(&mut self, index: u32, kind: MessageKind, span: &mut Span, len: u32) {
+    fn push_message(&mut self, index: u32, what: (Kind, u64), span: &mut Span, len: u32) {
+        let (kind, extra) = what;
         let conn = self.conns.at(index);
         let id = conn.id(index).as_u64();
-        let (buf, offset, len) = if conn.carry.is_empty() {
+        let (buf, offset, len) = if len == 0 {
+            (BufId::NONE, 0, 0)
+        } else if conn.carry.is_empty() {
             let place = (span.buf, span.offset, len);
             span.offset += len;
             span.len -= len;
@@ -333,7 +360,7 @@ impl Engine {
         } else {
             conn.carry.take()
         };
-        self.inbox.push(Record { kind: Kind::StreamFrame(kind), buf, offset, len, id, extra: 0 });
+        self.inbox.push(Record { kind, buf, offset, len, id, extra });
     }
 
     /// Gives the carry the bytes that its unit lacks (P3) and looks at it again. `None`: still not
@@ -343,6 +370,7 @@ impl Engine {
     /// more; it is given as many as it has, doubling, and what turns out to lie behind the message
     /// goes back to the span.
     fn carry_on(&mut self, index: u32, span: &mut Span) -> Option<Step> {
+        let now = self.now;
         loop {
             let carry = &self.conns.at(index).carry;
             let (had, need) = (carry.len(), carry.need());
@@ -357,20 +385,21 @@ impl Engine {
             if conn.carry.len() < need {
                 return None;
             }
-            match conn.app.step(conn.carry.bytes(&self.pool)) {
+            match conn.app.step(conn.carry.bytes(&self.pool), now) {
                 // It asked for more than it had: a message that ends before would depend on how
                 // the bytes were cut (C6).
                 Step::Message { len, .. } if len < need => {
                     return Some(Step::Close { code: code::BAD_FRAME });
                 }
-                Step::Message { kind, len } => {
+                message @ Step::Message { len, .. } => {
                     let excess = conn.carry.shrink_to(len);
                     span.offset -= excess;
                     span.len += excess;
-                    return Some(Step::Message { kind, len });
+                    return Some(message);
                 }
                 Step::Need { need } => conn.carry.set_need(need),
-                close @ Step::Close { .. } => return Some(close),
+                Step::Skip { .. } => unreachable!("nothing is gathered that is not a message"),
+                end @ (Step::Close { .. } | Step::Refuse { .. }) => return Some(end),
             }
         }
     }
@@ -440,8 +469,9 @@ impl Engine {
         }
         conn.unset(Flags::STALLED);
         let span = std::mem::replace(&mut conn.stalled, Span::NONE);
-        self.feed(index, span);
+        self.feed_now(index, span);
         self.resume_tls(index);
+        self.http_go_on(index);
         self.after_recv(index);
     }
 
@@ -457,6 +487,9 @@ impl Engine {
 
     /// The peer sends no more.
     pub(super) fn end_of_data(&mut self, index: u32) {
+        if self.http_eof(index) {
+            return;
+        }
         let conn = self.conns.at(index);
         conn.set(Flags::EOF);
         if !conn.carry.is_empty() {

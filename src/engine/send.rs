@@ -366,6 +366,10 @@ impl Engine {
             && conn.tx.bytes <= low
             && conn.takes_writes()
         {
+            if self.http_offer(index) {
+                return;
+            }
+            let conn = self.conns.at(index);
             conn.unset(Flags::WANT_WRITABLE);
             conn.set(Flags::WRITABLE_QUEUED);
             let id = conn.id(index);
@@ -382,6 +386,10 @@ impl Engine {
         if !conn.has(Flags::SHUT_WANTED) || conn.has(pending) {
             return;
         }
+        if self.http_ends(index) {
+            return self.begin_end(index, crate::code::NONE, true);
+        }
+        let conn = self.conns.at(index);
         conn.set(Flags::SHUTDOWN_BUSY);
         let (sock, token) = (conn.sock, conn.token(Tag::Shutdown, index));
         self.ring.push(Op::Shutdown { sock, how: SHUT_WR }, token);

@@ -73,11 +73,16 @@ impl Engine {
         let conn = self.conns.at(index);
         let id = conn.id(index);
         let mut due = next_deadline(conn, now);
+        if conn.phase == Phase::Open {
+            due = due.min(Self::http_deadline(conn, now));
+        }
         if conn.phase == Phase::Connecting
             && let Some(race) = self.plans.race(id)
         {
             due = due.min(race.next_at());
         }
+        let conn = self.conns.at(index);
+        Self::http_armed(conn, due);
         let data = id.as_u64();
         match conn.timer {
             Some(key) => {
@@ -100,6 +105,7 @@ impl Engine {
                 Some(code) => self.begin_end(id.index(), code, false),
                 None => {
                     self.run_race(id);
+                    self.http_overdue(id);
                     self.arm_unless_over(id);
                 }
             }

@@ -3,8 +3,18 @@
 //! Role: the public enum and its parts. Not role: how events wait ([`inbox`]) and what they are
 //! made from ([`record`]).
 
+#[cfg(feature = "http")]
+pub(crate) mod http;
+#[cfg(not(feature = "http"))]
+#[path = "http_off.rs"]
+pub(crate) mod http;
 pub(crate) mod inbox;
+#[cfg(feature = "http")]
+mod owned;
 pub(crate) mod record;
+
+#[cfg(feature = "http")]
+pub use owned::HttpOwnedRequest;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -146,7 +156,31 @@ pub enum Event<'poll> {
         /// ([`Frame::Ready`](crate::Frame::Ready)).
         data: &'poll [u8],
     },
-    /// The peer will send no more (FIN). The connection still takes writes.
+    /// A request of an HTTP connection: answer it with `http_respond`, in any order, now or later.
+    #[cfg(feature = "http")]
+    HttpRequest {
+        /// The connection.
+        conn: ConnId,
+        /// The key under which it is answered.
+        id: crate::ids::RequestId,
+        /// Method, path, header fields, and the body if it came with it.
+        request: crate::http::HttpRequest<'poll>,
+    },
+    /// A piece of the body of a request that has [`body_follows`](crate::HttpRequest::body_follows).
+    /// To slow the client down, see [`Io::pause_recv`](crate::Io::pause_recv).
+    #[cfg(feature = "http")]
+    HttpBodyChunk {
+        /// The connection.
+        conn: ConnId,
+        /// The request.
+        id: crate::ids::RequestId,
+        /// The bytes; empty for the end of a chunked body.
+        data: &'poll [u8],
+        /// The body ends here.
+        last: bool,
+    },
+    /// The peer will send no more (FIN). The connection still takes writes. Not told of HTTP
+    /// connections, which end when their requests are answered.
     ReadClosed {
         /// The connection.
         conn: ConnId,

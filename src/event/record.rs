@@ -1,6 +1,7 @@
 //! [`Record`]: an event while it waits. It is `Copy` and holds places, not slices, so that it may
 //! outlive every borrow; `next_event` resolves it.
 
+use super::http::HttpKind;
 use crate::config::MessageKind;
 use crate::pool::BufId;
 
@@ -13,6 +14,8 @@ pub(crate) enum Kind {
     Connected,
     /// `id` is the connection.
     StreamFrame(MessageKind),
+    /// `id` is the connection.
+    Http(HttpKind),
     /// `id` is the connection.
     Secured,
     /// `id` is the connection.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::conn::guard::WriteGuard;
+use crate::pool::WriteGuard;
 use crate::engine::{Command, Engine};
 use crate::error::{IoError, PoolKind, Result};
 use crate::ids::{ConnId, EndpointId, StreamId};
@@ -35,7 +35,7 @@ impl IoHandle {
         Self { commands, gate, pool: Arc::clone(engine.pool.shared()), guards }
     }
 
-    fn push(&self, command: Command) -> Result<()> {
+    pub(super) fn push(&self, command: Command) -> Result<()> {
         if self.pool.is_gone() {
             return Err(IoError::IoGone);
         }

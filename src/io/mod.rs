@@ -4,6 +4,10 @@
 //! one call into the engine.
 
 mod handle;
+#[cfg(feature = "http")]
+mod http;
+#[cfg(all(feature = "http", feature = "tls"))]
+mod http_tls;
 mod seed;
 #[cfg(feature = "_sim")]
 mod sim;

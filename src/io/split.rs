@@ -56,7 +56,7 @@ pub(super) fn split(engine: &mut Engine) -> (Events<'_>, Sender<'_>) {
 
 impl Events<'_> {
     #[inline]
-    const fn engine(&mut self) -> &mut Engine {
+    pub(super) const fn engine(&mut self) -> &mut Engine {
         // SAFETY: the split borrows the engine exclusively for both halves; they are `!Send`, and
         // neither keeps a reference to it across calls.
         unsafe { self.engine.as_mut() }

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::split::both;
-use crate::conn::guard::WriteGuard;
+use crate::pool::WriteGuard;
 use crate::error::{IoError, Result};
 use crate::event::{PeerAddr, Readiness};
 use crate::ids::{ConnId, EndpointId, StreamId, TimerId, WatchId};

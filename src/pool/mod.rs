@@ -21,6 +21,7 @@
 
 mod budget;
 pub(crate) mod carry;
+mod guard;
 mod owned;
 mod pressure;
 mod room;
@@ -30,6 +31,7 @@ mod shared;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+pub use guard::{StableBytes, WriteGuard};
 pub use owned::OwnedSlot;
 pub(crate) use pressure::{Cascade, Gauge};
 pub use pressure::{PoolPressureInfo, PoolStats, PoolUse, PressureState, ReferencePool};
@@ -51,6 +53,18 @@ pub(crate) struct BufId(pub(crate) u32);
 
 impl BufId {
     pub(crate) const NONE: Self = Self(u32::MAX);
+}
+
+/// A stretch of received bytes, in a buffer that is held for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) buf: BufId,
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
+}
+
+impl Span {
+    pub(crate) const NONE: Self = Self { buf: BufId::NONE, offset: 0, len: 0 };
 }
 
 /// The classes, by index.

@@ -22,7 +22,7 @@ impl Framed {
             Frame::Ready(len) if len > self.framing.len_max() => {
                 Step::Close { code: code::FRAME_TOO_LONG }
             }
-            Frame::Ready(len) if len > 0 && len <= input.len() => Step::Message { kind, len },
+            Frame::Ready(len) if len > 0 && len <= input.len() => Step::frame(kind, len),
             Frame::Need(need) if need > self.framing.len_max() => {
                 Step::Close { code: code::FRAME_TOO_LONG }
             }
@@ -51,8 +51,8 @@ mod tests {
         let kind = MessageKind::User(3);
         let machine = Framed::new(Framing::new(kind, length_prefixed).with_len_max(100));
         let rows: [(&[u8], Step); 5] = [
-            (&[2, 1, 2], Step::Message { kind, len: 3 }),
-            (&[2, 1, 2, 9], Step::Message { kind, len: 3 }),
+            (&[2, 1, 2], Step::frame(kind, 3)),
+            (&[2, 1, 2, 9], Step::frame(kind, 3)),
             (&[2, 1], Step::Need { need: 3 }),
             (&[200], Step::Close { code: code::FRAME_TOO_LONG }),
             (&[255], Step::Close { code: code::BAD_FRAME }),

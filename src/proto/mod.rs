@@ -10,6 +10,13 @@
 //! come out; C7 it is not called again after it asked for a close.
 
 mod framed;
+#[cfg(feature = "http")]
+pub(crate) mod http;
+#[cfg(feature = "http")]
+pub(crate) mod http1;
+#[cfg(not(feature = "http"))]
+#[path = "http1_off.rs"]
+pub(crate) mod http1;
 #[cfg(feature = "tls")]
 #[cfg_attr(not(test), expect(dead_code, reason = "what the kernel's record layer is to take over"))]
 pub(crate) mod tls;
@@ -22,17 +29,48 @@ pub mod tls_fuzz;
 
 pub(crate) use framed::Framed;
 
+use std::rc::Rc;
+
 use crate::config::{Framing, MessageKind};
+use crate::event::record::Kind;
+use crate::time::Time;
+use http1::{Http1, HttpServer};
 
 /// What a machine makes of the bytes at the front of its input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
-    /// The first `len` bytes are one message.
-    Message { kind: MessageKind, len: usize },
+    /// Behind the first `skip` bytes, the next `len` are one message. Nothing is skipped of what
+    /// was gathered over several receives.
+    Message { kind: Kind, extra: u64, skip: usize, len: usize },
     /// A message needs at least `need` bytes, more than there are.
     Need { need: usize },
+    /// The first `len` bytes are of no interest to anybody. Not of what was gathered.
+    Skip { len: usize },
+    /// The peer broke the protocol, which has an answer for that: then close with this code.
+    Refuse { status: u16, code: u64 },
     /// The peer broke the protocol: close with this code.
     Close { code: u64 },
+}
+
+impl Step {
+    /// A message of a stream.
+    pub(crate) const fn frame(kind: MessageKind, len: usize) -> Self {
+        Self::Message { kind: Kind::StreamFrame(kind), extra: 0, skip: 0, len }
+    }
+}
+
+/// What is to speak on connections that are not there yet.
+#[derive(Clone, Debug)]
+pub(crate) enum Speaks {
+    Raw,
+    Framed(Framing),
+    Http1(Rc<HttpServer>),
+}
+
+impl From<Option<Framing>> for Speaks {
+    fn from(framing: Option<Framing>) -> Self {
+        framing.map_or(Self::Raw, Self::Framed)
+    }
 }
 
 /// What speaks on a stream connection.
@@ -42,19 +80,26 @@ pub(crate) enum App {
     Raw,
     /// The application's own framing.
     Framed(Framed),
+    /// An HTTP/1.1 server.
+    Http1(Box<Http1>),
 }
 
 impl App {
-    pub(crate) fn new(framing: Option<Framing>) -> Self {
-        framing.map_or(Self::Raw, |f| Self::Framed(Framed::new(f)))
+    pub(crate) fn new(speaks: impl Into<Speaks>) -> Self {
+        match speaks.into() {
+            Speaks::Raw => Self::Raw,
+            Speaks::Framed(framing) => Self::Framed(Framed::new(framing)),
+            Speaks::Http1(server) => Self::Http1(Box::new(Http1::new(server))),
+        }
     }
 
     /// Looks at the front of `input`, which is not empty.
     #[inline]
-    pub(crate) fn step(&mut self, input: &[u8]) -> Step {
+    pub(crate) fn step(&mut self, input: &[u8], now: Time) -> Step {
         match self {
-            Self::Raw => Step::Message { kind: MessageKind::Binary, len: input.len() },
+            Self::Raw => Step::frame(MessageKind::Binary, input.len()),
             Self::Framed(machine) => machine.step(input),
+            Self::Http1(machine) => machine.step(input, now),
         }
     }
 }

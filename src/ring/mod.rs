@@ -80,6 +80,9 @@ forward! {
     /// Moves completions out, oldest first; how many. Those that do not fit stay in the kernel.
     fn reap(&mut self, into: &mut [Completion]) -> usize;
 
+    /// The time of day: whole seconds since 1970.
+    fn wall_secs(&mut self) -> u64;
+
     // ---- provided buffers
 
     /// Registers group `group` with room for `entries` buffers (a power of two).

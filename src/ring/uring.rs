@@ -123,6 +123,12 @@ impl Uring {
         Time::from_nanos(monotonic_ns())
     }
 
+    #[expect(clippy::unused_self, reason = "the rings have one interface")]
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "the rings have one interface")]
+    pub(crate) fn wall_secs(&mut self) -> u64 {
+        crate::sys::kernel::wall_secs()
+    }
+
     #[inline]
     pub(crate) fn push(&mut self, op: Op, token: Token) {
         self.push_entry(&entry(op).user_data(token.0));

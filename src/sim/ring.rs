@@ -91,6 +91,11 @@ impl SimRing {
         Time::from_nanos(self.kernel.borrow_mut().clock_ns())
     }
 
+    /// The world began at the first second of 2026.
+    pub(crate) fn wall_secs(&mut self) -> u64 {
+        1_767_225_600 + self.kernel.borrow_mut().clock_ns() / 1_000_000_000
+    }
+
     #[inline(never)]
     pub(crate) fn push(&mut self, op: Op, token: Token) {
         let kernel = &mut *self.kernel.borrow_mut();

@@ -176,6 +176,12 @@ pub(crate) fn monotonic_ns() -> u64 {
     (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
 }
 
+/// The time of day in whole seconds since 1970; 0 before that.
+pub(crate) fn wall_secs() -> u64 {
+    let epoch = std::time::SystemTime::UNIX_EPOCH;
+    epoch.elapsed().map_or(0, |since| since.as_secs())
+}
+
 /// A page that reads 1 in the process that made it and 0 in every child that was forked since.
 #[derive(Debug)]
 pub(crate) struct ForkMark {

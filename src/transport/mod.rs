@@ -4,9 +4,10 @@
 
 pub(crate) mod udp;
 
-use crate::config::{ConnTimeouts, Framing};
+use crate::config::ConnTimeouts;
 use crate::error::{IoError, PoolKind, Result};
 use crate::ids::{EndpointId, GENERATION_BITS, Protocol};
+use crate::proto::Speaks;
 use crate::proto::tls::Acceptor;
 use crate::ring::{Fd, Tag, Token};
 use crate::time::Time;
@@ -16,7 +17,7 @@ use udp::UdpSocket;
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) timeouts: ConnTimeouts,
-    pub(crate) framing: Option<Framing>,
+    pub(crate) speaks: Speaks,
     pub(crate) tls: Option<Box<Acceptor>>,
     /// After an error that lasts (no descriptors left), accepting rests until then.
     pub(crate) resting_until: Option<Time>,

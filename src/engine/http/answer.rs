@@ -1,0 +1,484 @@
+//! Answers: from a [`ZeroResponse`] to bytes in the send queue, in the order of the requests.
+//!
+//! *Invariant*: an answer is queued whole, or nothing of it is.
+
+use std::sync::Arc;
+
+use super::{Engine, machine};
+use crate::code;
+use crate::config::HttpAccess;
+use crate::conn::tx::{Segment, Source};
+use crate::conn::{Flags, Phase};
+use crate::error::{IoError, PoolKind, Result};
+use crate::http::{HttpMethod, status};
+use crate::ids::{ConnId, RequestId, StreamId};
+use crate::pool::{BufId, Class, HEADROOM, Use, WriteGuard};
+use crate::proto::App;
+use crate::proto::http::{
+    BAD_JSON, BodyLen, Clock, Content, Head, Out, Parts, Reply, ZeroResponse, head_len_max,
+};
+use crate::proto::http1::{HeadFlags, Http1, Pending, Writing};
+
+/// A body up to this length is copied behind its head: that costs less than a segment of its own.
+const COPY_MAX: usize = 1024;
+/// The largest body that is copied into buffers of the pool; a longer one is copied into memory of
+/// its own.
+const POOLED_MAX: usize = 128 * 1024;
+/// How long a `Date` line is good for.
+const CLOCK_PERIOD: std::time::Duration = std::time::Duration::from_millis(500);
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// What is to be written.
+struct Answer<'a> {
+    status: u16,
+    close: bool,
+    parts: Parts<'a>,
+    content: Content<'a>,
+}
+
+impl Engine {
+    /// Answers a request: now if it is its turn, else when the answers before it were given.
+    pub(crate) fn http_respond(
+        &mut self,
+        conn: ConnId,
+        request: u64,
+        response: ZeroResponse<'_>,
+    ) -> Result<()> {
+        response.check()?;
+        if response.status == 101 {
+            return Err(IoError::InvalidArgument {
+                what: "status code of an answer",
+                why: "101 makes another protocol of the connection: use http_upgrade",
+            });
+        }
+        self.http_answer(conn, request, response)
+    }
+
+    fn http_answer(
+        &mut self,
+        conn: ConnId,
+        request: u64,
+        response: ZeroResponse<'_>,
+    ) -> Result<()> {
+        let index = conn.index();
+        if self.http_place(conn, request, response.status)? > 0 {
+            let reply = Reply::new(response, |len| self.pool.send_buffer(len).ok())?;
+            if let Some(http) = machine(self.conns.at(index)) {
+                http.keep(request, reply);
+            }
+            return Ok(());
+        }
+        let ZeroResponse { status, close, content_type, fields, content } = response;
+        let parts = Parts::Fields { content_type, fields: &fields };
+        self.write_answer(index, Answer { status, close, parts, content })?;
+        self.http_settle(index);
+        Ok(())
+    }
+
+    /// The same for an answer that was written down on another thread.
+    pub(crate) fn http_reply(&mut self, conn: ConnId, request: u64, reply: Reply) -> Result<()> {
+        let index = conn.index();
+        if self.http_place(conn, request, reply.status)? > 0 {
+            if let Some(http) = machine(self.conns.at(index)) {
+                http.keep(request, reply);
+            }
+            return Ok(());
+        }
+        self.write_reply(index, reply)?;
+        self.http_settle(index);
+        Ok(())
+    }
+
+    /// How many answers are due before that of the request.
+    fn http_place(&mut self, conn: ConnId, request: u64, status: u16) -> Result<u32> {
+        let entry = self.conns.get(conn)?;
+        let takes_writes = entry.takes_writes();
+        let none = IoError::NoSuchRequest { conn, request };
+        let http = machine(entry).ok_or(none)?;
+        let place = http.place_of(request).ok_or(none)?;
+        if http.pending(request as u32).method == HttpMethod::Connect && status / 100 == 2 {
+            return Err(TUNNEL);
+        }
+        if takes_writes { Ok(place) } else { Err(IoError::WriteClosed { conn }) }
+    }
+
+    /// Answers that were given before their turn.
+    pub(super) fn write_early(&mut self, index: u32) {
+        loop {
+            let conn = self.conns.at(index);
+            if !conn.takes_writes() {
+                return;
+            }
+            let Some(http) = machine(conn).filter(|http| http.writing == Writing::Nothing) else {
+                return;
+            };
+            let Some(reply) = http.next_early() else { return };
+            if self.write_reply(index, reply).is_err() {
+                // It was accepted, and cannot be sent in its place.
+                return self.begin_end(index, code::HTTP_ANSWER_CUT, false);
+            }
+        }
+    }
+
+    fn write_reply(&mut self, index: u32, reply: Reply) -> Result<()> {
+        let (status, close) = (reply.status, reply.close);
+        reply.with(|parts, content| {
+            self.write_answer(index, Answer { status, close, parts, content })
+        })
+    }
+
+    /// Makes another protocol of the connection: 101 is sent (or what CONNECT is answered with),
+    /// and what follows the request are bytes of a stream.
+    pub(crate) fn http_upgrade(
+        &mut self,
+        conn: ConnId,
+        request: u64,
+        response: ZeroResponse<'_>,
+    ) -> Result<()> {
+        response.check()?;
+        let index = conn.index();
+        let place = self.http_place(conn, request, 101)?;
+        let Some(http) = machine(self.conns.at(index)) else {
+            return Err(IoError::NoSuchRequest { conn, request });
+        };
+        let pending = http.pending(request as u32);
+        let connects = pending.method == HttpMethod::Connect && response.status / 100 == 2;
+        let upgrades = pending.flags.contains(HeadFlags::UPGRADE) && response.status == 101;
+        if place > 0 || !(connects || upgrades) {
+            return Err(IoError::InvalidArgument {
+                what: "upgrade",
+                why: "the request must ask for it (Upgrade with 101, or CONNECT with 2xx), and \
+                      those before it must have been answered",
+            });
+        }
+        let ZeroResponse { status, fields, .. } = response;
+        let parts = Parts::Fields { content_type: "", fields: &fields };
+        http.status = status;
+        let head = Head { status, parts, body: BodyLen::None, close: false, keep_alive: false };
+        self.put_head(index, &head, &[])?;
+        self.become_raw(index);
+        Ok(())
+    }
+
+    /// From now on the connection is a stream of bytes.
+    fn become_raw(&mut self, index: u32) {
+        let now = self.now;
+        let conn = self.conns.at(index);
+        let Some(http) = machine(conn) else { return };
+        http.finish(now);
+        http.server.counters.answered(http.status, std::time::Duration::ZERO);
+        http.become_tunnel();
+        // In the next tick, which looks for room in the event queue.
+        self.http_go_on(index);
+    }
+
+    /// Nothing is parked any more on a connection that is a stream of bytes: it needs no machine.
+    /// There is room for an event.
+    pub(super) fn leave_http(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        let (is_tls, is_eof) = (conn.has(Flags::TLS), conn.has(Flags::EOF));
+        conn.app = App::Raw;
+        conn.flags.set(Flags::COOKED, is_tls);
+        if is_eof {
+            self.end_of_data(index);
+        }
+        if self.conns.at(index).phase == Phase::Open {
+            self.arm_conn_timer(index);
+        }
+    }
+
+    // ---- writing
+
+    fn write_answer(&mut self, index: u32, answer: Answer<'_>) -> Result<()> {
+        if let Content::Json(value) = answer.content {
+            let mut scratch = std::mem::take(&mut self.http.scratch);
+            scratch.clear();
+            let written = value.write_to(&mut scratch).map_err(|_| BAD_JSON);
+            let content = Content::Copied(&scratch);
+            let result = written.and_then(|()| self.write_whole(index, Answer { content, ..answer }));
+            self.http.scratch = scratch;
+            return result;
+        }
+        self.write_whole(index, answer)
+    }
+
+    fn write_whole(&mut self, index: u32, answer: Answer<'_>) -> Result<()> {
+        let Answer { status, close, parts, content } = answer;
+        let Some(http) = machine(self.conns.at(index)) else { return Ok(()) };
+        let pending = http.pending(http.turn());
+        let len = content_len(&content);
+        let body = body_len(status, &pending, len);
+        let closes = close
+            || pending.flags.contains(HeadFlags::CLOSE)
+            || body == BodyLen::UntilClose;
+        let keep_alive = !closes && pending.flags.contains(HeadFlags::KEEP_ALIVE_10);
+        let head = Head { status, parts, body, close: closes, keep_alive };
+        let headless = pending.method == HttpMethod::Head || status::has_no_body(status);
+        self.start_write_clock(index);
+        match content {
+            _ if headless => self.put_head(index, &head, &[])?,
+            Content::None => self.put_head(index, &head, &[])?,
+            Content::Copied(bytes) if bytes.len() <= COPY_MAX => {
+                self.put_head(index, &head, bytes)?;
+            }
+            Content::Kept(memory) if memory.bytes().len() <= COPY_MAX => {
+                self.put_head(index, &head, memory.bytes())?;
+            }
+            Content::Copied(bytes) => self.put_copied(index, &head, bytes)?,
+            Content::Kept(memory) => self.put_guard(index, &head, memory)?,
+            Content::Buffer(buffer) => {
+                let raw = self.pool.adopt(buffer)?;
+                if let Err(error) = self.check_pieces(index).and_then(|()| {
+                    self.put_head(index, &head, &[])
+                }) {
+                    self.pool.release(raw.buf);
+                    return Err(error);
+                }
+                let conn = self.conns.at(index).id(index);
+                self.write_raw(conn, raw)?;
+            }
+            Content::Later(_) => self.put_head(index, &head, &[])?,
+            Content::Json(_) => unreachable!("it was serialised"),
+        }
+        let writing = match (len, body) {
+            (Len::Known(_), _) => Writing::Nothing,
+            (Len::Later(_), _) if headless => Writing::Headless,
+            (Len::Later(_), BodyLen::Known(left)) => Writing::Known { left },
+            (Len::Later(_), BodyLen::Chunked) => Writing::Chunked,
+            (Len::Later(_), _) => Writing::UntilClose,
+        };
+        let Some(http) = machine(self.conns.at(index)) else { return Ok(()) };
+        (http.status, http.closes, http.writing) = (status, closes, writing);
+        http.body_bytes = 0;
+        if let Len::Known(len) = len {
+            http.body_bytes = if headless { 0 } else { len };
+            self.answered(index);
+        }
+        Ok(())
+    }
+
+    /// The answer whose turn it was is written.
+    pub(super) fn answered(&mut self, index: u32) {
+        let now = self.now;
+        let conn = self.conns.at(index);
+        let id = conn.id(index);
+        let Some(http) = machine(conn) else { return };
+        let request = http.turn();
+        let Pending { method, flags, .. } = http.pending(request);
+        let latency = http.finish(now);
+        let (status, body_bytes, closes) = (http.status, http.body_bytes, http.closes);
+        http.server.counters.answered(status, latency);
+        if let Some(log) = http.server.access_log() {
+            let request = RequestId::from_u64(request.into());
+            log.call(&HttpAccess { conn: id, request, method, status, body_bytes, latency });
+        }
+        if closes {
+            // What was asked behind it is not answered any more.
+            let is_asked_for = flags.contains(HeadFlags::CLOSE) && !http.closes_by_limit;
+            let is_all = http.due() == 0 && http.parked.is_empty() && !http.is_mid_request(false);
+            http.drop_early();
+            if is_asked_for && is_all {
+                self.end_when_sent(index);
+            } else {
+                self.end_gracefully(index);
+            }
+        }
+    }
+
+    /// Queues a head and a short body behind it.
+    #[inline]
+    fn put_head(&mut self, index: u32, head: &Head<'_>, body: &[u8]) -> Result<()> {
+        self.refresh_clock();
+        let whole = head_len_max(&head.parts) + body.len();
+        let sealed = self.is_sealed(index);
+        let place = self.http_room(index, whole, sealed).ok_or(IoError::exhausted(PoolKind::Slots))?;
+        let (buf, end) = place;
+        let mut out = Out::new(&mut self.pool.room_mut(buf)[HEADROOM + end..]);
+        head.write(&mut out, &self.http.clock);
+        out.put(body);
+        let len = out.len();
+        self.stats.bytes_copied_tx += body.len() as u64;
+        self.count_sent(index, len);
+        self.queue_written(index, place, len, sealed);
+        Ok(())
+    }
+
+    /// Room for `whole` bytes: behind what was written last, or in a buffer of its own. What is
+    /// sealed is sealed where it lies, and so each time in a buffer of its own.
+    pub(super) fn http_room(&mut self, index: u32, whole: usize, sealed: bool) -> Option<(BufId, usize)> {
+        let conn = self.conns.at(index);
+        if !sealed
+            && let Some((buf, end)) = self.segments.appendable(&mut conn.tx, &self.pool)
+            && self.pool.size_of(buf) >= end + whole
+        {
+            return Some((buf, end));
+        }
+        let is_first = if sealed { false } else { conn.tx.is_empty() };
+        if self.segments.room() == 0 && !is_first {
+            return None;
+        }
+        // Answers to pipelined requests go into one large buffer.
+        let fits = whole <= self.pool.class_size(Class::Slots);
+        let small = fits && (sealed || self.conns.at(index).tx.is_empty());
+        if small && let Some(buf) = self.pool.take(Class::Slots, Use::TxBulk) {
+            return Some((buf, 0));
+        }
+        if whole <= self.pool.class_size(Class::Stream)
+            && let Some(buf) = self.pool.take(Class::Stream, Use::TxBulk)
+        {
+            return Some((buf, 0));
+        }
+        let last = if fits { self.pool.take(Class::Slots, Use::TxCritical) } else { None };
+        last.map(|buf| (buf, 0))
+    }
+
+    /// Queues what was written to such room.
+    pub(super) fn queue_written(
+        &mut self,
+        index: u32,
+        (buf, end): (BufId, usize),
+        len: usize,
+        sealed: bool,
+    ) {
+        let ptr = self.pool.ptr(buf).cast_const();
+        let len = len as u32;
+        if sealed {
+            let source = Source::Buf { buf, own: false };
+            self.enqueue_sealed(index, Segment { ptr, source, len });
+        } else if end > 0 {
+            self.segments.grow_last(&mut self.conns.at(index).tx, len);
+        } else {
+            self.append(index, ptr, Source::Buf { buf, own: true }, len);
+        }
+        self.mark_dirty(index);
+    }
+
+    /// Whether a body may follow in pieces of its own.
+    fn check_pieces(&self, _: u32) -> Result<()> {
+        const PIECES: usize = POOLED_MAX / 2048 + 2;
+        if self.segments.room() < PIECES {
+            return Err(IoError::exhausted(PoolKind::SendQueue));
+        }
+        if self.guards.is_full() {
+            return Err(IoError::exhausted(PoolKind::Guards));
+        }
+        Ok(())
+    }
+
+    fn put_guard(&mut self, index: u32, head: &Head<'_>, memory: WriteGuard) -> Result<()> {
+        self.check_pieces(index)?;
+        let conn = self.conns.at(index).id(index);
+        let len = memory.bytes().len();
+        self.put_head(index, head, &[])?;
+        self.count_sent(index, len);
+        self.append_guard(conn, StreamId::ZERO, memory, None)
+    }
+
+    /// A body that is copied: into buffers of the pool while there are some, the rest into memory
+    /// of its own.
+    fn put_copied(&mut self, index: u32, head: &Head<'_>, bytes: &[u8]) -> Result<()> {
+        self.check_pieces(index)?;
+        self.put_head(index, head, &[])?;
+        self.stats.bytes_copied_tx += bytes.len() as u64;
+        self.count_sent(index, bytes.len());
+        let sealed = self.is_sealed(index);
+        let mut rest = bytes;
+        while !rest.is_empty() && bytes.len() <= POOLED_MAX {
+            let n = self.put_piece(index, rest, sealed);
+            if n == 0 {
+                break;
+            }
+            rest = &rest[n..];
+        }
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let conn = self.conns.at(index).id(index);
+        self.append_guard(conn, StreamId::ZERO, WriteGuard::Shared(Arc::from(rest)), None)
+    }
+
+    fn put_piece(&mut self, index: u32, data: &[u8], sealed: bool) -> usize {
+        let n = data.len().min(self.pool.class_size(Class::Stream));
+        let Some((buf, end)) = self.http_room(index, n, sealed) else { return 0 };
+        let room = &mut self.pool.room_mut(buf)[HEADROOM + end..];
+        room[..n].copy_from_slice(&data[..n]);
+        self.queue_written(index, (buf, end), n, sealed);
+        n
+    }
+
+    fn count_sent(&mut self, index: u32, len: usize) {
+        if let Some(http) = machine(self.conns.at(index)) {
+            http.server.counters.bytes_sent.add(len as u64);
+        }
+    }
+
+    #[inline]
+    fn refresh_clock(&mut self) {
+        if self.now >= self.http.clock_until {
+            self.http.clock = Clock::at(self.ring.wall_secs());
+            self.http.clock_until = self.now.saturating_add(CLOCK_PERIOD);
+        }
+    }
+
+    /// Sends `100 Continue` (RFC 9110 §10.1.1).
+    pub(super) fn http_continue_now(&mut self, index: u32) {
+        if self.conns.at(index).phase != Phase::Open || !self.conns.at(index).takes_writes() {
+            return;
+        }
+        let sealed = self.is_sealed(index);
+        // Without room it is not sent: the client goes on by itself after a while.
+        let Some((buf, end)) = self.http_room(index, CONTINUE.len(), sealed) else { return };
+        let room = &mut self.pool.room_mut(buf)[HEADROOM + end..];
+        room[..CONTINUE.len()].copy_from_slice(CONTINUE);
+        self.queue_written(index, (buf, end), CONTINUE.len(), sealed);
+    }
+
+    /// The application wants the body of a request that expects to be told so.
+    pub(crate) fn http_continue(&mut self, conn: ConnId, request: u64) -> Result<()> {
+        let index = conn.index();
+        let none = IoError::NoSuchRequest { conn, request };
+        let http: &mut Http1 = machine(self.conns.get(conn)?).ok_or(none)?;
+        if !http.is_reading_body_of(request) || http.place_of(request).is_none() {
+            return Err(none);
+        }
+        http.ask_continue(request as u32);
+        if http.take_continue() {
+            self.http_continue_now(index);
+        }
+        Ok(())
+    }
+}
+
+/// How long a body is.
+#[derive(Clone, Copy)]
+enum Len {
+    Known(u64),
+    /// It is written later.
+    Later(Option<u64>),
+}
+
+fn content_len(content: &Content<'_>) -> Len {
+    Len::Known(match content {
+        Content::Later(len) => return Len::Later(*len),
+        Content::None | Content::Json(_) => 0,
+        Content::Copied(bytes) => bytes.len() as u64,
+        Content::Kept(memory) => memory.bytes().len() as u64,
+        Content::Buffer(buffer) => buffer.len() as u64,
+    })
+}
+
+/// How the client is to know where the body ends, RFC 9112 §6.
+const fn body_len(status: u16, pending: &Pending, len: Len) -> BodyLen {
+    match len {
+        _ if status::has_no_body(status) => BodyLen::None,
+        Len::Known(len) | Len::Later(Some(len)) => BodyLen::Known(len),
+        Len::Later(None) if pending.flags.contains(HeadFlags::VERSION_10) => BodyLen::UntilClose,
+        Len::Later(None) => BodyLen::Chunked,
+    }
+}
+
+/// RFC 9110 §9.3.6: a 2xx answer to CONNECT makes a tunnel of the connection.
+const TUNNEL: IoError = IoError::InvalidArgument {
+    what: "answer to CONNECT",
+    why: "a 2xx makes a tunnel of the connection: use http_upgrade, or refuse with another code",
+};

@@ -1,0 +1,414 @@
+//! HTTP/1.1 servers: requests that wait for their turn, the order of answers, and how a connection
+//! ends.
+//!
+//! ```text
+//! bytes ─▶ feed ─▶ machine ─▶ HttpRequest            http_respond ─▶ its turn? ─▶ send queue
+//!            │ too many unanswered, or queue full        └─ no: kept until then
+//!            └▶ parked, in order; gone on with when an answer makes room
+//! ```
+//!
+//! Role: when the machine of a connection is fed, and what follows from its answers. Not role:
+//! parsing and order (`proto::http1`), writing an answer (`answer`).
+//!
+//! *Invariants*: what arrived is read in order: nothing is fed past what is parked. A connection
+//! with something parked and room for another request is on the list of those to go on with.
+
+mod answer;
+mod stream;
+
+use super::Engine;
+use super::events::peer_addr;
+use crate::code;
+use crate::config::HttpCounters;
+use crate::conn::{Conn, Flags, Phase, Span};
+use crate::error::{IoError, Result};
+use crate::event::HttpOwnedRequest;
+use crate::event::http::{HttpKind, places};
+use crate::ids::{ConnId, EndpointId, RequestId};
+use crate::pool::BufId;
+use crate::proto::{App, Speaks};
+use crate::proto::http::{Clock, ZeroResponse};
+use crate::proto::http1::{Http1, Writing};
+use crate::time::Time;
+use crate::transport::Kind as EndpointKind;
+
+/// What the HTTP connections of a shard share.
+pub(super) struct Hub {
+    clock: Clock,
+    /// When the clock's line is to be made anew.
+    clock_until: Time,
+    /// Connections to go on with.
+    due: Vec<ConnId>,
+    /// Where values are serialised.
+    scratch: Vec<u8>,
+    /// What was handed out last, with its connection and its places.
+    current: Option<(HttpKind, u64, u64)>,
+}
+
+impl Hub {
+    pub(super) fn new() -> Self {
+        Self {
+            clock: Clock::at(0),
+            clock_until: Time::ZERO,
+            due: Vec::new(),
+            scratch: Vec::new(),
+            current: None,
+        }
+    }
+
+    /// Remembers the event that is handed out.
+    #[inline]
+    pub(super) const fn note(&mut self, kind: HttpKind, conn: u64, extra: u64) {
+        self.current = Some((kind, conn, extra));
+    }
+
+    /// Whether there are connections to go on with.
+    pub(super) const fn has_work(&self) -> bool {
+        !self.due.is_empty()
+    }
+}
+
+/// The machine of an HTTP connection.
+const fn machine(conn: &mut Conn) -> Option<&mut Http1> {
+    match &mut conn.app {
+        App::Http1(http) => Some(http),
+        App::Raw | App::Framed(_) => None,
+    }
+}
+
+impl Engine {
+    // ---- what arrives
+
+    /// Whether received bytes have to wait behind others. They are kept then.
+    #[inline]
+    pub(super) fn http_parks(&mut self, index: u32, span: Span) -> bool {
+        match machine(self.conns.at(index)) {
+            Some(http) if !http.parked.is_empty() => {
+                http.parked.push_back(span);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the connection reads no further for now. What is left of the bytes is kept then.
+    #[inline]
+    pub(super) fn http_holds(&mut self, index: u32, span: Span) -> bool {
+        let high = self.config.send_high_water;
+        let conn = self.conns.at(index);
+        let is_backlogged = conn.tx.bytes as usize >= high;
+        let is_over = conn.has(Flags::GRACEFUL | Flags::SHUT_WANTED);
+        let Some(http) = machine(conn) else { return false };
+        if is_over {
+            http.close_input();
+        }
+        if http.is_closed() || !(http.must_wait() || is_backlogged) {
+            return false;
+        }
+        http.parked.push_front(span);
+        if is_backlogged {
+            conn.set(Flags::WANT_WRITABLE);
+        }
+        true
+    }
+
+    /// The machine was fed: it may have asked for something.
+    pub(super) fn http_fed(&mut self, index: u32) {
+        let now = self.now;
+        let conn = self.conns.at(index);
+        let has_partial = !conn.carry.is_empty();
+        let Some(http) = machine(conn) else { return };
+        let is_waiting = http.due() > 0 || http.is_mid_request(has_partial);
+        let wants_timer = is_waiting && http.wants_timer(now);
+        if http.take_continue() {
+            self.http_continue_now(index);
+        }
+        if wants_timer && self.conns.at(index).phase == Phase::Open {
+            self.arm_conn_timer(index);
+        }
+    }
+
+    /// Goes on with what was parked, where there is room for it now.
+    pub(super) fn resume_http(&mut self) {
+        while self.inbox.room() > 0 && self.lists.stalled.is_none() {
+            let Some(id) = self.http.due.pop() else { return };
+            let Some(http) = self.conns.find(id).and_then(machine) else { continue };
+            http.is_due = false;
+            self.read_parked(id.index());
+            let conn = self.conns.at(id.index());
+            if conn.phase == Phase::Open {
+                let is_done = machine(conn).is_some_and(|h| h.is_tunnel() && h.parked.is_empty());
+                if is_done && self.inbox.room() > 0 {
+                    self.leave_http(id.index());
+                }
+                self.http_settle(id.index());
+                self.settle_recv(id.index());
+            }
+        }
+    }
+
+    fn read_parked(&mut self, index: u32) {
+        loop {
+            let conn = self.conns.at(index);
+            if conn.phase != Phase::Open || conn.has(Flags::STALLED) {
+                return;
+            }
+            let Some(http) = machine(conn) else { return };
+            if http.must_wait() && !http.is_closed() {
+                return;
+            }
+            let Some(span) = http.parked.pop_front() else { return };
+            let rest = http.parked.len();
+            self.feed_now(index, span);
+            let http = machine(self.conns.at(index));
+            if http.is_some_and(|http| http.parked.len() > rest) {
+                return;
+            }
+        }
+    }
+
+    /// Puts the connection on the list of those to go on with, if it has something to go on with.
+    pub(super) fn http_go_on(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        let id = conn.id(index);
+        let is_free = !conn.has(Flags::STALLED | Flags::WANT_WRITABLE);
+        let Some(http) = machine(conn) else { return };
+        let may = !http.must_wait() || http.is_closed();
+        let has_more = !http.parked.is_empty() || http.is_tunnel();
+        if is_free && may && has_more && !http.is_due {
+            http.is_due = true;
+            self.http.due.push(id);
+        }
+    }
+
+    /// The send queue has room again: whether that was the machine's to hear.
+    pub(super) fn http_offer(&mut self, index: u32) -> bool {
+        let Some(http) = machine(self.conns.at(index)) else { return false };
+        let is_writing = http.writing != Writing::Nothing;
+        if !is_writing {
+            self.conns.at(index).unset(Flags::WANT_WRITABLE);
+        }
+        self.http_go_on(index);
+        !is_writing
+    }
+
+    /// The peer sends no more; whether the connection is an HTTP one.
+    pub(super) fn http_eof(&mut self, index: u32) -> bool {
+        let conn = self.conns.at(index);
+        if machine(conn).is_none() {
+            return false;
+        }
+        conn.set(Flags::EOF);
+        let is_tunnel = machine(conn).is_some_and(|http| http.is_tunnel());
+        if is_tunnel {
+            return true;
+        }
+        let conn = self.conns.at(index);
+        if conn.has(Flags::SHUT_DONE) {
+            self.begin_end(index, code::NONE, true);
+        } else {
+            self.http_settle(index);
+        }
+        true
+    }
+
+    /// What follows when an answer was given, or something was read: answers whose turn has come,
+    /// the end of the connection, or the next requests.
+    pub(super) fn http_settle(&mut self, index: u32) {
+        self.write_early(index);
+        let conn = self.conns.at(index);
+        if conn.phase != Phase::Open || conn.has(Flags::SHUT_WANTED) {
+            return;
+        }
+        let is_eof = conn.has(Flags::EOF);
+        let has_partial = !conn.carry.is_empty();
+        let Some(http) = machine(conn) else { return };
+        if http.take_continue() {
+            return self.http_continue_now(index);
+        }
+        if is_eof && http.parked.is_empty() && !http.is_tunnel() {
+            if http.is_mid_request(has_partial) {
+                return self.begin_end(index, code::TRUNCATED, false);
+            }
+            if http.due() == 0 {
+                return self.end_when_sent(index);
+            }
+        }
+        self.http_go_on(index);
+    }
+
+    // ---- the end
+
+    /// Closes the connection as soon as everything was sent, without waiting for the peer: it said
+    /// that it would send no more.
+    fn end_when_sent(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        conn.set(Flags::SHUT_WANTED);
+        if let Some(http) = machine(conn) {
+            http.ends_when_sent = true;
+        }
+        self.mark_dirty(index);
+    }
+
+    /// Closes the connection when everything was sent and the peer has taken it: it may still be
+    /// sending, and a close with bytes unread would be a reset, which takes the answer with it
+    /// (RFC 9112 §9.6).
+    fn end_gracefully(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        let id = conn.id(index);
+        if let Some(http) = machine(conn) {
+            http.close_input();
+        }
+        let deadline = self.now.saturating_add(self.config.close_timeout);
+        let closed = self.close_graceful(id, deadline);
+        debug_assert!(closed.is_ok(), "it is open");
+        self.http_go_on(index);
+    }
+
+    /// Everything was sent: whether the connection is to be closed at once.
+    pub(super) fn http_ends(&mut self, index: u32) -> bool {
+        machine(self.conns.at(index)).is_some_and(|http| http.ends_when_sent)
+    }
+
+    /// The connection is ending: why, as an HTTP connection sees it. What it keeps is let go of.
+    pub(super) fn http_ending(&mut self, index: u32, code: u64, clean: bool) -> (u64, bool) {
+        let Some(http) = machine(self.conns.at(index)) else { return (code, clean) };
+        http.drop_early();
+        let parked = std::mem::take(&mut http.parked);
+        let own = http.code;
+        for span in parked {
+            if span.buf != BufId::NONE {
+                self.pool.release(span.buf);
+            }
+        }
+        match code {
+            code::NONE | code::CLOSE_TIMEOUT if own == code::HTTP_IDLE => (own, true),
+            code::NONE | code::CLOSE_TIMEOUT if own != code::NONE => (own, false),
+            _ => (code, clean),
+        }
+    }
+
+    // ---- time
+
+    /// When something of the connection falls due; the timer is being armed.
+    pub(super) fn http_deadline(conn: &mut Conn, now: Time) -> Time {
+        let last = (conn.last_rx, conn.last_tx);
+        let has_partial = !conn.carry.is_empty();
+        let is_over = conn.has(Flags::GRACEFUL | Flags::SHUT_WANTED | Flags::SHAKING);
+        let Some(http) = machine(conn) else { return Time::MAX };
+        if is_over {
+            return Time::MAX;
+        }
+        http.next_deadline(now, last, has_partial)
+    }
+
+    /// The timer was armed.
+    pub(super) const fn http_armed(conn: &mut Conn, due: Time) {
+        if let Some(http) = machine(conn) {
+            http.armed_at = due;
+        }
+    }
+
+    /// Ends what took too long.
+    pub(super) fn http_overdue(&mut self, id: ConnId) {
+        let now = self.now;
+        let Some(conn) = self.conns.find(id).filter(|conn| conn.phase == Phase::Open) else {
+            return;
+        };
+        if Self::http_deadline(conn, now) > now {
+            return;
+        }
+        let has_partial = !conn.carry.is_empty();
+        let Some(http) = machine(conn) else { return };
+        let index = id.index();
+        if http.is_answer_late(now) {
+            http.server.counters.timeouts.add(1);
+            http.code = code::HTTP_ANSWER_TIMEOUT;
+            self.answer_ourselves(index, 503);
+        } else if http.is_mid_request(has_partial) {
+            http.server.counters.timeouts.add(1);
+            http.code = code::HTTP_REQUEST_TIMEOUT;
+            self.refuse_now(index, 408);
+        } else {
+            http.code = code::HTTP_IDLE;
+            self.end_gracefully(index);
+        }
+    }
+
+    // ---- refusals
+
+    /// What the peer sent is refused: answered behind what is due before, and then the end.
+    pub(super) fn http_refuse(&mut self, index: u32, status: u16, code: u64) {
+        let conn = self.conns.at(index);
+        conn.carry.clear(&mut self.pool);
+        let Some(http) = machine(conn) else { return };
+        http.server.counters.refused.add(1);
+        http.code = code;
+        self.refuse_now(index, status);
+    }
+
+    fn refuse_now(&mut self, index: u32, status: u16) {
+        let now = self.now;
+        let conn = self.conns.at(index);
+        conn.carry.clear(&mut self.pool);
+        let Some(http) = machine(conn) else { return };
+        match http.begin_refusal(now) {
+            Some(id) => self.answer_with(index, id, status),
+            // Its answer was given, or is being: there is no other.
+            None => self.end_gracefully(index),
+        }
+    }
+
+    /// Answers the request whose turn it is, in the application's place.
+    fn answer_ourselves(&mut self, index: u32, status: u16) {
+        let Some(http) = machine(self.conns.at(index)) else { return };
+        let id = u64::from(http.turn());
+        http.close_input();
+        self.answer_with(index, id, status);
+    }
+
+    fn answer_with(&mut self, index: u32, id: u64, status: u16) {
+        let conn = self.conns.at(index).id(index);
+        let answered = self.http_respond(conn, id, ZeroResponse::status(status).close());
+        if answered.is_err() {
+            let code = machine(self.conns.at(index)).map_or(code::NONE, |http| http.code);
+            self.begin_end(index, code, false);
+        }
+    }
+
+    // ---- keeping a request
+
+    /// The current event's request, to be kept.
+    pub(crate) fn detach_http(&mut self) -> Result<HttpOwnedRequest> {
+        const NOTHING: IoError = IoError::InvalidArgument {
+            what: "detach",
+            why: "the current event is no HttpRequest, or it was detached already",
+        };
+        let (kind, conn, extra) = self.http.current.ok_or(NOTHING)?;
+        let (HttpKind::Request { method, flags }, Some(_)) = (kind, self.inbox.current) else {
+            return Err(NOTHING);
+        };
+        let conn = ConnId::from_u64(conn);
+        let peer = self.conns.find(conn).map(|conn| peer_addr(&conn.peer)).ok_or(NOTHING)?;
+        let message = self.detach_current()?;
+        self.http.current = None;
+        let id = RequestId::from_u64(extra & u64::from(u32::MAX));
+        let places = places(method, extra, &message);
+        Ok(HttpOwnedRequest::new(message, (conn, id), peer, places, (method, flags)))
+    }
+
+    // ---- figures
+
+    /// What a listener has done so far.
+    pub(crate) fn http_counters(&mut self, endpoint: EndpointId) -> Result<HttpCounters> {
+        let found = self.endpoints.get(endpoint)?;
+        let protocol = found.protocol;
+        match &found.kind {
+            EndpointKind::Listener(listener) => match &listener.speaks {
+                Speaks::Http1(server) => Ok(server.counters.snapshot()),
+                _ => Err(IoError::WrongEndpoint { endpoint, protocol }),
+            },
+            EndpointKind::Udp(_) => Err(IoError::WrongEndpoint { endpoint, protocol }),
+        }
+    }
+}

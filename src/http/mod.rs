@@ -1,0 +1,15 @@
+//! The vocabulary of HTTP: methods, header fields, status codes, dates.
+//!
+//! Role: values and views, for every version of HTTP. Not role: parsing a message (`proto::http1`),
+//! answering (`proto::http`).
+
+pub(crate) mod date;
+mod headers;
+mod method;
+mod request;
+pub(crate) mod status;
+
+pub use headers::HttpHeaders;
+pub use method::HttpMethod;
+pub use request::HttpRequest;
+pub(crate) use request::{Places, RequestFlags};

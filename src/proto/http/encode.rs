@@ -1,0 +1,265 @@
+//! How HTTP/1.1 writes the head of an answer, RFC 9112 §4 to §6.
+
+use super::{HttpFieldValue, Parts};
+use crate::http::date::{self, DATE_LEN};
+use crate::http::status;
+
+/// How the end of a body is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum BodyLen {
+    /// There is none, and the status code says so.
+    None,
+    /// `Content-Length`
+    Known(u64),
+    /// `Transfer-Encoding: chunked`
+    Chunked,
+    /// The connection ends with it.
+    UntilClose,
+}
+
+/// The head of an answer.
+pub(crate) struct Head<'a> {
+    pub(crate) status: u16,
+    pub(crate) parts: Parts<'a>,
+    pub(crate) body: BodyLen,
+    /// `Connection: close`
+    pub(crate) close: bool,
+    /// `Connection: keep-alive`, which HTTP/1.0 has to be told.
+    pub(crate) keep_alive: bool,
+}
+
+/// The `Date` line, made anew once a second.
+pub(crate) struct Clock {
+    line: [u8; DATE_LINE_LEN],
+}
+
+const DATE_LINE_LEN: usize = "Date: ".len() + DATE_LEN + "\r\n".len();
+
+impl Clock {
+    pub(crate) fn at(secs: u64) -> Self {
+        let mut line = *b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+        line[6..6 + DATE_LEN].copy_from_slice(&date::format(secs));
+        Self { line }
+    }
+}
+
+/// A cursor over memory that is known to be large enough.
+pub(crate) struct Out<'a> {
+    bytes: &'a mut [u8],
+    len: usize,
+}
+
+impl<'a> Out<'a> {
+    /// Digits of the largest number.
+    pub(crate) const NUMBER_LEN_MAX: usize = 20;
+
+    pub(crate) const fn new(bytes: &'a mut [u8]) -> Self {
+        Self { bytes, len: 0 }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(crate) fn put(&mut self, data: &[u8]) {
+        let end = self.len + data.len();
+        self.bytes[self.len..end].copy_from_slice(data);
+        self.len = end;
+    }
+
+    /// A number in decimal digits.
+    #[inline]
+    pub(crate) fn number(&mut self, mut n: u64) {
+        let mut digits = [0; Self::NUMBER_LEN_MAX];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (n % 10) as u8;
+            n /= 10;
+            if n == 0 {
+                break;
+            }
+        }
+        self.put(&digits[at..]);
+    }
+}
+
+/// What every head may have besides its own fields.
+const FIXED_LEN_MAX: usize = "HTTP/1.1 999 \r\n".len()
+    + REASON_LEN_MAX
+    + DATE_LINE_LEN
+    + "Transfer-Encoding: chunked\r\n".len()
+    + Out::NUMBER_LEN_MAX
+    + "Connection: keep-alive\r\n".len()
+    + "\r\n".len();
+const REASON_LEN_MAX: usize = 32;
+const CONTENT_TYPE_LEN: usize = "Content-Type: \r\n".len();
+/// Bytes of the longest line before a chunk.
+pub(crate) const CHUNK_HEAD_LEN_MAX: usize = 18;
+
+/// An upper bound of the length of a head.
+#[inline]
+pub(crate) fn head_len_max(parts: &Parts<'_>) -> usize {
+    FIXED_LEN_MAX + parts_len_max(parts)
+}
+
+/// The same of the lines that are the answer's own.
+#[inline]
+pub(crate) fn parts_len_max(parts: &Parts<'_>) -> usize {
+    match parts {
+        Parts::Fields { content_type, fields } => {
+            let own: usize = fields.iter().map(|(name, value)| field_len_max(name, value)).sum();
+            CONTENT_TYPE_LEN + content_type.len() + own
+        }
+        Parts::Lines(lines) => lines.len(),
+    }
+}
+
+fn field_len_max(name: &str, value: &HttpFieldValue<'_>) -> usize {
+    name.len()
+        + ": \r\n".len()
+        + match value {
+            HttpFieldValue::Text(text) => text.len(),
+            HttpFieldValue::Number(_) => Out::NUMBER_LEN_MAX,
+            HttpFieldValue::Cookie(cookie) => cookie.len_max(),
+        }
+}
+
+impl Parts<'_> {
+    /// The header lines that are the answer's own.
+    #[inline]
+    pub(crate) fn write(&self, out: &mut Out<'_>) {
+        match self {
+            Self::Lines(lines) => out.put(lines),
+            Self::Fields { content_type, fields } => {
+                if !content_type.is_empty() {
+                    out.put(b"Content-Type: ");
+                    out.put(content_type.as_bytes());
+                    out.put(b"\r\n");
+                }
+                for (name, value) in fields.iter() {
+                    out.put(name.as_bytes());
+                    out.put(b": ");
+                    match value {
+                        HttpFieldValue::Text(text) => out.put(text.as_bytes()),
+                        HttpFieldValue::Number(n) => out.number(*n),
+                        HttpFieldValue::Cookie(cookie) => cookie.write(out),
+                    }
+                    out.put(b"\r\n");
+                }
+            }
+        }
+    }
+}
+
+impl Head<'_> {
+    /// Writes the head, the empty line included.
+    #[inline]
+    pub(crate) fn write(&self, out: &mut Out<'_>, clock: &Clock) {
+        match status::line(self.status) {
+            Some(line) => out.put(line),
+            None => {
+                out.put(b"HTTP/1.1 ");
+                out.number(self.status.into());
+                out.put(b" \r\n");
+            }
+        }
+        // RFC 9110 §6.6.1: 1xx answers need none, all others have one where there is a clock.
+        if self.status >= 200 {
+            out.put(&clock.line);
+        }
+        self.parts.write(out);
+        match self.body {
+            BodyLen::Known(len) => {
+                out.put(b"Content-Length: ");
+                out.number(len);
+                out.put(b"\r\n");
+            }
+            BodyLen::Chunked => out.put(b"Transfer-Encoding: chunked\r\n"),
+            BodyLen::None | BodyLen::UntilClose => {}
+        }
+        if self.status == 101 {
+            out.put(b"Connection: upgrade\r\n");
+        } else if self.close {
+            out.put(b"Connection: close\r\n");
+        } else if self.keep_alive {
+            out.put(b"Connection: keep-alive\r\n");
+        }
+        out.put(b"\r\n");
+    }
+}
+
+/// The line before a chunk of `len` bytes, RFC 9112 §7.1: written into the end of `into`; where it
+/// begins.
+pub(crate) fn chunk_head(len: usize, into: &mut [u8; CHUNK_HEAD_LEN_MAX]) -> &[u8] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut at = into.len() - 2;
+    into[at..].copy_from_slice(b"\r\n");
+    let mut n = len;
+    loop {
+        at -= 1;
+        into[at] = HEX[n % 16];
+        n /= 16;
+        if n == 0 {
+            return &into[at..];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Fields;
+    use super::*;
+
+    fn written(head: &Head<'_>) -> String {
+        let mut buffer = vec![0; head_len_max(&head.parts)];
+        let mut out = Out::new(&mut buffer);
+        head.write(&mut out, &Clock::at(784_111_777));
+        let len = out.len();
+        String::from_utf8(buffer[..len].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn heads_are_as_the_rfc_says() {
+        let mut fields = Fields::new();
+        fields.push("x-a", "b".into());
+        fields.push("age", 7.into());
+        let parts = || Parts::Fields { content_type: "text/plain", fields: &fields };
+        let head = Head {
+            status: 200,
+            parts: parts(),
+            body: BodyLen::Known(13),
+            close: false,
+            keep_alive: false,
+        };
+        let date = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+        let own = "Content-Type: text/plain\r\nx-a: b\r\nage: 7\r\n";
+        assert_eq!(
+            written(&head),
+            format!("HTTP/1.1 200 OK\r\n{date}{own}Content-Length: 13\r\n\r\n")
+        );
+        let head = Head { status: 299, body: BodyLen::Chunked, close: true, ..head };
+        let chunked = "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+        assert_eq!(written(&head), format!("HTTP/1.1 299 \r\n{date}{own}{chunked}"));
+    }
+
+    #[test]
+    fn the_longest_head_fits() {
+        let fields = Fields::new();
+        for status in 100..600 {
+            let parts = Parts::Fields { content_type: "", fields: &fields };
+            let body = BodyLen::Known(u64::MAX);
+            written(&Head { status, parts, body, close: false, keep_alive: true });
+            assert!(status::reason(status).len() <= REASON_LEN_MAX);
+        }
+    }
+
+    #[test]
+    fn chunk_lines_are_hexadecimal() {
+        for (len, line) in [(1, "1\r\n"), (15, "f\r\n"), (16, "10\r\n"), (0xABCDE, "abcde\r\n")] {
+            assert_eq!(chunk_head(len, &mut [0; 18]), line.as_bytes());
+        }
+        assert_eq!(chunk_head(usize::MAX, &mut [0; 18]), b"ffffffffffffffff\r\n");
+    }
+}

@@ -1,0 +1,109 @@
+//! [`Reply`]: an answer that was written down before its turn, or on another thread.
+
+use super::{Content, Out, Parts, ZeroResponse, parts_len_max};
+use crate::error::{IoError, Result};
+use crate::pool::{SendBuffer, WriteGuard};
+
+/// Header lines, and what they stand before. It borrows nothing.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) close: bool,
+    memory: Memory,
+    /// The header lines; a body that was copied lies behind them.
+    lines_len: u32,
+    body: Body,
+}
+
+enum Memory {
+    Buffer(SendBuffer),
+    Heap(Vec<u8>),
+}
+
+enum Body {
+    None,
+    /// Behind the header lines.
+    Here,
+    Kept(WriteGuard),
+    Buffer(SendBuffer),
+    Later(Option<u64>),
+}
+
+impl Memory {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Buffer(buffer) => buffer,
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl Reply {
+    /// Writes an answer down: into what `buffer` gives for so many bytes, else on the heap.
+    ///
+    /// # Errors
+    /// When it is no sound answer.
+    pub(crate) fn new(
+        response: ZeroResponse<'_>,
+        buffer: impl FnOnce(usize) -> Option<SendBuffer>,
+    ) -> Result<Self> {
+        response.check()?;
+        let ZeroResponse { status, close, content_type, fields, content } = response;
+        let parts = Parts::Fields { content_type, fields: &fields };
+        let lines_max = parts_len_max(&parts);
+        let mut json = Vec::new();
+        let (copied, body) = match content {
+            Content::None => (&[][..], Body::None),
+            Content::Copied(bytes) => (bytes, Body::Here),
+            Content::Json(value) => {
+                value.write_to(&mut json).map_err(|_| BAD_JSON)?;
+                (&json[..], Body::Here)
+            }
+            Content::Kept(memory) => (&[][..], Body::Kept(memory)),
+            Content::Buffer(buffer) => (&[][..], Body::Buffer(buffer)),
+            Content::Later(len) => (&[][..], Body::Later(len)),
+        };
+        let whole = lines_max + copied.len();
+        let mut memory = match buffer(whole) {
+            Some(buffer) => Memory::Buffer(buffer),
+            None => Memory::Heap(vec![0; whole]),
+        };
+        let room: &mut [u8] = match &mut memory {
+            Memory::Buffer(buffer) => buffer.as_mut_slice(),
+            Memory::Heap(bytes) => bytes,
+        };
+        let mut out = Out::new(room);
+        parts.write(&mut out);
+        let lines_len = out.len() as u32;
+        out.put(copied);
+        let len = out.len();
+        match &mut memory {
+            Memory::Buffer(buffer) => buffer.set_len(len),
+            Memory::Heap(bytes) => bytes.truncate(len),
+        }
+        Ok(Self { status, close, memory, lines_len, body })
+    }
+
+    /// Header lines and body, to be sent.
+    pub(crate) fn with<T>(self, send: impl FnOnce(Parts<'_>, Content<'_>) -> T) -> T {
+        let (lines, behind) = self.memory.bytes().split_at(self.lines_len as usize);
+        let content = match self.body {
+            Body::None => Content::None,
+            Body::Here => Content::Copied(behind),
+            Body::Kept(memory) => Content::Kept(memory),
+            Body::Buffer(buffer) => Content::Buffer(buffer),
+            Body::Later(len) => Content::Later(len),
+        };
+        send(Parts::Lines(lines), content)
+    }
+
+    /// Bytes that were copied into it.
+    pub(crate) fn copied_len(&self) -> usize {
+        self.memory.bytes().len() - self.lines_len as usize
+    }
+}
+
+pub(crate) const BAD_JSON: IoError = IoError::InvalidArgument {
+    what: "JSON of an answer",
+    why: "the value cannot be serialised: its Serialize failed, or a map has keys that are no \
+          strings",
+};

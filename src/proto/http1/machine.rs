@@ -1,0 +1,600 @@
+//! [`Http1`]: one server connection, from bytes to requests, and whose answer is due.
+//!
+//! ```text
+//! Head ── whole, body inline ──────────────▶ request ── Head
+//!   │ └── body of a known length or chunked ▶ request, chunks .. last chunk ── Head
+//!   └──── refused, or the last request ─────▶ Closed: what follows is thrown away
+//! ```
+//!
+//! Role: cutting requests (RFC 9112 §2 to §7), and the order of answers (§9.3.2). Not role: what is
+//! in a head ([`parse_request`]), what an answer looks like (`proto::http`).
+//!
+//! *Invariants*: requests are numbered in order, and answered in order: `answered <= asked`, and the
+//! difference is at most the bound. What arrives beyond it stays unread.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Body, ChunkStep, Chunked, Head, HeadFlags, Limits, Parsed, Refusal, parse_request};
+use crate::code;
+use crate::config::{AccessLog, HttpCounters, HttpListenConfig, MessageKind, PIPELINED_MAX};
+use crate::event::http::HttpKind;
+use crate::event::record::Kind;
+use crate::http::{HttpMethod, RequestFlags};
+use crate::pool::Span;
+use crate::proto::Step;
+use crate::proto::http::Reply;
+use crate::time::Time;
+
+/// What the connections of a listener share.
+#[derive(Debug)]
+pub(crate) struct HttpServer {
+    limits: Limits,
+    body_inline: u64,
+    body_max: u64,
+    pipelined_max: u32,
+    requests_max: u32,
+    auto_continue: bool,
+    request_timeout: Option<Duration>,
+    receive_timeout: Option<Duration>,
+    keep_alive_timeout: Option<Duration>,
+    /// The shorter of the two limits that begin with a request.
+    soonest: Duration,
+    access_log: Option<AccessLog>,
+    pub(crate) counters: Counters,
+}
+
+/// [`HttpCounters`], as they are counted.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) requests: Counter,
+    pub(crate) answers: [Counter; 5],
+    pub(crate) refused: Counter,
+    pub(crate) timeouts: Counter,
+    pub(crate) bytes_received: Counter,
+    pub(crate) bytes_sent: Counter,
+    latency_us_log2: [Counter; HttpCounters::LATENCY_BUCKETS],
+}
+
+/// A figure that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(Cell<u64>);
+
+impl Counter {
+    #[inline]
+    pub(crate) fn add(&self, n: u64) {
+        self.0.set(self.0.get() + n);
+    }
+}
+
+impl Counters {
+    /// An answer with that status code was written whole.
+    #[inline]
+    pub(crate) fn answered(&self, status: u16, latency: Duration) {
+        if let Some(class) = self.answers.get(usize::from(status / 100).wrapping_sub(1)) {
+            class.add(1);
+        }
+        let us = latency.as_micros() as u64;
+        let bucket = (u64::BITS - us.leading_zeros()) as usize;
+        self.latency_us_log2[bucket.min(HttpCounters::LATENCY_BUCKETS - 1)].add(1);
+    }
+
+    pub(crate) fn snapshot(&self) -> HttpCounters {
+        HttpCounters {
+            requests: self.requests.0.get(),
+            answers: std::array::from_fn(|i| self.answers[i].0.get()),
+            refused: self.refused.0.get(),
+            timeouts: self.timeouts.0.get(),
+            bytes_received: self.bytes_received.0.get(),
+            bytes_sent: self.bytes_sent.0.get(),
+            latency_us_log2: std::array::from_fn(|i| self.latency_us_log2[i].0.get()),
+        }
+    }
+}
+
+impl HttpServer {
+    pub(crate) fn new(config: &HttpListenConfig) -> Self {
+        let limit = |ms: u64| (ms > 0).then(|| Duration::from_millis(ms));
+        Self {
+            limits: Limits {
+                header_count: config.max_header_count as u16,
+                header_size: config.max_header_size as u32,
+            },
+            body_inline: config.max_body_inline as u64,
+            body_max: config.max_body_size,
+            pipelined_max: config.max_pipelined as u32,
+            requests_max: config.keep_alive_requests,
+            auto_continue: config.auto_continue,
+            request_timeout: limit(config.request_timeout_ms),
+            receive_timeout: limit(config.receive_timeout_ms),
+            keep_alive_timeout: limit(config.keep_alive_timeout_ms),
+            soonest: [config.request_timeout_ms, config.receive_timeout_ms]
+                .into_iter()
+                .filter_map(limit)
+                .min()
+                .unwrap_or(Duration::MAX),
+            access_log: config.access_log.clone(),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(crate) const fn access_log(&self) -> Option<&AccessLog> {
+        self.access_log.as_ref()
+    }
+}
+
+/// What is read next.
+#[derive(Clone, Copy, Debug)]
+enum Reading {
+    Head,
+    Body { left: u64 },
+    Chunked { chunked: Chunked, left: u64 },
+    Closed,
+    /// Another protocol.
+    Tunnel,
+}
+
+/// How the answer that is being written ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Writing {
+    /// None is: the next answer has not begun.
+    Nothing,
+    /// So many bytes of its body are due.
+    Known { left: u64 },
+    Chunked,
+    /// With the connection.
+    UntilClose,
+    /// The request was HEAD: what is written is thrown away.
+    Headless,
+}
+
+/// A request whose answer is due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    /// When it came, in microseconds that wrap around.
+    since_us: u32,
+    pub(crate) method: HttpMethod,
+    pub(crate) flags: HeadFlags,
+}
+
+const NO_REQUEST: Pending =
+    Pending { since_us: 0, method: HttpMethod::Get, flags: HeadFlags::empty() };
+
+/// One server connection.
+pub(crate) struct Http1 {
+    pub(crate) server: Rc<HttpServer>,
+    reading: Reading,
+    /// Bytes of the head that were looked at in vain.
+    looked_at: u32,
+    /// Empty lines before the next head (RFC 9112 §2.2).
+    empty_bytes: u8,
+    /// `100 Continue` was asked for, for the request that is being read.
+    continued: bool,
+    /// It waits for the answers before it, with this number.
+    continue_for: Option<u32>,
+    /// The request that may make another protocol of the connection: what follows it is not read.
+    gate: Option<u32>,
+    asked: u32,
+    answered: u32,
+    pending: [Pending; PIPELINED_MAX],
+    pub(crate) writing: Writing,
+    /// Of the answer that is being written.
+    pub(crate) status: u16,
+    pub(crate) body_bytes: u64,
+    /// Why the connection is to end, when zero-io decided that.
+    pub(crate) code: u64,
+    /// The last request is the last one by our own bound.
+    pub(crate) closes_by_limit: bool,
+    /// What was refused is a body.
+    refused_body: bool,
+    /// The connection ends after the answer that is being written.
+    pub(crate) closes: bool,
+    /// It is closed as soon as everything was sent.
+    pub(crate) ends_when_sent: bool,
+    /// Answers that were given before their turn.
+    early: Vec<(u32, Reply)>,
+    /// What arrived and is not read yet.
+    pub(crate) parked: VecDeque<Span>,
+    /// On the list of those to go on with.
+    pub(crate) is_due: bool,
+    /// When the head that is being read began, in microseconds that wrap around.
+    head_since_us: u32,
+    /// When the connection's timer comes next.
+    pub(crate) armed_at: Time,
+}
+
+impl std::fmt::Debug for Http1 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http1")
+            .field("reading", &self.reading)
+            .field("asked", &self.asked)
+            .field("answered", &self.answered)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A moment in microseconds (of 1,024 ns) that wrap around.
+const fn micros(now: Time) -> u32 {
+    (now.as_nanos() >> 10) as u32
+}
+
+/// The time since such a moment.
+const fn since(now: Time, then_us: u32) -> Duration {
+    Duration::from_nanos((micros(now).wrapping_sub(then_us) as u64) << 10)
+}
+
+impl Http1 {
+    /// Bytes of empty lines before a request line; more are refused.
+    const EMPTY_BYTES_MAX: u8 = 8;
+
+    pub(crate) const fn new(server: Rc<HttpServer>) -> Self {
+        Self {
+            server,
+            reading: Reading::Head,
+            looked_at: 0,
+            empty_bytes: 0,
+            continued: false,
+            continue_for: None,
+            gate: None,
+            asked: 0,
+            answered: 0,
+            pending: [NO_REQUEST; PIPELINED_MAX],
+            writing: Writing::Nothing,
+            status: 0,
+            body_bytes: 0,
+            code: code::NONE,
+            closes_by_limit: false,
+            refused_body: false,
+            closes: false,
+            ends_when_sent: false,
+            early: Vec::new(),
+            parked: VecDeque::new(),
+            is_due: false,
+            head_since_us: 0,
+            armed_at: Time::MAX,
+        }
+    }
+
+    // ---- requests
+
+    /// Looks at the front of `input`, which is not empty.
+    pub(crate) fn step(&mut self, input: &[u8], now: Time) -> Step {
+        match &mut self.reading {
+            Reading::Head => self.head(input, now),
+            Reading::Body { left } => {
+                let len = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
+                *left -= len as u64;
+                let last = *left == 0;
+                if last {
+                    self.body_read();
+                }
+                self.chunk(0, len, last)
+            }
+            Reading::Chunked { chunked, left } => match chunked.step(input) {
+                ChunkStep::Data { len, .. } if len as u64 > *left => {
+                    self.refuse(Refusal { status: 413, code: code::HTTP_BODY_TOO_LARGE })
+                }
+                ChunkStep::Data { skip, len } => {
+                    *left -= len as u64;
+                    self.chunk(skip, len, false)
+                }
+                ChunkStep::Skip { len } => Step::Skip { len },
+                ChunkStep::End { len } => {
+                    self.body_read();
+                    self.chunk(len, 0, true)
+                }
+                ChunkStep::Bad(refusal) => self.refuse(refusal),
+            },
+            Reading::Closed => Step::Skip { len: input.len() },
+            Reading::Tunnel => Step::frame(MessageKind::Binary, input.len()),
+        }
+    }
+
+    /// A piece of the body of the last request.
+    fn chunk(&self, skip: usize, len: usize, last: bool) -> Step {
+        self.server.counters.bytes_received.add((skip + len) as u64);
+        let extra = u64::from(self.asked.wrapping_sub(1));
+        Step::Message { kind: Kind::Http(HttpKind::Body { last }), extra, skip, len }
+    }
+
+    /// The body is whole: the next head follows, unless that was the last request.
+    fn body_read(&mut self) {
+        let last = self.asked.wrapping_sub(1);
+        let closes = self.pending(last).flags.contains(HeadFlags::CLOSE);
+        self.reading = if closes { Reading::Closed } else { Reading::Head };
+    }
+
+    fn head(&mut self, input: &[u8], now: Time) -> Step {
+        if matches!(input, [b'\r' | b'\n', ..]) || self.empty_bytes % 2 == 1 {
+            return self.empty_line(input);
+        }
+        if self.looked_at == 0 {
+            self.head_since_us = micros(now);
+        } else if let Some(new) = input.get(self.looked_at as usize..)
+            && !new.contains(&b'\n')
+            && input.len() < self.server.limits.header_size as usize
+        {
+            // Not before another line is whole: a peer that sends single bytes costs a look each.
+            return self.need(input);
+        }
+        match parse_request(input, &self.server.limits) {
+            Parsed::Partial => self.need(input),
+            Parsed::Refused(refusal) => self.refuse(refusal),
+            Parsed::Head(head) => self.request(&head, input.len(), now),
+        }
+    }
+
+    fn need(&mut self, input: &[u8]) -> Step {
+        self.looked_at = input.len() as u32;
+        Step::Need { need: input.len() + 1 }
+    }
+
+    /// RFC 9112 §2.2: a server ought to ignore an empty line before a request line.
+    fn empty_line(&mut self, input: &[u8]) -> Step {
+        let expected = if self.empty_bytes % 2 == 1 { b'\n' } else { b'\r' };
+        if input.first() != Some(&expected) || self.empty_bytes == Self::EMPTY_BYTES_MAX {
+            return self.refuse(Refusal { status: 400, code: code::HTTP_BAD_REQUEST_LINE });
+        }
+        self.empty_bytes += 1;
+        Step::Skip { len: 1 }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> Step {
+        self.refused_body = self.is_mid_request(false);
+        self.reading = Reading::Closed;
+        self.looked_at = 0;
+        Step::Refuse { status: refusal.status, code: refusal.code }
+    }
+
+    /// A whole head, with `len` bytes of input from its front on.
+    fn request(&mut self, head: &Head, len: usize, now: Time) -> Step {
+        let head_len = usize::from(head.head_len);
+        let inline = match head.body {
+            Body::None => Some(0),
+            Body::Length(n) if n > self.server.body_max => {
+                return self.refuse(Refusal { status: 413, code: code::HTTP_BODY_TOO_LARGE });
+            }
+            Body::Length(n) => (n <= self.server.body_inline).then_some(n as usize),
+            Body::Chunked => None,
+        };
+        let mut flags = RequestFlags::empty();
+        flags.set(RequestFlags::VERSION_10, head.flags.contains(HeadFlags::VERSION_10));
+        flags.set(RequestFlags::UPGRADE, head.flags.contains(HeadFlags::UPGRADE));
+        let expects = head.flags.contains(HeadFlags::EXPECT_CONTINUE) && len == head_len;
+        let whole = head_len + inline.unwrap_or(0);
+        if inline.is_some() && len < whole {
+            if expects && !self.continued {
+                self.continued = true;
+                self.continue_for = Some(self.asked);
+            }
+            // From now on it is not a line that is waited for.
+            self.looked_at = 0;
+            return Step::Need { need: whole };
+        }
+        if inline.is_none() {
+            flags |= RequestFlags::BODY_FOLLOWS;
+            if expects && self.server.auto_continue {
+                self.continue_for = Some(self.asked);
+            } else if expects {
+                flags |= RequestFlags::EXPECTS;
+            }
+        }
+        self.hand_out(head, whole, flags, now)
+    }
+
+    fn hand_out(&mut self, head: &Head, whole: usize, flags: RequestFlags, now: Time) -> Step {
+        let id = self.asked;
+        let mut head_flags = head.flags;
+        let requests_max = self.server.requests_max;
+        if requests_max > 0 && id.wrapping_add(1) >= requests_max {
+            self.closes_by_limit = !head_flags.contains(HeadFlags::CLOSE);
+            head_flags |= HeadFlags::CLOSE;
+        }
+        let since_us = if self.continued { self.head_since_us } else { micros(now) };
+        let pending = Pending { since_us, method: head.method, flags: head_flags };
+        self.pending[id as usize % PIPELINED_MAX] = pending;
+        self.asked = id.wrapping_add(1);
+        (self.looked_at, self.empty_bytes, self.continued) = (0, 0, false);
+        self.reading = match head.body {
+            Body::Length(left) if flags.contains(RequestFlags::BODY_FOLLOWS) => {
+                Reading::Body { left }
+            }
+            Body::Chunked => {
+                Reading::Chunked { chunked: Chunked::new(), left: self.server.body_max }
+            }
+            _ if head_flags.contains(HeadFlags::CLOSE) => Reading::Closed,
+            _ => Reading::Head,
+        };
+        let becomes_another = flags.contains(RequestFlags::UPGRADE)
+            || head.method == HttpMethod::Connect;
+        if becomes_another {
+            self.gate = Some(id);
+        }
+        self.server.counters.requests.add(1);
+        self.server.counters.bytes_received.add(whole as u64);
+        let extra = u64::from(id)
+            | u64::from(head.target_len) << 32
+            | u64::from(head.head_len) << 48;
+        let kind = Kind::Http(HttpKind::Request { method: head.method, flags });
+        Step::Message { kind, extra, skip: 0, len: whole }
+    }
+
+    /// Whether what arrives stays unread for now.
+    #[inline]
+    pub(crate) fn must_wait(&self) -> bool {
+        self.asked.wrapping_sub(self.answered) >= self.server.pipelined_max || self.gate.is_some()
+    }
+
+    /// Whether a request is in the middle of being read; `has_partial`: some of its head is kept.
+    pub(crate) const fn is_mid_request(&self, has_partial: bool) -> bool {
+        match self.reading {
+            Reading::Head => has_partial,
+            Reading::Closed | Reading::Tunnel => false,
+            Reading::Body { .. } | Reading::Chunked { .. } => true,
+        }
+    }
+
+    /// A place in the order for the answer to what is refused: that of the request whose body it
+    /// is, or one of its own. `None` when that request has its answer, or no place is free.
+    pub(crate) fn begin_refusal(&mut self, now: Time) -> Option<u64> {
+        let is_body = self.refused_body || self.is_mid_request(false);
+        self.close_input();
+        if is_body {
+            let id = u64::from(self.asked.wrapping_sub(1));
+            return self.place_of(id).map(|_| id);
+        }
+        if self.due() as usize >= PIPELINED_MAX {
+            return None;
+        }
+        let id = self.asked;
+        self.pending[id as usize % PIPELINED_MAX] =
+            Pending { since_us: micros(now), ..NO_REQUEST };
+        self.asked = id.wrapping_add(1);
+        Some(id.into())
+    }
+
+    /// What follows is not HTTP.
+    pub(crate) const fn become_tunnel(&mut self) {
+        self.reading = Reading::Tunnel;
+        self.gate = None;
+    }
+
+    pub(crate) const fn is_tunnel(&self) -> bool {
+        matches!(self.reading, Reading::Tunnel)
+    }
+
+    /// Takes no more requests.
+    pub(crate) const fn close_input(&mut self) {
+        self.reading = Reading::Closed;
+        self.gate = None;
+    }
+
+    /// Whether requests were all read that will be.
+    pub(crate) const fn is_closed(&self) -> bool {
+        matches!(self.reading, Reading::Closed)
+    }
+
+    // ---- answers
+
+    /// Requests whose answers are due.
+    pub(crate) const fn due(&self) -> u32 {
+        self.asked.wrapping_sub(self.answered)
+    }
+
+    pub(crate) const fn turn(&self) -> u32 {
+        self.answered
+    }
+
+    /// What is known of a request whose answer is due.
+    pub(crate) const fn pending(&self, id: u32) -> Pending {
+        self.pending[id as usize % PIPELINED_MAX]
+    }
+
+    /// Whether an answer to that request can be given: 0 for at once, more for later; `None` when
+    /// there is no such request, it was answered, or it is being answered.
+    pub(crate) fn place_of(&self, id: u64) -> Option<u32> {
+        let id = u32::try_from(id).ok()?;
+        let place = id.wrapping_sub(self.answered);
+        let is_early = || self.early.iter().any(|(early, _)| *early == id);
+        let begun = place == 0 && self.writing != Writing::Nothing;
+        (place < self.due() && !begun && !is_early()).then_some(place)
+    }
+
+    /// Whether the answer to that request is being written.
+    pub(crate) fn is_writing(&self, id: u64) -> bool {
+        id == u64::from(self.answered) && self.writing != Writing::Nothing
+    }
+
+    /// Keeps an answer until its turn.
+    pub(crate) fn keep(&mut self, id: u64, reply: Reply) {
+        self.early.push((id as u32, reply));
+    }
+
+    /// The answer whose turn it is, if it was given already.
+    pub(crate) fn next_early(&mut self) -> Option<Reply> {
+        let at = self.early.iter().position(|(id, _)| *id == self.answered)?;
+        Some(self.early.swap_remove(at).1)
+    }
+
+    pub(crate) fn drop_early(&mut self) {
+        self.early.clear();
+    }
+
+    /// The answer whose turn it was is written: how long it took.
+    pub(crate) fn finish(&mut self, now: Time) -> Duration {
+        let id = self.answered;
+        self.answered = id.wrapping_add(1);
+        self.writing = Writing::Nothing;
+        if self.gate == Some(id) {
+            self.gate = None;
+        }
+        since(now, self.pending(id).since_us)
+    }
+
+    /// Whether `100 Continue` is to be sent now; it is asked for once.
+    pub(crate) fn take_continue(&mut self) -> bool {
+        let now = self.continue_for == Some(self.answered) && self.writing == Writing::Nothing;
+        if now {
+            self.continue_for = None;
+        }
+        now
+    }
+
+    /// Has `100 Continue` sent for a request whose body is not here yet.
+    pub(crate) const fn ask_continue(&mut self, id: u32) {
+        self.continue_for = Some(id);
+    }
+
+    /// The request whose body is being read.
+    pub(crate) fn is_reading_body_of(&self, id: u64) -> bool {
+        id == u64::from(self.asked.wrapping_sub(1)) && self.is_mid_request(false)
+    }
+
+    // ---- time
+
+    /// When something falls due: an answer, the rest of a request, the next request.
+    pub(crate) fn next_deadline(&self, now: Time, last: (Time, Time), has_partial: bool) -> Time {
+        let (last_rx, last_tx) = last;
+        let at = |from: Time, limit: Option<Duration>| {
+            limit.map_or(Time::MAX, |limit| from.saturating_add(limit))
+        };
+        let ago = |passed: Duration, limit: Option<Duration>| {
+            limit.map_or(Time::MAX, |limit| now.saturating_add(limit.saturating_sub(passed)))
+        };
+        let mut due = Time::MAX;
+        if self.due() > 0 && self.writing == Writing::Nothing && !self.is_body_of_turn_due() {
+            let waited = since(now, self.pending(self.answered).since_us);
+            due = ago(waited, self.server.request_timeout);
+        }
+        if matches!(self.reading, Reading::Body { .. } | Reading::Chunked { .. }) {
+            due = due.min(at(last_rx, self.server.receive_timeout));
+        } else if has_partial {
+            due = due.min(ago(since(now, self.head_since_us), self.server.receive_timeout));
+        } else if self.due() == 0 && matches!(self.reading, Reading::Head) {
+            due = due.min(at(last_rx.max(last_tx), self.server.keep_alive_timeout));
+        }
+        due
+    }
+
+    /// The request whose turn it is has not come whole: its own limit holds.
+    fn is_body_of_turn_due(&self) -> bool {
+        self.due() == 1 && self.is_mid_request(false)
+    }
+
+    /// Whether an answer is late, rather than a request.
+    pub(crate) fn is_answer_late(&self, now: Time) -> bool {
+        let waited = since(now, self.pending(self.answered).since_us);
+        self.due() > 0
+            && self.writing == Writing::Nothing
+            && !self.is_body_of_turn_due()
+            && self.server.request_timeout.is_some_and(|limit| waited >= limit)
+    }
+
+    /// An upper bound of when the connection's timer has to come, now that a request was handed out
+    /// or has begun.
+    pub(crate) fn wants_timer(&self, now: Time) -> bool {
+        now.saturating_add(self.server.soonest) < self.armed_at
+    }
+}
