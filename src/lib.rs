@@ -15,6 +15,8 @@ mod event;
 #[cfg(feature = "_sim")]
 #[doc(hidden)]
 pub mod fuzz;
+#[cfg(feature = "http")]
+mod http;
 mod ids;
 mod io;
 mod pool;
@@ -39,11 +41,16 @@ pub use config::*;
 pub use conn::guard::{StableBytes, WriteGuard};
 pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, TlsConfigFault, UringDenied};
 pub use event::{Event, PeerAddr, Readiness, SendOutcome};
+#[cfg(feature = "http")]
+pub use http::{HttpHeaders, HttpMethod};
 pub use ids::{ConnId, EndpointId, Protocol, StreamId, TimerId, WatchId};
 pub use io::{Events, Io, IoHandle, IoSeed, Sender, UdpTransmit};
 pub use pool::{
     OwnedSlot, PoolPressureInfo, PoolStats, PoolUse, PressureState, ReferencePool, SendBuffer,
 };
+#[cfg(all(feature = "_sim", feature = "http"))]
+#[doc(hidden)]
+pub use proto::http_fuzz;
 #[cfg(all(feature = "_sim", feature = "tls"))]
 #[doc(hidden)]
 pub use proto::tls_fuzz;

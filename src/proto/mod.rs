@@ -10,6 +10,11 @@
 //! come out; C7 it is not called again after it asked for a close.
 
 mod framed;
+#[cfg(feature = "http")]
+pub(crate) mod http1;
+#[cfg(all(feature = "http", feature = "_sim"))]
+#[path = "http1/fuzz.rs"]
+pub mod http_fuzz;
 #[cfg(feature = "tls")]
 #[cfg_attr(not(test), expect(dead_code, reason = "what the kernel's record layer is to take over"))]
 pub(crate) mod tls;

@@ -10,7 +10,7 @@ use super::source::{Source, words};
 
 /// Bottom first.
 const STRATA: &[&[&str]] = &[
-    &["code", "error", "ids", "config", "time", "rng", "sync", "stats"],
+    &["code", "error", "ids", "config", "http", "time", "rng", "sync", "stats"],
     &["ring", "sys", "sim"],
     &["pool"],
     &["event", "trace", "trace_off"],
