@@ -44,8 +44,31 @@ pub const TLS_HANDSHAKE_TIMEOUT: u64 = 0x1_0302;
 /// The key sealed as many records as it may, and TLS 1.2 has no other for the connection: connect
 /// again, or allow TLS 1.3.
 pub const TLS_KEY_EXHAUSTED: u64 = 0x1_0303;
-/// HTTP: the request line is malformed (RFC 9112 §3); answered with 400.
+/// HTTP: the request line is malformed (400).
 pub const HTTP_BAD_REQUEST_LINE: u64 = 0x1_0400;
+/// HTTP: the request's target has a byte or a form that it cannot have (400).
+pub const HTTP_BAD_TARGET: u64 = 0x1_0401;
+/// HTTP: a header or trailer field is malformed (400).
+pub const HTTP_BAD_HEADER: u64 = 0x1_0402;
+/// HTTP: `Host` is missing, repeated, no host, or not the target's (400).
+pub const HTTP_BAD_HOST: u64 = 0x1_0403;
+/// HTTP: where the message ends is said twice, badly, or in a way that others read differently
+/// (400): `Content-Length`, `Transfer-Encoding`.
+pub const HTTP_BAD_FRAMING: u64 = 0x1_0404;
+/// HTTP: a chunk of a body is malformed, or says more than a chunk may (400).
+pub const HTTP_BAD_CHUNK: u64 = 0x1_0405;
+/// HTTP: the request line is longer than the limit for the whole head (414).
+pub const HTTP_URI_TOO_LONG: u64 = 0x1_0406;
+/// HTTP: the head or the trailers are longer, or have more fields, than the limits allow (431).
+pub const HTTP_HEAD_TOO_LARGE: u64 = 0x1_0407;
+/// HTTP: a version other than 1.0 and 1.1 (505).
+pub const HTTP_VERSION: u64 = 0x1_0408;
+/// HTTP: a transfer coding that nobody here knows, or a method longer than any (501).
+pub const HTTP_NOT_IMPLEMENTED: u64 = 0x1_0409;
+/// HTTP: an expectation other than `100-continue` (417).
+pub const HTTP_EXPECTATION: u64 = 0x1_040A;
+/// HTTP: the status line of a response is malformed.
+pub const HTTP_BAD_STATUS_LINE: u64 = 0x1_040B;
 /// HTTP: a request's body is longer than `HttpListenConfig::max_body_size`; answered with 413.
 pub const HTTP_BODY_TOO_LARGE: u64 = 0x1_0420;
 /// HTTP: a request was not answered within `HttpListenConfig::request_timeout_ms`; answered with
@@ -77,13 +100,24 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         TLS_TRUNCATED => "TLS stream truncated: no close_notify",
         TLS_HANDSHAKE_TIMEOUT => "TLS handshake timed out",
         TLS_KEY_EXHAUSTED => "TLS key used up: reconnect",
-        HTTP_BAD_REQUEST_LINE => "malformed HTTP request line",
         HTTP_BODY_TOO_LARGE => "HTTP body too large",
         HTTP_ANSWER_TIMEOUT => "HTTP request not answered in time",
         HTTP_REQUEST_TIMEOUT => "HTTP request did not arrive in time",
         HTTP_IDLE => "idle HTTP connection closed",
         HTTP_ANSWER_CUT => "HTTP answer shorter than announced",
         TLS_HANDSHAKE_EOF => "ended in the middle of the TLS handshake",
+        HTTP_BAD_REQUEST_LINE => "HTTP: malformed request line",
+        HTTP_BAD_TARGET => "HTTP: malformed request target",
+        HTTP_BAD_HEADER => "HTTP: malformed header field",
+        HTTP_BAD_HOST => "HTTP: missing, repeated or wrong Host",
+        HTTP_BAD_FRAMING => "HTTP: the end of the message is said badly or twice",
+        HTTP_BAD_CHUNK => "HTTP: malformed chunk",
+        HTTP_URI_TOO_LONG => "HTTP: request target too long",
+        HTTP_HEAD_TOO_LARGE => "HTTP: too many or too long header fields",
+        HTTP_VERSION => "HTTP version not supported",
+        HTTP_NOT_IMPLEMENTED => "HTTP: transfer coding or method not implemented",
+        HTTP_EXPECTATION => "HTTP: unknown expectation",
+        HTTP_BAD_STATUS_LINE => "HTTP: malformed status line",
         _ => match tls_alert(code) {
             Some(alert) => alert_name(alert),
             None => return None,

@@ -52,6 +52,9 @@ pub use pool::{
 };
 #[cfg(feature = "http")]
 pub use proto::http::{HttpCookie, HttpFieldValue, SameSite, ZeroResponse};
+#[cfg(all(feature = "_sim", feature = "http"))]
+#[doc(hidden)]
+pub use proto::http_fuzz;
 #[cfg(all(feature = "_sim", feature = "tls"))]
 #[doc(hidden)]
 pub use proto::tls_fuzz;

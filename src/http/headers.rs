@@ -1,17 +1,168 @@
-//! stub
-/// fields
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct HttpHeaders<'a> { block: &'a [u8] }
+//! [`HttpHeaders`]: the header fields of a message, where they lie.
+
+use std::fmt;
+use std::io::BufRead as _;
+use std::str;
+
+/// The header fields of one message: a view over the bytes as they came, in their order.
+///
+/// Nothing is indexed: a field is found by a scan, which for the few fields of a message costs
+/// less than a table. Names are compared without regard to case (RFC 9110 §5.1); values are
+/// without the whitespace around them (RFC 9110 §5.5), and may be any bytes but controls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HttpHeaders<'a> {
+    /// Field lines, each with its CRLF.
+    block: &'a [u8],
+}
+
 impl<'a> HttpHeaders<'a> {
-    pub(crate) const fn new(block: &'a [u8]) -> Self { Self { block } }
-    /// get
+    /// The view over checked field lines, each with its CRLF; without the empty line behind them.
+    pub(crate) const fn new(block: &'a [u8]) -> Self {
+        Self { block }
+    }
+
+    /// The value of the first field with this name; `None` as well when it is not UTF-8.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        for line in self.block.split(|b| *b == b'\n') {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let at = line.iter().position(|b| *b == b':')?;
-            if line[..at].eq_ignore_ascii_case(name.as_bytes()) { return std::str::from_utf8(line[at + 1..].trim_ascii()).ok(); }
+        str::from_utf8(self.get_bytes(name)?).ok()
+    }
+
+    /// The value of the first field with this name.
+    #[must_use]
+    pub fn get_bytes(&self, name: &str) -> Option<&'a [u8]> {
+        let mut rest = self.block;
+        while !rest.is_empty() {
+            let (line, after) = split_line(rest);
+            if let Some(value) = value_if_named(line, name) {
+                return Some(value);
+            }
+            rest = after;
         }
         None
+    }
+
+    /// The values of all fields with this name, in order.
+    pub fn get_all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        Lines { rest: self.block }.filter_map(move |line| value_if_named(line, name))
+    }
+
+    /// Names, spelled as they came, and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        Lines { rest: self.block }.filter_map(|line| {
+            let colon = line.iter().position(|&byte| byte == b':')?;
+            let (name, value) = line.split_at_checked(colon)?;
+            Some((str::from_utf8(name).ok()?, value.get(1..)?.trim_ascii()))
+        })
+    }
+
+    /// How many fields there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        Lines { rest: self.block }.count()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.block.is_empty()
+    }
+}
+
+impl fmt::Debug for HttpHeaders<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |value: &[u8]| value.escape_ascii().to_string();
+        f.debug_map().entries(self.iter().map(|(name, value)| (name, text(value)))).finish()
+    }
+}
+
+/// Field lines, with what ends them.
+struct Lines<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (line, after) = split_line(self.rest);
+        self.rest = after;
+        Some(line)
+    }
+}
+
+/// Splits behind the first line feed. `skip_until` is the standard library's way to libc's
+/// vectorised search; a slice cannot fail to be read.
+fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let mut after = bytes;
+    let len = after.skip_until(b'\n').unwrap_or(bytes.len());
+    (bytes.split_at_checked(len).map_or(bytes, |(line, _)| line), after)
+}
+
+fn value_if_named<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let (found, value) = line.split_at_checked(name.len())?;
+    match value {
+        // A value has no controls: what is trimmed is spaces, tabs and the line's end.
+        [b':', value @ ..] if found.eq_ignore_ascii_case(name.as_bytes()) => {
+            Some(value.trim_ascii())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::HttpHeaders;
+
+    const BLOCK: &[u8] = b"Host: a.example\r\nX:\r\nvia:\t one \t\r\nVIA: two\r\nx-raw: \xFF\r\n";
+
+    #[test]
+    fn fields_are_found_by_name() {
+        let headers = HttpHeaders::new(BLOCK);
+        let rows: [(&str, Option<&str>); 9] = [
+            ("host", Some("a.example")),
+            ("HOST", Some("a.example")),
+            ("x", Some("")),
+            ("Via", Some("one")),
+            ("hos", None),
+            ("hostt", None),
+            ("x-raw", None),
+            ("", None),
+            ("a.example", None),
+        ];
+        for (name, value) in rows {
+            assert_eq!(headers.get(name), value, "{name}");
+        }
+        assert_eq!(headers.get_bytes("X-Raw"), Some(&[0xFF][..]));
+        assert_eq!(headers.get_all("via").collect::<Vec<_>>(), [b"one", b"two"]);
+        assert_eq!(headers.get_all("none").count(), 0);
+    }
+
+    #[test]
+    fn fields_come_in_order() {
+        let headers = HttpHeaders::new(BLOCK);
+        let names: Vec<_> = headers.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["Host", "X", "via", "VIA", "x-raw"]);
+        assert_eq!(headers.iter().nth(2), Some(("via", &b"one"[..])));
+        assert_eq!((headers.len(), headers.is_empty()), (5, false));
+        let none = HttpHeaders::new(b"");
+        assert_eq!((none.len(), none.is_empty(), none.iter().count()), (0, true, 0));
+        assert_eq!(
+            format!("{:?}", HttpHeaders::new(b"a: b\r\nc:\xFF\r\n")),
+            r#"{"a": "b", "c": "\\xff"}"#
+        );
+        assert_eq!(headers, HttpHeaders::new(BLOCK));
+    }
+
+    #[test]
+    fn bytes_that_are_no_fields_do_no_harm() {
+        for junk in [&b"\n"[..], b"\r\n\r\n", b":\n", b"a", b"\xFF:\n", b"a:b", b"::::\n\n:"] {
+            let headers = HttpHeaders::new(junk);
+            assert!(headers.iter().count() <= headers.len(), "{junk:?}");
+            headers.get_bytes("a");
+            headers.get_bytes("");
+        }
     }
 }

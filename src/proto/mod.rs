@@ -17,6 +17,9 @@ pub(crate) mod http1;
 #[cfg(not(feature = "http"))]
 #[path = "http1_off.rs"]
 pub(crate) mod http1;
+#[cfg(all(feature = "http", feature = "_sim"))]
+#[path = "http1/fuzz.rs"]
+pub mod http_fuzz;
 #[cfg(feature = "tls")]
 #[cfg_attr(not(test), expect(dead_code, reason = "what the kernel's record layer is to take over"))]
 pub(crate) mod tls;

@@ -246,6 +246,7 @@ fn too_long_a_body_is_refused() {
     let mut client = server.dial();
     client.send("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n3E8\r\n");
     client.send(pattern(1000));
+    std::thread::sleep(std::time::Duration::from_millis(100));
     client.send("\r\n1\r\nx\r\n0\r\n\r\n");
     // Its answer had begun: it is cut.
     let mut rest = Vec::new();

@@ -99,7 +99,8 @@ impl Server {
 pub(crate) fn hello(sender: &mut Sender<'_>, event: &Event<'_>) {
     match *event {
         Event::HttpRequest { conn, id, request } if request.body_follows() => {
-            sender.http_respond(conn, id, ZeroResponse::ok().stream()).unwrap();
+            // What follows may have been refused already.
+            let _ = sender.http_respond(conn, id, ZeroResponse::ok().stream());
         }
         Event::HttpRequest { conn, id, request } if request.body().is_empty() => {
             sender.http_respond(conn, id, ZeroResponse::ok().text("Hello")).unwrap();
@@ -108,8 +109,8 @@ pub(crate) fn hello(sender: &mut Sender<'_>, event: &Event<'_>) {
             sender.http_respond(conn, id, ZeroResponse::ok().bytes(request.body())).unwrap();
         }
         Event::HttpBodyChunk { conn, id, data, last } => {
-            sender.http_forward(conn, id, data).unwrap();
-            if last {
+            let sent = sender.http_forward(conn, id, data);
+            if sent.is_ok() && last {
                 sender.http_finish(conn, id).unwrap();
             }
         }

@@ -1,0 +1,71 @@
+//! Chunked bodies, and what follows a body.
+
+use super::{CHUNKED, POST, Written};
+
+#[rustfmt::skip]
+pub(super) const TWO_REQUESTS: Written = ("a request behind a body", 200, "9112 6.3", POST,
+    b"Content-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+
+#[rustfmt::skip]
+pub(super) const CHUNKS_THEN_REQUEST: Written = ("a request behind chunks", 200, "9112 7.1",
+    CHUNKED, b"3\r\nabc\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+
+#[rustfmt::skip]
+pub(super) const ROWS: &[Written] = &[
+    ("one chunk", 200, "9112 7.1", CHUNKED, b"3\r\nabc\r\n0\r\n\r\n"),
+    ("two chunks", 200, "9112 7.1", CHUNKED, b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
+    ("size in letters", 200, "9112 7.1", CHUNKED,
+        b"A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n"),
+    ("size with leading zeros", 200, "9112 7.1", CHUNKED, b"0003\r\nabc\r\n000\r\n\r\n"),
+    ("sixteen digits", 200, "9112 7.1", CHUNKED, b"0000000000000003\r\nabc\r\n0\r\n\r\n"),
+    ("data like a line", 200, "9112 7.1", CHUNKED, b"5\r\n0\r\n\r\n\r\n0\r\n\r\n"),
+    ("extension", 200, "9112 7.1.1", CHUNKED, b"3;a\r\nabc\r\n0;b=c\r\n\r\n"),
+    ("extensions with spaces", 200, "9112 7.1.1", CHUNKED, b"3 ;\ta = b ; c\r\nabc\r\n0\r\n\r\n"),
+    ("quoted extension", 200, "9112 7.1.1", CHUNKED, b"3;a=\"b;c\\\"d\"\r\nabc\r\n0\r\n\r\n"),
+    ("trailer", 200, "9112 7.1.2", CHUNKED, b"0\r\nx: y\r\nz:\r\n\r\n"),
+    ("seventeen digits", 400, "9112 7.1", CHUNKED, b"00000000000000003\r\nabc\r\n0\r\n\r\n"),
+    ("size of 2^64 + 3", 400, "9112 7.1", CHUNKED, b"10000000000000003\r\nabc\r\n0\r\n\r\n"),
+    ("no size", 400, "9112 7.1", CHUNKED, b"\r\nabc\r\n0\r\n\r\n"),
+    ("no digit", 400, "9112 7.1", CHUNKED, b"g\r\nabc\r\n0\r\n\r\n"),
+    ("negative size", 400, "9112 7.1", CHUNKED, b"-3\r\nabc\r\n0\r\n\r\n"),
+    ("size with a plus", 400, "9112 7.1", CHUNKED, b"+3\r\nabc\r\n0\r\n\r\n"),
+    ("size with 0x", 400, "9112 7.1", CHUNKED, b"0x3\r\nabc\r\n0\r\n\r\n"),
+    ("size with an underscore", 400, "9112 7.1", CHUNKED, b"1_0\r\n0123456789abcdef\r\n0\r\n\r\n"),
+    ("space before the size", 400, "9112 7.1", CHUNKED, b" 3\r\nabc\r\n0\r\n\r\n"),
+    ("space behind the size", 400, "9112 7.1", CHUNKED, b"3 \r\nabc\r\n0\r\n\r\n"),
+    ("tab behind the size", 400, "9112 7.1", CHUNKED, b"3\t\r\nabc\r\n0\r\n\r\n"),
+    ("size with a comma", 400, "9112 7.1", CHUNKED, b"3,3\r\nabc\r\n0\r\n\r\n"),
+    ("size with a NUL", 400, "9112 7.1", CHUNKED, b"3\0\r\nabc\r\n0\r\n\r\n"),
+    ("bare LF behind the size", 400, "9112 2.2", CHUNKED, b"3\nabc\r\n0\r\n\r\n"),
+    ("bare CR behind the size", 400, "9112 2.2", CHUNKED, b"3\rabc\r\n0\r\n\r\n"),
+    ("CR CR LF behind the size", 400, "9112 7.1", CHUNKED, b"3\r\r\nabc\r\n0\r\n\r\n"),
+    ("bare LF behind the data", 400, "9112 2.2", CHUNKED, b"3\r\nabc\n0\r\n\r\n"),
+    ("bare CR behind the data", 400, "9112 2.2", CHUNKED, b"3\r\nabc\r0\r\n\r\n"),
+    ("nothing behind the data", 400, "9112 7.1", CHUNKED, b"3\r\nabc0\r\n\r\n"),
+    ("data longer than its size", 400, "9112 7.1", CHUNKED, b"3\r\nabcd\r\n0\r\n\r\n"),
+    ("two bytes for a line end", 400, "9112 7.1", CHUNKED, b"3\r\nabcXX0\r\n\r\n"),
+    ("bare LF behind the last size", 400, "9112 2.2", CHUNKED, b"0\n\r\n"),
+    ("bare LF for the last line", 400, "9112 2.2", CHUNKED, b"0\r\n\n"),
+    ("bare CR for the last line", 400, "9112 2.2", CHUNKED, b"0\r\n\rX"),
+    ("bare LF in an extension", 400, "9112 7.1.1", CHUNKED, b"3;a\nb\r\nabc\r\n0\r\n\r\n"),
+    ("bare CR in an extension", 400, "9112 7.1.1", CHUNKED, b"3;a\rb\r\nabc\r\n0\r\n\r\n"),
+    ("bare LF in a quoted extension", 400, "9112 7.1.1", CHUNKED,
+        b"3;a=\"\n\"\r\nabc\r\n0\r\n\r\n"),
+    ("CRLF in a quoted extension", 400, "9112 7.1.1", CHUNKED, b"3;a=\"\r\n\"\r\nabc\r\n0\r\n\r\n"),
+    ("NUL in an extension", 400, "9112 7.1.1", CHUNKED, b"3;a\0\r\nabc\r\n0\r\n\r\n"),
+    ("extension without a name", 400, "9112 7.1.1", CHUNKED, b"3;\r\nabc\r\n0\r\n\r\n"),
+    ("extension without a value", 400, "9112 7.1.1", CHUNKED, b"3;a=\r\nabc\r\n0\r\n\r\n"),
+    ("extension with an open quote", 400, "9112 7.1.1", CHUNKED, b"3;a=\"b\r\nabc\r\n0\r\n\r\n"),
+    ("extension with two values", 400, "9112 7.1.1", CHUNKED, b"3;a=b=c\r\nabc\r\n0\r\n\r\n"),
+    ("extension with a space behind", 400, "9112 7.1.1", CHUNKED, b"3;a \r\nabc\r\n0\r\n\r\n"),
+    ("extension without a semicolon", 400, "9112 7.1.1", CHUNKED, b"3 a=b\r\nabc\r\n0\r\n\r\n"),
+    ("trailer without a colon", 400, "9112 7.1.2", CHUNKED, b"0\r\nx\r\n\r\n"),
+    ("trailer with a space", 400, "9112 7.1.2", CHUNKED, b"0\r\nx : y\r\n\r\n"),
+    ("trailer without a name", 400, "9112 7.1.2", CHUNKED, b"0\r\n: y\r\n\r\n"),
+    ("folded trailer", 400, "9112 7.1.2", CHUNKED, b"0\r\nx: y\r\n z\r\n\r\n"),
+    ("trailer with a bare LF", 400, "9112 2.2", CHUNKED, b"0\r\nx: y\n\r\n"),
+    ("trailer with a bare CR", 400, "9112 2.2", CHUNKED, b"0\r\nx: y\rz\r\n\r\n"),
+    ("trailer with a NUL", 400, "9112 7.1.2", CHUNKED, b"0\r\nx: \0\r\n\r\n"),
+    ("a request for a trailer", 400, "9112 7.1.2", CHUNKED,
+        b"0\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n"),
+];
