@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use zero_io::{ConnId, Config, Event, HttpMethod, HttpRequest, Io, RequestId, ZeroResponse};
+use zero_io::{Config, ConnId, Event, HttpMethod, HttpRequest, Io, RequestId, ZeroResponse};
 use zero_io::{HttpListenConfig, TcpListenConfig};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -339,7 +339,9 @@ pub enum IoError {
     },
     /// The connection has no such request that waits for an answer: it was answered, its time ran
     /// out, or it never was. Nothing returns it without the feature `http`.
-    #[error("{conn} has no request {request} to be answered: it was answered already, or timed out")]
+    #[error(
+        "{conn} has no request {request} to be answered: it was answered already, or timed out"
+    )]
     NoSuchRequest {
         /// The connection.
         conn: ConnId,

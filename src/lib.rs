@@ -39,9 +39,9 @@ mod transport;
 
 pub use config::*;
 pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, TlsConfigFault, UringDenied};
-pub use event::{Event, PeerAddr, Readiness, SendOutcome};
 #[cfg(feature = "http")]
 pub use event::HttpOwnedRequest;
+pub use event::{Event, PeerAddr, Readiness, SendOutcome};
 #[cfg(feature = "http")]
 pub use http::{HttpHeaders, HttpMethod, HttpRequest};
 pub use ids::{ConnId, EndpointId, Protocol, RequestId, StreamId, TimerId, WatchId};

@@ -133,13 +133,7 @@ impl HttpListenConfig {
                 MESSAGE_LEN_MAX - self.max_header_size.min(MESSAGE_LEN_MAX),
                 "at most 65,535 together with max_header_size",
             ),
-            (
-                "HttpListenConfig::max_pipelined",
-                self.max_pipelined,
-                1,
-                PIPELINED_MAX,
-                "1 to 32",
-            ),
+            ("HttpListenConfig::max_pipelined", self.max_pipelined, 1, PIPELINED_MAX, "1 to 32"),
         ];
         for (field, value, low, high, range) in rows {
             check(field, value, low <= value && value <= high, range)?;

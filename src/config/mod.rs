@@ -19,9 +19,9 @@ pub use endpoint::{
 };
 pub use framing::{Frame, Framing, MessageKind};
 #[cfg(feature = "http")]
-pub use http::{AccessLog, HttpAccess, HttpCounters, HttpListenConfig, HttpSocket};
-#[cfg(feature = "http")]
 pub(crate) use http::PIPELINED_MAX;
+#[cfg(feature = "http")]
+pub use http::{AccessLog, HttpAccess, HttpCounters, HttpListenConfig, HttpSocket};
 #[cfg(feature = "tls")]
 pub use tls::*;
 pub use uring::{Effective, HugePages, UringConfig};

@@ -15,9 +15,9 @@ pub(crate) mod tx;
 
 use crate::config::ConnTimeouts;
 use crate::ids::{ConnId, Protocol};
-use crate::pool::carry::Carry;
-pub(crate) use crate::pool::Span;
 use crate::pool::Owner;
+pub(crate) use crate::pool::Span;
+use crate::pool::carry::Carry;
 use crate::proto::App;
 use crate::ring::{Sock, Tag, Token};
 use crate::sys::addr::SockAddr;

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use super::Engine;
-use crate::pool::WriteGuard;
 use crate::event::record::{Kind, Record};
 use crate::ids::{ConnId, EndpointId, StreamId};
+use crate::pool::WriteGuard;
 use crate::pool::{BufId, RawSend, SendBuffer};
 use crate::proto::http1::Reply;
 

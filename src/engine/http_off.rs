@@ -2,9 +2,9 @@
 
 use super::Engine;
 use crate::conn::{Conn, Span};
+use crate::error::Result;
 use crate::event::http::HttpKind;
 use crate::ids::ConnId;
-use crate::error::Result;
 use crate::proto::http1::Reply;
 use crate::time::Time;
 

@@ -1,12 +1,12 @@
 //! What the application asks of connections: write, shut down, pause, look up.
 
 use super::Engine;
-use crate::pool::WriteGuard;
 use crate::conn::tx::{Segment, Source};
 use crate::conn::{Conn, Flags, Phase};
 use crate::error::{IoError, PoolKind, Result};
 use crate::event::inbox::Payload;
 use crate::ids::{ConnId, StreamId};
+use crate::pool::WriteGuard;
 use crate::pool::{Class, RawSend, SendBuffer, Use};
 
 impl Engine {

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pool::WriteGuard;
 use crate::engine::{Command, Engine};
 use crate::error::{IoError, PoolKind, Result};
 use crate::ids::{ConnId, EndpointId, StreamId};
+use crate::pool::WriteGuard;
 use crate::pool::{PoolShared, SendBuffer};
 use crate::sync::gate::Gate;
 use crate::sync::mpsc::{Producer, PushError};

@@ -5,11 +5,11 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::split::both;
-use crate::pool::WriteGuard;
 use crate::error::{IoError, Result};
 use crate::event::{PeerAddr, Readiness};
 use crate::ids::{ConnId, EndpointId, StreamId, TimerId, WatchId};
 use crate::pool::SendBuffer;
+use crate::pool::WriteGuard;
 use crate::stats::ConnStats;
 
 both! {

@@ -34,7 +34,8 @@ fn chunked_bodies_come_back() {
     let mut client = server.dial();
     for chunk in [1, 7, 1000, 30_000] {
         let body = pattern(100_000.min(chunk * 300));
-        let mut request = b"POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        let mut request =
+            b"POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
         for piece in body.chunks(chunk) {
             request.extend_from_slice(format!("{:X}\r\n", piece.len()).as_bytes());
             request.extend_from_slice(piece);
@@ -101,9 +102,8 @@ fn every_kind_of_body_is_sent() {
     assert_eq!(client.ask(get("/html")).text(), "<p>");
     // All of them at once: the order holds for large and small ones.
     let paths = ["/big", "/html", "/shared", "/buffer", "/json", "/static", "/big"];
-    let mut writer = client.stream.get_ref().try_clone().unwrap();
     let all: String = paths.iter().map(|path| get(path)).collect();
-    std::io::Write::write_all(&mut writer, all.as_bytes()).unwrap();
+    client.send(all);
     let lens: Vec<usize> = paths.iter().map(|_| client.answer().unwrap().body.len()).collect();
     assert_eq!(lens, [1 << 20, 3, 300_000, 1500, 7, 5000, 1 << 20]);
     drop(client);
@@ -225,7 +225,9 @@ fn leave_may_be_refused() {
     );
     let mut client = server.dial();
     let ask = |path: &str| {
-        format!("POST {path} HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+        )
     };
     assert_eq!(client.ask(ask("/yes")).status, 100);
     assert_eq!(client.ask("ab").text(), "ab");

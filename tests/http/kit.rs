@@ -31,9 +31,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Serves with that function for every event.
-    pub(crate) fn start(
-        handler: impl FnMut(&mut Sender<'_>, &Event<'_>) + Send + 'static,
-    ) -> Self {
+    pub(crate) fn start(handler: impl FnMut(&mut Sender<'_>, &Event<'_>) + Send + 'static) -> Self {
         Self::with(|_| {}, |_| {}, handler)
     }
 

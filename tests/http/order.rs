@@ -174,7 +174,10 @@ fn methods_targets_and_fields_arrive_as_they_were_sent() {
     });
     let mut client = server.dial();
     let rows = [
-        ("GET /a?b=c HTTP/1.1\r\nHost: h\r\nx-thing:  v \r\n\r\n", "GET Get /a Some(\"b=c\") Some(\"v\") 1"),
+        (
+            "GET /a?b=c HTTP/1.1\r\nHost: h\r\nx-thing:  v \r\n\r\n",
+            "GET Get /a Some(\"b=c\") Some(\"v\") 1",
+        ),
         ("PROPFIND / HTTP/1.1\r\nHost: h\r\n\r\n", "PROPFIND Other / None None 1"),
         ("DELETE http://h/x?y HTTP/1.1\r\nHost: h\r\n\r\n", "DELETE Delete /x Some(\"y\") None 1"),
         ("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", "OPTIONS Options * None None 1"),
@@ -197,7 +200,9 @@ fn what_was_never_asked_cannot_be_answered() {
                 let error = sender.http_respond(*conn, RequestId::from_u64(wrong), answer);
                 assert!(error.unwrap_err().to_string().contains("no request"), "{wrong}");
             }
-            for bad in [ZeroResponse::status(99), ZeroResponse::status(600), ZeroResponse::status(101)] {
+            for bad in
+                [ZeroResponse::status(99), ZeroResponse::status(600), ZeroResponse::status(101)]
+            {
                 assert!(sender.http_respond(*conn, *id, bad).is_err());
             }
             let split = ZeroResponse::ok().header("x", "a\r\nb: c");

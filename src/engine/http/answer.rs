@@ -195,7 +195,8 @@ impl Engine {
             scratch.clear();
             let written = value.write_to(&mut scratch).map_err(|_| BAD_JSON);
             let content = Content::Copied(&scratch);
-            let result = written.and_then(|()| self.write_whole(index, Answer { content, ..answer }));
+            let result =
+                written.and_then(|()| self.write_whole(index, Answer { content, ..answer }));
             self.http.scratch = scratch;
             return result;
         }
@@ -208,9 +209,8 @@ impl Engine {
         let pending = http.pending(http.turn());
         let len = content_len(&content);
         let body = body_len(status, &pending, len);
-        let closes = close
-            || pending.flags.contains(HeadFlags::CLOSE)
-            || body == BodyLen::UntilClose;
+        let closes =
+            close || pending.flags.contains(HeadFlags::CLOSE) || body == BodyLen::UntilClose;
         let keep_alive = !closes && pending.flags.contains(HeadFlags::KEEP_ALIVE_10);
         let head = Head { status, parts, body, close: closes, keep_alive };
         let headless = pending.method == HttpMethod::Head || status::has_no_body(status);
@@ -228,9 +228,9 @@ impl Engine {
             Content::Kept(memory) => self.put_guard(index, &head, memory)?,
             Content::Buffer(buffer) => {
                 let raw = self.pool.adopt(buffer)?;
-                if let Err(error) = self.check_pieces(index).and_then(|()| {
-                    self.put_head(index, &head, &[])
-                }) {
+                if let Err(error) =
+                    self.check_pieces(index).and_then(|()| self.put_head(index, &head, &[]))
+                {
                     self.pool.release(raw.buf);
                     return Err(error);
                 }
@@ -291,7 +291,8 @@ impl Engine {
         self.refresh_clock();
         let whole = head_len_max(&head.parts) + body.len();
         let sealed = self.is_sealed(index);
-        let place = self.http_room(index, whole, sealed).ok_or(IoError::exhausted(PoolKind::Slots))?;
+        let place =
+            self.http_room(index, whole, sealed).ok_or(IoError::exhausted(PoolKind::Slots))?;
         let (buf, end) = place;
         let mut out = Out::new(&mut self.pool.room_mut(buf)[HEADROOM + end..]);
         head.write(&mut out, &self.http.clock);
@@ -305,7 +306,12 @@ impl Engine {
 
     /// Room for `whole` bytes: behind what was written last, or in a buffer of its own. What is
     /// sealed is sealed where it lies, and so each time in a buffer of its own.
-    pub(super) fn http_room(&mut self, index: u32, whole: usize, sealed: bool) -> Option<(BufId, usize)> {
+    pub(super) fn http_room(
+        &mut self,
+        index: u32,
+        whole: usize,
+        sealed: bool,
+    ) -> Option<(BufId, usize)> {
         let conn = self.conns.at(index);
         if !sealed
             && let Some((buf, end)) = self.segments.appendable(&mut conn.tx, &self.pool)

@@ -26,9 +26,9 @@ use crate::event::HttpOwnedRequest;
 use crate::event::http::{HttpKind, places};
 use crate::ids::{ConnId, EndpointId, RequestId};
 use crate::pool::BufId;
-use crate::proto::{App, Speaks};
 use crate::proto::http::{Clock, ZeroResponse};
 use crate::proto::http1::{Http1, Writing};
+use crate::proto::{App, Speaks};
 use crate::time::Time;
 use crate::transport::Kind as EndpointKind;
 
@@ -185,9 +185,7 @@ impl Engine {
     pub(super) fn http_offer(&mut self, index: u32) -> bool {
         let Some(http) = machine(self.conns.at(index)) else { return false };
         let is_writing = http.writing != Writing::Nothing;
-        if !is_writing {
-            self.conns.at(index).unset(Flags::WANT_WRITABLE);
-        }
+        self.conns.at(index).unset(Flags::WANT_WRITABLE);
         self.http_go_on(index);
         !is_writing
     }

@@ -108,7 +108,8 @@ impl<'a> HttpCookie<'a> {
 
     /// An upper bound of what `write` writes.
     pub(super) fn len_max(&self) -> usize {
-        const ATTRIBUTES: usize = "; Path=; Domain=; Max-Age=; SameSite=Strict; Secure; HttpOnly".len();
+        const ATTRIBUTES: usize =
+            "; Path=; Domain=; Max-Age=; SameSite=Strict; Secure; HttpOnly".len();
         let texts = self.path.map_or(0, str::len) + self.domain.map_or(0, str::len);
         self.name.len() + 1 + self.value.len() + texts + ATTRIBUTES + Out::NUMBER_LEN_MAX
     }
@@ -178,7 +179,9 @@ mod tests {
     #[test]
     fn refuses_what_would_begin_an_attribute() {
         assert!(HttpCookie::new("a", "b").is_sound());
-        for (name, value) in [("", "b"), ("a=", "b"), ("a", "b; Secure"), ("a", "b\r\n"), ("a", "b c")] {
+        for (name, value) in
+            [("", "b"), ("a=", "b"), ("a", "b; Secure"), ("a", "b\r\n"), ("a", "b c")]
+        {
             assert!(!HttpCookie::new(name, value).is_sound(), "{name}={value}");
         }
         assert!(!HttpCookie::new("a", "b").path("/;x").is_sound());

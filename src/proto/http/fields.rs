@@ -72,11 +72,15 @@ impl<'a> Fields<'a> {
     pub(crate) fn check(&self) -> Result<()> {
         for (name, value) in self.iter() {
             if name.is_empty() || !name.bytes().all(is_token) {
-                return Err(bad("the name of a header field is a token: letters, digits, -_.!#$%&"));
+                return Err(bad(
+                    "the name of a header field is a token: letters, digits, -_.!#$%&",
+                ));
             }
             if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
-                return Err(bad("Content-Length, Transfer-Encoding, Connection and Date are written \
-                                by zero-io; use the methods of ZeroResponse"));
+                return Err(bad(
+                    "Content-Length, Transfer-Encoding, Connection and Date are written \
+                                by zero-io; use the methods of ZeroResponse",
+                ));
             }
             let ok = match value {
                 HttpFieldValue::Text(text) => text.bytes().all(is_field_byte),
@@ -84,8 +88,10 @@ impl<'a> Fields<'a> {
                 HttpFieldValue::Cookie(cookie) => cookie.is_sound(),
             };
             if !ok {
-                return Err(bad("a value of a header field has no control bytes (a line break would \
-                                begin another field)"));
+                return Err(bad(
+                    "a value of a header field has no control bytes (a line break would \
+                                begin another field)",
+                ));
             }
         }
         Ok(())

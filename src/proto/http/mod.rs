@@ -14,8 +14,8 @@ pub use cookie::{HttpCookie, SameSite};
 pub(crate) use encode::{
     BodyLen, CHUNK_HEAD_LEN_MAX, Clock, Head, Out, chunk_head, head_len_max, parts_len_max,
 };
-pub use fields::HttpFieldValue;
 pub(crate) use fields::Fields;
+pub use fields::HttpFieldValue;
 pub(crate) use json::ErasedJson;
 pub(crate) use reply::{BAD_JSON, Reply};
 pub use response::ZeroResponse;

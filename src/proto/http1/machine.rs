@@ -129,8 +129,13 @@ impl HttpServer {
 #[derive(Clone, Copy, Debug)]
 enum Reading {
     Head,
-    Body { left: u64 },
-    Chunked { chunked: Chunked, left: u64 },
+    Body {
+        left: u64,
+    },
+    Chunked {
+        chunked: Chunked,
+        left: u64,
+    },
     Closed,
     /// Another protocol.
     Tunnel,
@@ -142,7 +147,9 @@ pub(crate) enum Writing {
     /// None is: the next answer has not begun.
     Nothing,
     /// So many bytes of its body are due.
-    Known { left: u64 },
+    Known {
+        left: u64,
+    },
     Chunked,
     /// With the connection.
     UntilClose,
@@ -407,16 +414,15 @@ impl Http1 {
             _ if head_flags.contains(HeadFlags::CLOSE) => Reading::Closed,
             _ => Reading::Head,
         };
-        let becomes_another = flags.contains(RequestFlags::UPGRADE)
-            || head.method == HttpMethod::Connect;
+        let becomes_another =
+            flags.contains(RequestFlags::UPGRADE) || head.method == HttpMethod::Connect;
         if becomes_another {
             self.gate = Some(id);
         }
         self.server.counters.requests.add(1);
         self.server.counters.bytes_received.add(whole as u64);
-        let extra = u64::from(id)
-            | u64::from(head.target_len) << 32
-            | u64::from(head.head_len) << 48;
+        let extra =
+            u64::from(id) | u64::from(head.target_len) << 32 | u64::from(head.head_len) << 48;
         let kind = Kind::Http(HttpKind::Request { method: head.method, flags });
         Step::Message { kind, extra, skip: 0, len: whole }
     }
@@ -449,8 +455,7 @@ impl Http1 {
             return None;
         }
         let id = self.asked;
-        self.pending[id as usize % PIPELINED_MAX] =
-            Pending { since_us: micros(now), ..NO_REQUEST };
+        self.pending[id as usize % PIPELINED_MAX] = Pending { since_us: micros(now), ..NO_REQUEST };
         self.asked = id.wrapping_add(1);
         Some(id.into())
     }

@@ -242,12 +242,12 @@ fn k16_a_poll_ends_or_lies() {
     assert_eq!(a.poll().len(), 0);
     world.set_readiness(a.ring.node(), fd, libc::POLLIN as u32);
     let seen = a.poll();
-    assert!(seen[0].result == libc::POLLIN.into() && seen[0].more());
+    assert!(seen[0].result == i32::from(libc::POLLIN) && seen[0].more());
     assert_eq!(a.poll().len(), 0, "an edge is reported once");
     world.set_faults(always(Fault::PollSpurious).with(Fault::PollEnds, 1_000_000));
     world.set_readiness(a.ring.node(), fd, 0);
     let seen = a.poll();
-    assert!(seen[0].result == libc::POLLIN.into() && !seen[0].more());
+    assert!(seen[0].result == i32::from(libc::POLLIN) && !seen[0].more());
     world.close_fd(a.ring.node(), fd);
     assert_eq!(world.open_fds(a.ring.node()), 0);
 }

@@ -139,7 +139,7 @@ fn a_full_socket_becomes_writable_again() {
     assert_eq!(a.poll().len(), 0);
     world.heal();
     let seen = settle(&world, &mut [&mut a]);
-    assert_eq!(results(&seen[0], Tag::UdpWritable), [libc::POLLOUT.into()]);
+    assert_eq!(results(&seen[0], Tag::UdpWritable), [i32::from(libc::POLLOUT)]);
     assert_eq!(send(&mut a, fd, Some(addr), b"x", 0), 1);
 }
 

@@ -86,7 +86,7 @@ fn bodies_and_flags() {
             panic!("{text} was refused");
         };
         assert_eq!((head.body, head.flags), (body, flags), "{text}");
-        assert_eq!(head.status, text[4..7].parse().expect("a status"), "{text}");
+        assert_eq!(head.status, text[4..7].parse::<u16>().expect("a status"), "{text}");
         let block = usize::from(head.line_len)..usize::from(head.head_len) - 2;
         assert_eq!(&bytes[block.end + 2..], "rest");
         assert_eq!(&bytes[block.start - 2..block.start], "\r\n");
