@@ -62,9 +62,8 @@ fn days_of(year: u64, month: u64, day: u64) -> Option<u64> {
 /// Seconds since 1970 of a date in one of the three forms; `None` for anything else. `now_secs`
 /// tells the century of a two-digit year.
 pub(crate) fn parse(text: &str, now_secs: u64) -> Option<u64> {
-    let (day_name, rest) = match text.split_once(", ") {
-        Some((name, rest)) => (name, rest),
-        None => return parse_asctime(text),
+    let Some((day_name, rest)) = text.split_once(", ") else {
+        return parse_asctime(text);
     };
     let (date, clock) = match day_name.len() {
         3 => (rest.get(..11)?, rest.get(12..)?),

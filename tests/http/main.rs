@@ -1,8 +1,12 @@
 //! HTTP/1.1 servers, over real sockets.
 
 mod bodies;
+mod corpus;
 mod ending;
+#[path = "../http_corpus/mod.rs"]
+mod http_corpus;
 mod kit;
+mod nginx;
 mod order;
 mod tunnels;
 mod workers;

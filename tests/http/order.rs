@@ -70,17 +70,15 @@ fn answers_leave_in_the_order_of_the_requests() {
 fn a_flood_of_pipelined_requests_waits_its_turn() {
     const COUNT: usize = 5000;
     let mut waiting = Vec::new();
-    let server = Server::start(move |sender, event| match event {
-        Event::HttpRequest { conn, id, request } => {
-            waiting.push((*conn, *id, request.path().to_string()));
-            assert!(waiting.len() <= 32, "{} are unanswered", waiting.len());
-            if waiting.len() == 32 || request.path() == format!("/{}", COUNT - 1) {
-                for (conn, id, path) in waiting.drain(..) {
-                    sender.http_respond(conn, id, ZeroResponse::ok().text(&path)).unwrap();
-                }
+    let server = Server::start(move |sender, event| {
+        let Event::HttpRequest { conn, id, request } = event else { return };
+        waiting.push((*conn, *id, request.path().to_string()));
+        assert!(waiting.len() <= 32, "{} are unanswered", waiting.len());
+        if waiting.len() == 32 || request.path() == format!("/{}", COUNT - 1) {
+            for (conn, id, path) in waiting.drain(..) {
+                sender.http_respond(conn, id, ZeroResponse::ok().text(&path)).unwrap();
             }
         }
-        _ => {}
     });
     let mut client = server.dial();
     let mut writer = client.stream.get_ref().try_clone().unwrap();

@@ -12,14 +12,16 @@
 //! *Invariants*: requests are numbered in order, and answered in order: `answered <= asked`, and the
 //! difference is at most the bound. What arrives beyond it stays unread.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Body, ChunkStep, Chunked, Head, HeadFlags, Limits, Parsed, Refusal, parse_request};
+use super::pending::{Pending, PendingRing, micros, since};
+use super::{
+    Body, ChunkStep, Chunked, Head, HeadFlags, HttpServer, Parsed, Refusal, parse_request,
+};
 use crate::code;
-use crate::config::{AccessLog, HttpCounters, HttpListenConfig, MessageKind, PIPELINED_MAX};
+use crate::config::{MessageKind, PIPELINED_MAX};
 use crate::event::http::HttpKind;
 use crate::event::record::Kind;
 use crate::http::{HttpMethod, RequestFlags};
@@ -27,103 +29,6 @@ use crate::pool::Span;
 use crate::proto::Step;
 use crate::proto::http::Reply;
 use crate::time::Time;
-
-/// What the connections of a listener share.
-#[derive(Debug)]
-pub(crate) struct HttpServer {
-    limits: Limits,
-    body_inline: u64,
-    body_max: u64,
-    pipelined_max: u32,
-    requests_max: u32,
-    auto_continue: bool,
-    request_timeout: Option<Duration>,
-    receive_timeout: Option<Duration>,
-    keep_alive_timeout: Option<Duration>,
-    /// The shorter of the two limits that begin with a request.
-    soonest: Duration,
-    access_log: Option<AccessLog>,
-    pub(crate) counters: Counters,
-}
-
-/// [`HttpCounters`], as they are counted.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) requests: Counter,
-    pub(crate) answers: [Counter; 5],
-    pub(crate) refused: Counter,
-    pub(crate) timeouts: Counter,
-    pub(crate) bytes_received: Counter,
-    pub(crate) bytes_sent: Counter,
-    latency_us_log2: [Counter; HttpCounters::LATENCY_BUCKETS],
-}
-
-/// A figure that only grows.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(Cell<u64>);
-
-impl Counter {
-    #[inline]
-    pub(crate) fn add(&self, n: u64) {
-        self.0.set(self.0.get() + n);
-    }
-}
-
-impl Counters {
-    /// An answer with that status code was written whole.
-    #[inline]
-    pub(crate) fn answered(&self, status: u16, latency: Duration) {
-        if let Some(class) = self.answers.get(usize::from(status / 100).wrapping_sub(1)) {
-            class.add(1);
-        }
-        let us = latency.as_micros() as u64;
-        let bucket = (u64::BITS - us.leading_zeros()) as usize;
-        self.latency_us_log2[bucket.min(HttpCounters::LATENCY_BUCKETS - 1)].add(1);
-    }
-
-    pub(crate) fn snapshot(&self) -> HttpCounters {
-        HttpCounters {
-            requests: self.requests.0.get(),
-            answers: std::array::from_fn(|i| self.answers[i].0.get()),
-            refused: self.refused.0.get(),
-            timeouts: self.timeouts.0.get(),
-            bytes_received: self.bytes_received.0.get(),
-            bytes_sent: self.bytes_sent.0.get(),
-            latency_us_log2: std::array::from_fn(|i| self.latency_us_log2[i].0.get()),
-        }
-    }
-}
-
-impl HttpServer {
-    pub(crate) fn new(config: &HttpListenConfig) -> Self {
-        let limit = |ms: u64| (ms > 0).then(|| Duration::from_millis(ms));
-        Self {
-            limits: Limits {
-                header_count: config.max_header_count as u16,
-                header_size: config.max_header_size as u32,
-            },
-            body_inline: config.max_body_inline as u64,
-            body_max: config.max_body_size,
-            pipelined_max: config.max_pipelined as u32,
-            requests_max: config.keep_alive_requests,
-            auto_continue: config.auto_continue,
-            request_timeout: limit(config.request_timeout_ms),
-            receive_timeout: limit(config.receive_timeout_ms),
-            keep_alive_timeout: limit(config.keep_alive_timeout_ms),
-            soonest: [config.request_timeout_ms, config.receive_timeout_ms]
-                .into_iter()
-                .filter_map(limit)
-                .min()
-                .unwrap_or(Duration::MAX),
-            access_log: config.access_log.clone(),
-            counters: Counters::default(),
-        }
-    }
-
-    pub(crate) const fn access_log(&self) -> Option<&AccessLog> {
-        self.access_log.as_ref()
-    }
-}
 
 /// What is read next.
 #[derive(Clone, Copy, Debug)]
@@ -157,18 +62,6 @@ pub(crate) enum Writing {
     Headless,
 }
 
-/// A request whose answer is due.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pending {
-    /// When it came, in microseconds that wrap around.
-    since_us: u32,
-    pub(crate) method: HttpMethod,
-    pub(crate) flags: HeadFlags,
-}
-
-const NO_REQUEST: Pending =
-    Pending { since_us: 0, method: HttpMethod::Get, flags: HeadFlags::empty() };
-
 /// One server connection.
 pub(crate) struct Http1 {
     pub(crate) server: Rc<HttpServer>,
@@ -185,7 +78,7 @@ pub(crate) struct Http1 {
     gate: Option<u32>,
     asked: u32,
     answered: u32,
-    pending: [Pending; PIPELINED_MAX],
+    pending: PendingRing,
     pub(crate) writing: Writing,
     /// Of the answer that is being written.
     pub(crate) status: u16,
@@ -222,16 +115,6 @@ impl std::fmt::Debug for Http1 {
     }
 }
 
-/// A moment in microseconds (of 1,024 ns) that wrap around.
-const fn micros(now: Time) -> u32 {
-    (now.as_nanos() >> 10) as u32
-}
-
-/// The time since such a moment.
-const fn since(now: Time, then_us: u32) -> Duration {
-    Duration::from_nanos((micros(now).wrapping_sub(then_us) as u64) << 10)
-}
-
 impl Http1 {
     /// Bytes of empty lines before a request line; more are refused.
     const EMPTY_BYTES_MAX: u8 = 8;
@@ -247,7 +130,7 @@ impl Http1 {
             gate: None,
             asked: 0,
             answered: 0,
-            pending: [NO_REQUEST; PIPELINED_MAX],
+            pending: PendingRing::EMPTY,
             writing: Writing::Nothing,
             status: 0,
             body_bytes: 0,
@@ -401,7 +284,7 @@ impl Http1 {
         }
         let since_us = if self.continued { self.head_since_us } else { micros(now) };
         let pending = Pending { since_us, method: head.method, flags: head_flags };
-        self.pending[id as usize % PIPELINED_MAX] = pending;
+        self.pending.set(id, pending);
         self.asked = id.wrapping_add(1);
         (self.looked_at, self.empty_bytes, self.continued) = (0, 0, false);
         self.reading = match head.body {
@@ -455,7 +338,7 @@ impl Http1 {
             return None;
         }
         let id = self.asked;
-        self.pending[id as usize % PIPELINED_MAX] = Pending { since_us: micros(now), ..NO_REQUEST };
+        self.pending.set(id, Pending { since_us: micros(now), ..Pending::NONE });
         self.asked = id.wrapping_add(1);
         Some(id.into())
     }
@@ -494,7 +377,7 @@ impl Http1 {
 
     /// What is known of a request whose answer is due.
     pub(crate) const fn pending(&self, id: u32) -> Pending {
-        self.pending[id as usize % PIPELINED_MAX]
+        self.pending.get(id)
     }
 
     /// Whether an answer to that request can be given: 0 for at once, more for later; `None` when

@@ -30,18 +30,22 @@ mod fault;
 mod fields;
 mod list;
 mod machine;
+mod pending;
 mod plain;
 mod request;
 mod response;
+mod server;
 mod target;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use chunked::{ChunkStep, Chunked};
 pub(crate) use fault::Refusal;
-pub(crate) use machine::{Http1, HttpServer, Pending, Writing};
+pub(crate) use machine::{Http1, Writing};
+pub(crate) use pending::Pending;
 pub(crate) use request::parse_request;
 pub(crate) use response::{ParsedResponse, ResponseBody, parse_response};
+pub(crate) use server::HttpServer;
 
 pub(crate) use super::http::Reply;
 use crate::http::HttpMethod;

@@ -1,0 +1,49 @@
+//! Requests whose answers are due, and how long they have waited.
+
+use std::time::Duration;
+
+use super::HeadFlags;
+use crate::config::PIPELINED_MAX;
+use crate::http::HttpMethod;
+use crate::time::Time;
+
+/// A request whose answer is due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    /// When it came, in microseconds that wrap around.
+    pub(super) since_us: u32,
+    pub(crate) method: HttpMethod,
+    pub(crate) flags: HeadFlags,
+}
+
+impl Pending {
+    pub(super) const NONE: Self =
+        Self { since_us: 0, method: HttpMethod::Get, flags: HeadFlags::empty() };
+}
+
+/// The last requests of a connection, by number.
+#[derive(Debug)]
+pub(super) struct PendingRing([Pending; PIPELINED_MAX]);
+
+#[expect(clippy::indexing_slicing, reason = "the index is taken modulo the length")]
+impl PendingRing {
+    pub(super) const EMPTY: Self = Self([Pending::NONE; PIPELINED_MAX]);
+
+    pub(super) const fn get(&self, id: u32) -> Pending {
+        self.0[id as usize % PIPELINED_MAX]
+    }
+
+    pub(super) const fn set(&mut self, id: u32, pending: Pending) {
+        self.0[id as usize % PIPELINED_MAX] = pending;
+    }
+}
+
+/// A moment in microseconds (of 1,024 ns) that wrap around.
+pub(super) const fn micros(now: Time) -> u32 {
+    (now.as_nanos() >> 10) as u32
+}
+
+/// The time since such a moment.
+pub(super) const fn since(now: Time, then_us: u32) -> Duration {
+    Duration::from_nanos((micros(now).wrapping_sub(then_us) as u64) << 10)
+}

@@ -1,0 +1,107 @@
+//! [`HttpServer`]: what the connections of a listener share: limits, and figures.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use super::Limits;
+use crate::config::{AccessLog, HttpCounters, HttpListenConfig};
+
+/// What the connections of a listener share.
+#[derive(Debug)]
+pub(crate) struct HttpServer {
+    pub(super) limits: Limits,
+    pub(super) body_inline: u64,
+    pub(super) body_max: u64,
+    pub(super) pipelined_max: u32,
+    pub(super) requests_max: u32,
+    pub(super) auto_continue: bool,
+    pub(super) request_timeout: Option<Duration>,
+    pub(super) receive_timeout: Option<Duration>,
+    pub(super) keep_alive_timeout: Option<Duration>,
+    /// The shorter of the two limits that begin with a request.
+    pub(super) soonest: Duration,
+    access_log: Option<AccessLog>,
+    pub(crate) counters: Counters,
+}
+
+/// [`HttpCounters`], as they are counted.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) requests: Counter,
+    pub(crate) answers: [Counter; 5],
+    pub(crate) refused: Counter,
+    pub(crate) timeouts: Counter,
+    pub(crate) bytes_received: Counter,
+    pub(crate) bytes_sent: Counter,
+    latency_us_log2: [Counter; HttpCounters::LATENCY_BUCKETS],
+}
+
+/// A figure that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(Cell<u64>);
+
+impl Counter {
+    #[inline]
+    pub(crate) fn add(&self, n: u64) {
+        self.0.set(self.0.get() + n);
+    }
+}
+
+impl Counters {
+    /// An answer with that status code was written whole.
+    #[inline]
+    pub(crate) fn answered(&self, status: u16, latency: Duration) {
+        if let Some(class) = self.answers.get(usize::from(status / 100).wrapping_sub(1)) {
+            class.add(1);
+        }
+        let us = latency.as_micros() as u64;
+        let bucket = (u64::BITS - us.leading_zeros()) as usize;
+        let buckets = &self.latency_us_log2;
+        if let Some(bucket) = buckets.get(bucket).or_else(|| buckets.last()) {
+            bucket.add(1);
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> HttpCounters {
+        HttpCounters {
+            requests: self.requests.0.get(),
+            answers: self.answers.each_ref().map(|counter| counter.0.get()),
+            refused: self.refused.0.get(),
+            timeouts: self.timeouts.0.get(),
+            bytes_received: self.bytes_received.0.get(),
+            bytes_sent: self.bytes_sent.0.get(),
+            latency_us_log2: self.latency_us_log2.each_ref().map(|counter| counter.0.get()),
+        }
+    }
+}
+
+impl HttpServer {
+    pub(crate) fn new(config: &HttpListenConfig) -> Self {
+        let limit = |ms: u64| (ms > 0).then(|| Duration::from_millis(ms));
+        Self {
+            limits: Limits {
+                header_count: config.max_header_count as u16,
+                header_size: config.max_header_size as u32,
+            },
+            body_inline: config.max_body_inline as u64,
+            body_max: config.max_body_size,
+            pipelined_max: config.max_pipelined as u32,
+            requests_max: config.keep_alive_requests,
+            auto_continue: config.auto_continue,
+            request_timeout: limit(config.request_timeout_ms),
+            receive_timeout: limit(config.receive_timeout_ms),
+            keep_alive_timeout: limit(config.keep_alive_timeout_ms),
+            soonest: [config.request_timeout_ms, config.receive_timeout_ms]
+                .into_iter()
+                .filter_map(limit)
+                .min()
+                .unwrap_or(Duration::MAX),
+            access_log: config.access_log.clone(),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(crate) const fn access_log(&self) -> Option<&AccessLog> {
+        self.access_log.as_ref()
+    }
+}
