@@ -9,9 +9,8 @@
 //! machine; a run fails above [`LIMIT`].
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
+mod callgrind;
+
 use std::time::Duration;
 
 use zero_io::sim::{Faults, World};
@@ -35,15 +34,16 @@ fn main() {
     }
     let mut worst: f64 = 0.0;
     for (name, forward) in [("copy", false), ("forward", true)] {
-        let [short, long] = [SHORT, LONG].map(|echoes| count(echoes, forward));
-        let parts = difference(&short, &long);
+        let [short, long] = [SHORT, LONG].map(|echoes| {
+            let echoes = echoes.to_string();
+            let args = ["--echoes", &echoes, "--forward"];
+            callgrind::count(if forward { &args } else { &args[..2] })
+        });
+        // Both shards echo.
+        let parts = callgrind::difference(&short, &long, (LONG - SHORT) as f64 * 2.0);
         let total: f64 = parts.values().sum();
         println!("| {name} | {total:.0} instructions per echo |");
-        let mut parts: Vec<_> = parts.into_iter().collect();
-        parts.sort_by(|a, b| b.1.total_cmp(&a.1));
-        for (file, cost) in parts.iter().filter(|(_, cost)| *cost >= 1.0) {
-            println!("|   {file} | {cost:.0} |");
-        }
+        callgrind::print(parts);
         worst = worst.max(total);
     }
     println!("goal: {GOAL:.0}, {}", if worst <= GOAL { "reached" } else { "not reached" });
@@ -97,81 +97,4 @@ fn turn(io: &mut Io, forward: bool, done: &mut u64) {
             _ => {}
         }
     }
-}
-
-/// Instructions by source file of one run under callgrind.
-fn count(echoes: u64, forward: bool) -> BTreeMap<String, u64> {
-    let out = std::env::temp_dir().join(format!("zero-io-callgrind.{}", std::process::id()));
-    let mut command = Command::new("valgrind");
-    command.args(["--tool=callgrind", "--dump-line=yes", "--compress-strings=no"]);
-    command.args(["--compress-pos=no", "--quiet"]);
-    command.arg(format!("--callgrind-out-file={}", out.display()));
-    command.arg(std::env::current_exe().expect("a path"));
-    command.args(["--echoes", &echoes.to_string()]);
-    if forward {
-        command.arg("--forward");
-    }
-    let status = command.status().expect("valgrind is not installed: cargo xtask setup");
-    assert!(status.success(), "the run under valgrind failed: {status}");
-    let text = std::fs::read_to_string(&out).expect("callgrind wrote no file");
-    std::fs::remove_file(&out).expect("removable");
-    own_cost(&text)
-}
-
-/// Sums self cost by file over the functions of the engine: format "callgrind.out", valgrind manual
-/// chapter 6.
-fn own_cost(text: &str) -> BTreeMap<String, u64> {
-    let mut costs = BTreeMap::new();
-    let (mut function, mut file, mut skip) = (String::new(), String::new(), false);
-    for line in text.lines() {
-        if let Some(name) = line.strip_prefix("fn=") {
-            name.clone_into(&mut function);
-        } else if let Some(name) = line.strip_prefix("fl=").or_else(|| line.strip_prefix("fi=")) {
-            name.clone_into(&mut file);
-        } else if let Some(name) = line.strip_prefix("fe=") {
-            name.clone_into(&mut file);
-        } else if line.starts_with("calls=") {
-            // The next line is the callee's cost.
-            skip = true;
-        } else if line.starts_with(|c: char| c.is_ascii_digit())
-            && !std::mem::take(&mut skip)
-            && let Some(label) = label(&function, &file)
-            && let Some(cost) = line.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok())
-        {
-            *costs.entry(label).or_default() += cost;
-        }
-    }
-    costs
-}
-
-/// The engine's file that a line belongs to; `None` for the simulated kernel, this driver and
-/// libraries.
-fn label(function: &str, file: &str) -> Option<String> {
-    let engine = function.contains("zero_io::") && !function.contains("zero_io::sim");
-    let inlined = function.starts_with("instructions::");
-    if !(engine || inlined) {
-        return None;
-    }
-    match file.rfind("/src/") {
-        Some(at) if !file.contains("/library/") && !file.starts_with("/rustc") => {
-            let name = &file[at + 5..];
-            (!name.starts_with("sim/") && Path::new(name).extension().is_some())
-                .then(|| name.to_owned())
-        }
-        // What the standard library inlined into the engine's functions.
-        _ => (engine && file.contains("library")).then(|| "std, inlined".to_owned()),
-    }
-}
-
-fn difference(
-    short: &BTreeMap<String, u64>,
-    long: &BTreeMap<String, u64>,
-) -> BTreeMap<String, f64> {
-    let echoes = (LONG - SHORT) as f64 * 2.0;
-    long.iter()
-        .map(|(file, cost)| {
-            let before = short.get(file).copied().unwrap_or(0);
-            (file.clone(), (cost - before) as f64 / echoes)
-        })
-        .collect()
 }

@@ -1,0 +1,94 @@
+//! User-space instructions per HTTP request, counted by callgrind on the simulated ring:
+//! `cargo bench --features _sim,http --bench http_instructions`.
+//!
+//! A server answers 13 bytes of text to the request that wrk sends; a shard that speaks plain TCP
+//! asks over 64 connections. What that one spends is counted by a run in which both sides are it,
+//! and taken off. Counted is what lies in the engine's own files, in httparse, and in what the
+//! compiler inlined into them.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+mod callgrind;
+
+use std::time::Duration;
+
+use zero_io::sim::{Faults, World};
+use zero_io::{Config, Event, Io, StreamId, Toggle, ZeroResponse};
+
+const CONNECTIONS: usize = 64;
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n";
+/// A run above this has lost ground and fails.
+const LIMIT: f64 = 1_592.0;
+const SHORT: u64 = 2_000;
+const LONG: u64 = 12_000;
+const ROUNDS_MAX: u64 = 10_000_000;
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if let Some(at) = args.iter().position(|arg| arg == "--requests") {
+        let http = args.iter().any(|arg| arg == "--http");
+        return run(args[at + 1].parse().expect("a number"), http);
+    }
+    let measure = |http: bool| {
+        let [short, long] = [SHORT, LONG].map(|requests| {
+            let requests = requests.to_string();
+            let args = ["--requests", &requests, "--http"];
+            callgrind::count(if http { &args } else { &args[..2] })
+        });
+        callgrind::difference(&short, &long, (LONG - SHORT) as f64)
+    };
+    let echo = measure(false).values().sum::<f64>() / 2.0;
+    let parts = measure(true);
+    let total = parts.values().sum::<f64>() - echo;
+    println!("| TCP echo of one side | {echo:.0} instructions |");
+    println!("| HTTP | {total:.0} instructions per request |");
+    callgrind::print(parts);
+    assert!(total <= LIMIT, "{total:.0} instructions per request, at most {LIMIT} are allowed");
+}
+
+fn run(requests: u64, http: bool) {
+    let world = World::new(1, Faults::none());
+    let config = Config::default().with(|c| {
+        c.huge_pages = Toggle::Off;
+        c.max_connections = CONNECTIONS;
+    });
+    let mut server = Io::in_world(config.clone(), &world).expect("a server");
+    let mut client = Io::in_world(config, &world).expect("a client");
+    let addr = "127.0.0.1:0".parse().expect("an address");
+    let listener = if http { server.http_listen(addr) } else { server.tcp_listen(addr) };
+    let listener = listener.expect("listen");
+    let addr = server.local_addr(listener).expect("bound").inet().expect("an IP address");
+    for _ in 0..CONNECTIONS {
+        client.tcp_connect(addr).expect("room for all");
+    }
+    let mut done = 0;
+    for _ in 0..ROUNDS_MAX {
+        turn(&mut server, &mut 0);
+        turn(&mut client, &mut done);
+        if done >= requests {
+            return;
+        }
+        assert!(world.advance_to_next(), "the conversation stopped");
+    }
+    panic!("too many rounds");
+}
+
+fn turn(io: &mut Io, done: &mut u64) {
+    io.poll(Duration::from_secs(1)).expect("poll");
+    let (mut events, mut sender) = io.split();
+    while let Some(event) = events.next_event() {
+        match event {
+            Event::HttpRequest { conn, id, .. } => {
+                let answer = ZeroResponse::ok().text("Hello, World!");
+                sender.http_respond(conn, id, answer).expect("room");
+            }
+            Event::StreamFrame { conn, stream, .. } => {
+                *done += 1;
+                sender.stream_write(conn, stream, REQUEST).expect("open");
+            }
+            Event::Connected { conn, endpoint: None, .. } => {
+                sender.stream_write(conn, StreamId::ZERO, REQUEST).expect("open");
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Allocations and copies of HTTP, once warm, by a counting allocator: none, and the answer's own
+//! bytes. Run with `--nocapture` to see the figures.
+
+#[path = "common/counting.rs"]
+mod counting;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use counting::so_far;
+use zero_io::{Config, Event, HttpListenConfig, Io, Sender, TcpListenConfig, ZeroResponse};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const CLIENTS: usize = 8;
+const PIPELINED: usize = 16;
+const WARM: u64 = 4000;
+const COUNTED: u64 = 20_000;
+const BODY: &str = "Hello, World!";
+
+/// Asks again and again; every answer has to be as long as the first one.
+fn ask(addr: SocketAddr, request: Vec<u8>, stop: &AtomicBool) {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(&request).unwrap();
+    let mut first = vec![0; 64 * 1024];
+    let n = stream.read(&mut first).unwrap();
+    let head = first[..n].windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+    let text = String::from_utf8_lossy(&first[..head]).into_owned();
+    let body: usize = match text.split_once("Content-Length: ") {
+        Some((_, rest)) => rest.split_once("\r\n").unwrap().0.parse().unwrap(),
+        None => panic!("{text}"),
+    };
+    let len = head + body;
+    let mut rest = vec![0; len - n.min(len)];
+    stream.read_exact(&mut rest).unwrap();
+    let out = request.repeat(PIPELINED);
+    let mut back = vec![0; len * PIPELINED];
+    while !stop.load(Ordering::Relaxed) {
+        if stream.write_all(&out).and_then(|()| stream.read_exact(&mut back)).is_err() {
+            return;
+        }
+        assert!(back.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    }
+}
+
+/// Serves `request` with `serve`, and counts: allocations, and bytes copied per request.
+#[track_caller]
+fn check(
+    what: &str,
+    request: &str,
+    http: impl FnOnce(&mut HttpListenConfig),
+    mut serve: impl FnMut(&mut Sender<'_>, &Event<'_>) -> u64,
+) -> (f64, f64) {
+    let mut io = Io::new(Config::default()).unwrap();
+    let tcp = TcpListenConfig::new("127.0.0.1:0".parse().unwrap());
+    let endpoint = io.http_listen_with(HttpListenConfig::new(tcp).with(http)).unwrap();
+    let addr = io.local_addr(endpoint).unwrap().inet().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<JoinHandle<()>> = (0..CLIENTS)
+        .map(|_| {
+            let (stop, request) = (Arc::clone(&stop), request.as_bytes().to_vec());
+            std::thread::spawn(move || ask(addr, request, &stop))
+        })
+        .collect();
+    let start = Instant::now();
+    let mut run = |io: &mut Io, requests: u64| {
+        let mut done = 0;
+        while done < requests {
+            assert!(start.elapsed() < PATIENCE, "{what}: {done} of {requests}");
+            io.poll(Duration::from_millis(5)).unwrap();
+            let (mut events, mut sender) = io.split();
+            while let Some(event) = events.next_event() {
+                done += serve(&mut sender, &event);
+            }
+        }
+        done
+    };
+    run(&mut io, WARM);
+    let (calls, before) = (so_far().0, io.io_stats());
+    let requests = run(&mut io, COUNTED);
+    let (allocations, after) = (so_far().0 - calls, io.io_stats());
+    let per = |bytes: u64| bytes as f64 / requests as f64;
+    let rx = per(after.bytes_copied_rx - before.bytes_copied_rx);
+    let tx = per(after.bytes_copied_tx - before.bytes_copied_tx);
+    eprintln!(
+        "{what}: {allocations} allocations in {requests} requests; copied per request: {rx:.2} B in, {tx:.2} B out"
+    );
+    assert_eq!(allocations, 0, "{what}: in {requests} requests");
+    stop.store(true, Ordering::Relaxed);
+    drop(io);
+    for client in clients {
+        client.join().expect("a client");
+    }
+    (rx, tx)
+}
+
+const GET: &str =
+    "GET /plain HTTP/1.1\r\nHost: test\r\nUser-Agent: count/1.0\r\nAccept: */*\r\n\r\n";
+
+#[test]
+fn a_fixed_answer() {
+    let (rx, tx) = check(
+        "GET, text",
+        GET,
+        |_| {},
+        |sender, event| {
+            let Event::HttpRequest { conn, id, request } = event else { return 0 };
+            assert_eq!((request.path(), request.header("accept")), ("/plain", Some("*/*")));
+            sender.http_respond(*conn, *id, ZeroResponse::ok().text(BODY)).unwrap();
+            1
+        },
+    );
+    // A batch of requests may straddle two buffers: no more than its last request is copied.
+    assert!(rx < 10.0, "{rx} B copied on the way in");
+    assert_eq!(tx, BODY.len() as f64);
+}
+
+#[test]
+fn json_and_header_fields() {
+    let value = [1, 2, 3];
+    check(
+        "GET, JSON with fields",
+        GET,
+        |_| {},
+        |sender, event| {
+            let Event::HttpRequest { conn, id, .. } = event else { return 0 };
+            let answer = ZeroResponse::ok().header("x-a", "b").header("age", 7).json(&value);
+            sender.http_respond(*conn, *id, answer).unwrap();
+            1
+        },
+    );
+}
+
+#[test]
+fn a_large_static_body_is_not_copied() {
+    let (_, tx) = check(
+        "GET, 20 KB static",
+        GET,
+        |_| {},
+        |sender, event| {
+            let Event::HttpRequest { conn, id, .. } = event else { return 0 };
+            sender.http_respond(*conn, *id, ZeroResponse::ok().static_bytes(&[7; 20_000])).unwrap();
+            1
+        },
+    );
+    assert_eq!(tx, 0.0);
+}
+
+#[test]
+fn bodies_in_and_out() {
+    let body = "x".repeat(500);
+    let post = format!("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 500\r\n\r\n{body}");
+    check(
+        "POST, inline body",
+        &post,
+        |_| {},
+        |sender, event| {
+            let Event::HttpRequest { conn, id, request } = event else { return 0 };
+            sender.http_respond(*conn, *id, ZeroResponse::ok().bytes(request.body())).unwrap();
+            1
+        },
+    );
+    let (_, tx) = check(
+        "POST, body as it comes",
+        &post,
+        |c| c.max_body_inline = 0,
+        |sender, event| match event {
+            Event::HttpRequest { conn, id, .. } => {
+                sender.http_respond(*conn, *id, ZeroResponse::ok().stream_of(500)).unwrap();
+                0
+            }
+            Event::HttpBodyChunk { conn, id, data, last } => {
+                sender.http_forward(*conn, *id, data).unwrap();
+                if *last {
+                    sender.http_finish(*conn, *id).unwrap();
+                }
+                u64::from(*last)
+            }
+            _ => 0,
+        },
+    );
+    assert_eq!(tx, 0.0);
+}
+
+#[test]
+fn answers_out_of_order() {
+    let mut kept = Vec::with_capacity(16);
+    check(
+        "GET, answered in pairs, the second one first",
+        GET,
+        |_| {},
+        |sender, event| {
+            let Event::HttpRequest { conn, id, .. } = event else { return 0 };
+            if id.as_u64() == 0 {
+                // The client wants to see one answer before it goes on.
+                sender.http_respond(*conn, *id, ZeroResponse::ok().text(BODY)).unwrap();
+                return 1;
+            }
+            if id.as_u64() % 2 == 1 {
+                kept.push((*conn, *id));
+                return 0;
+            }
+            let first = kept.iter().position(|(c, _)| c == conn).unwrap();
+            for (conn, id) in [(*conn, *id), kept.swap_remove(first)] {
+                sender.http_respond(conn, id, ZeroResponse::ok().text(BODY)).unwrap();
+            }
+            2
+        },
+    );
+}
