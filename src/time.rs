@@ -43,6 +43,11 @@ impl Time {
         Self(self.0.saturating_add(nanos(span)))
     }
 
+    /// This moment less `span`; what lies before the origin is the origin. Never stays never.
+    pub(crate) const fn saturating_sub(self, span: Duration) -> Self {
+        if self.is_never() { self } else { Self(self.0.saturating_sub(nanos(span))) }
+    }
+
     /// How long after `earlier` this moment is; zero when it is not after it.
     pub(crate) const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

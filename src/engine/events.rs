@@ -34,6 +34,16 @@ impl Engine {
             let conn = ConnId::from_u64(id);
             return Some(Event::StreamFrame { conn, stream: StreamId::ZERO, kind, data });
         }
+        if let Some(&Record { kind: Kind::Http(kind), buf, offset, len, id, extra }) =
+            self.inbox.first()
+            && self.lists.muted == 0
+        {
+            self.inbox.drop_first();
+            self.stats.events += 1;
+            let data = self.hand_out(buf, offset, len);
+            self.http.note(kind, id, extra);
+            return Some(crate::event::http::event(kind, ConnId::from_u64(id), extra, data));
+        }
         self.next_other()
     }
 

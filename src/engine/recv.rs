@@ -202,6 +202,25 @@ impl Engine {
             }
             return;
         }
+        if let Some(bid) = completion.filled_and_more()
+            && let Some(conn) = self.conns.of_token(completion.token)
+            && conn.is_plain(Flags::TLS)
+        {
+            // The same where a machine stands between.
+            let (index, len) = (completion.token.index(), completion.result as u32);
+            conn.received(self.now, len);
+            let (held, owner) = (conn.held, conn.owner(index));
+            let buf = self.pool.unlend_to(Class::Stream, bid, owner);
+            self.stats.bytes_received += u64::from(len);
+            if held > HELD_ALWAYS {
+                self.check_held(index);
+            }
+            self.feed(index, Span { buf, offset: 0, len });
+            if !self.conns.at(index).is_plain(Flags::TLS) {
+                self.after_recv(index);
+            }
+            return;
+        }
         self.on_recv_any(*completion);
     }
 

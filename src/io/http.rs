@@ -51,7 +51,8 @@ both! {
         id: RequestId,
         response: ZeroResponse<'_>,
     ) -> Result<()> {
-        self_.http_respond(conn, id.as_u64(), response)
+        let mut response = response;
+        self_.http_respond(conn, id.as_u64(), &mut response)
     }
 
     /// Writes a piece of a body that was begun with [`ZeroResponse::stream`]. Returns how many bytes
@@ -175,7 +176,7 @@ impl super::IoHandle {
         &self,
         conn: ConnId,
         id: RequestId,
-        response: ZeroResponse<'_>,
+        mut response: ZeroResponse<'_>,
     ) -> Result<()> {
         if response.code() == 101 {
             return Err(IoError::InvalidArgument {
@@ -183,7 +184,7 @@ impl super::IoHandle {
                 why: "101 makes another protocol of the connection: use Io::http_upgrade",
             });
         }
-        let reply = Reply::new(response, |len| self.send_buffer(len).ok())?;
+        let reply = Reply::new(&mut response, |len| self.send_buffer(len).ok())?;
         let request = id.as_u64();
         self.push(Command::HttpReply { conn, request, reply })
     }

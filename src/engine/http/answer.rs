@@ -42,7 +42,20 @@ impl Engine {
         &mut self,
         conn: ConnId,
         request: u64,
-        response: ZeroResponse<'_>,
+        response: &mut ZeroResponse<'_>,
+    ) -> Result<()> {
+        if self.respond_short(conn, request, response) {
+            return Ok(());
+        }
+        self.respond_any(conn, request, response)
+    }
+
+    /// The same in every other case.
+    fn respond_any(
+        &mut self,
+        conn: ConnId,
+        request: u64,
+        response: &mut ZeroResponse<'_>,
     ) -> Result<()> {
         response.check()?;
         if response.status == 101 {
@@ -51,15 +64,6 @@ impl Engine {
                 why: "101 makes another protocol of the connection: use http_upgrade",
             });
         }
-        self.http_answer(conn, request, response)
-    }
-
-    fn http_answer(
-        &mut self,
-        conn: ConnId,
-        request: u64,
-        response: ZeroResponse<'_>,
-    ) -> Result<()> {
         let index = conn.index();
         if self.http_place(conn, request, response.status)? > 0 {
             let reply = Reply::new(response, |len| self.pool.send_buffer(len).ok())?;
@@ -68,9 +72,10 @@ impl Engine {
             }
             return Ok(());
         }
-        let ZeroResponse { status, close, content_type, fields, content } = response;
-        let parts = Parts::Fields { content_type, fields: &fields };
-        self.write_answer(index, Answer { status, close, parts, content })?;
+        let content = std::mem::replace(&mut response.content, Content::None);
+        let ZeroResponse { status, close, content_type, fields, .. } = response;
+        let parts = Parts::Fields { content_type, fields };
+        self.write_answer(index, Answer { status: *status, close: *close, parts, content })?;
         self.http_settle(index);
         Ok(())
     }

@@ -14,6 +14,7 @@
 //! with something parked and room for another request is on the list of those to go on with.
 
 mod answer;
+mod short;
 mod stream;
 
 use super::Engine;
@@ -113,13 +114,23 @@ impl Engine {
     }
 
     /// The machine was fed: it may have asked for something.
+    #[inline]
     pub(super) fn http_fed(&mut self, index: u32) {
+        let now = self.now;
+        let conn = self.conns.at(index);
+        let is_whole = conn.carry.is_empty();
+        if machine(conn).is_some_and(|http| !(is_whole && http.is_calm(now))) {
+            self.http_ask(index);
+        }
+    }
+
+    /// Does what the machine asks for.
+    fn http_ask(&mut self, index: u32) {
         let now = self.now;
         let conn = self.conns.at(index);
         let has_partial = !conn.carry.is_empty();
         let Some(http) = machine(conn) else { return };
-        let is_waiting = http.due() > 0 || http.is_mid_request(has_partial);
-        let wants_timer = is_waiting && http.wants_timer(now);
+        let wants_timer = http.wants_timer(now, has_partial);
         if http.take_continue() {
             self.http_continue_now(index);
         }
@@ -301,9 +312,9 @@ impl Engine {
     }
 
     /// The timer was armed.
-    pub(super) const fn http_armed(conn: &mut Conn, due: Time) {
+    pub(super) fn http_armed(conn: &mut Conn, due: Time) {
         if let Some(http) = machine(conn) {
-            http.armed_at = due;
+            http.timer_armed(due);
         }
     }
 
@@ -367,7 +378,7 @@ impl Engine {
 
     fn answer_with(&mut self, index: u32, id: u64, status: u16) {
         let conn = self.conns.at(index).id(index);
-        let answered = self.http_respond(conn, id, ZeroResponse::status(status).close());
+        let answered = self.http_respond(conn, id, &mut ZeroResponse::status(status).close());
         if answered.is_err() {
             let code = machine(self.conns.at(index)).map_or(code::NONE, |http| http.code);
             self.begin_end(index, code, false);

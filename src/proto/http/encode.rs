@@ -41,6 +41,11 @@ impl Clock {
         line[6..6 + DATE_LEN].copy_from_slice(&date::format(secs));
         Self { line }
     }
+
+    #[inline]
+    pub(crate) fn write(&self, out: &mut Out<'_>) {
+        out.put(&self.line);
+    }
 }
 
 /// A cursor over memory that is known to be large enough.
@@ -94,6 +99,8 @@ const FIXED_LEN_MAX: usize = "HTTP/1.1 999 \r\n".len()
     + "Connection: keep-alive\r\n".len()
     + "\r\n".len();
 const REASON_LEN_MAX: usize = 32;
+/// What a head has besides a `Content-Type`'s value, without fields of its own.
+pub(crate) const SHORT_LEN_MAX: usize = FIXED_LEN_MAX + CONTENT_TYPE_LEN;
 const CONTENT_TYPE_LEN: usize = "Content-Type: \r\n".len();
 /// Bytes of the longest line before a chunk.
 pub(crate) const CHUNK_HEAD_LEN_MAX: usize = 18;
@@ -167,7 +174,7 @@ impl Head<'_> {
         }
         // RFC 9110 §6.6.1: 1xx answers need none, all others have one where there is a clock.
         if self.status >= 200 {
-            out.put(&clock.line);
+            clock.write(out);
         }
         self.parts.write(out);
         match self.body {

@@ -36,26 +36,25 @@ impl From<u64> for HttpFieldValue<'_> {
 type Field<'a> = (&'a str, HttpFieldValue<'a>);
 
 /// Fields that cost no allocation.
-const FEW: usize = 6;
-const NONE: Field<'static> = ("", HttpFieldValue::Number(0));
+const FEW: usize = 4;
 
 /// The fields in the order in which they were given.
 #[derive(Clone, Debug)]
 pub(crate) struct Fields<'a> {
-    few: [Field<'a>; FEW],
+    few: [Option<Field<'a>>; FEW],
     count: u8,
     others: Vec<Field<'a>>,
 }
 
 impl<'a> Fields<'a> {
     pub(crate) const fn new() -> Self {
-        Self { few: [NONE; FEW], count: 0, others: Vec::new() }
+        Self { few: [None; FEW], count: 0, others: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, name: &'a str, value: HttpFieldValue<'a>) {
         match self.few.get_mut(usize::from(self.count)) {
             Some(place) => {
-                *place = (name, value);
+                *place = Some((name, value));
                 self.count += 1;
             }
             None => self.others.push((name, value)),
@@ -63,8 +62,13 @@ impl<'a> Fields<'a> {
     }
 
     #[inline]
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    #[inline]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Field<'a>> {
-        self.few[..usize::from(self.count)].iter().chain(&self.others)
+        self.few.iter().flatten().chain(&self.others)
     }
 
     /// Whether each one may stand in a message: a name is a token (RFC 9110 §5.6.2), a value has no

@@ -43,12 +43,13 @@ impl Reply {
     /// # Errors
     /// When it is no sound answer.
     pub(crate) fn new(
-        response: ZeroResponse<'_>,
+        response: &mut ZeroResponse<'_>,
         buffer: impl FnOnce(usize) -> Option<SendBuffer>,
     ) -> Result<Self> {
         response.check()?;
-        let ZeroResponse { status, close, content_type, fields, content } = response;
-        let parts = Parts::Fields { content_type, fields: &fields };
+        let content = std::mem::replace(&mut response.content, Content::None);
+        let ZeroResponse { status, close, content_type, fields, .. } = response;
+        let parts = Parts::Fields { content_type, fields };
         let lines_max = parts_len_max(&parts);
         let mut json = Vec::new();
         let (copied, body) = match content {
@@ -80,7 +81,7 @@ impl Reply {
             Memory::Buffer(buffer) => buffer.set_len(len),
             Memory::Heap(bytes) => bytes.truncate(len),
         }
-        Ok(Self { status, close, memory, lines_len, body })
+        Ok(Self { status: *status, close: *close, memory, lines_len, body })
     }
 
     /// Header lines and body, to be sent.

@@ -40,6 +40,8 @@ pub struct ZeroResponse<'a> {
     pub(crate) status: u16,
     pub(crate) close: bool,
     pub(crate) content_type: &'a str,
+    /// The application chose it.
+    has_own_type: bool,
     pub(crate) fields: Fields<'a>,
     pub(crate) content: Content<'a>,
 }
@@ -53,6 +55,7 @@ impl<'a> ZeroResponse<'a> {
             status: code,
             close: false,
             content_type: "",
+            has_own_type: false,
             fields: Fields::new(),
             content: Content::None,
         }
@@ -116,6 +119,7 @@ impl<'a> ZeroResponse<'a> {
     #[inline]
     pub const fn content_type(mut self, media_type: &'a str) -> Self {
         self.content_type = media_type;
+        self.has_own_type = true;
         self
     }
 
@@ -177,11 +181,22 @@ impl<'a> ZeroResponse<'a> {
 
     #[inline]
     fn typed(mut self, media_type: &'a str, content: Content<'a>) -> Self {
-        if self.content_type.is_empty() {
+        if !self.has_own_type {
             self.content_type = media_type;
         }
         self.content = content;
         self
+    }
+
+    /// Whether nothing has to be looked at before it is written: the status is a final one that
+    /// has a body, no field was given, and the connection goes on.
+    #[inline]
+    pub(crate) const fn is_short(&self) -> bool {
+        self.status >= 200
+            && !status::has_no_body(self.status)
+            && self.fields.is_empty()
+            && !self.has_own_type
+            && !self.close
     }
 
     /// Whether it can be sent: the status code is a final one, or 101, and the fields are sound.
@@ -193,8 +208,8 @@ impl<'a> ZeroResponse<'a> {
                 why: "it must be 200 to 599; 101 is for http_upgrade, and 100 is sent by zero-io",
             });
         }
-        let media_type = self.content_type.bytes();
-        if !media_type.clone().all(super::fields::is_field_byte) {
+        let is_sound = || self.content_type.bytes().all(super::fields::is_field_byte);
+        if self.has_own_type && !is_sound() {
             return Err(IoError::InvalidArgument {
                 what: "Content-Type of an answer",
                 why: "it has control bytes; a line break would begin another field",

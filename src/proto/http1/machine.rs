@@ -102,7 +102,9 @@ pub(crate) struct Http1 {
     /// When the head that is being read began, in microseconds that wrap around.
     head_since_us: u32,
     /// When the connection's timer comes next.
-    pub(crate) armed_at: Time,
+    armed_at: Time,
+    /// A request that comes later than this is answered, or late, when it does.
+    answers_armed_from: Time,
 }
 
 impl std::fmt::Debug for Http1 {
@@ -144,6 +146,7 @@ impl Http1 {
             is_due: false,
             head_since_us: 0,
             armed_at: Time::MAX,
+            answers_armed_from: Time::MAX,
         }
     }
 
@@ -376,6 +379,7 @@ impl Http1 {
     }
 
     /// What is known of a request whose answer is due.
+    #[inline]
     pub(crate) const fn pending(&self, id: u32) -> Pending {
         self.pending.get(id)
     }
@@ -388,6 +392,22 @@ impl Http1 {
         let is_early = || self.early.iter().any(|(early, _)| *early == id);
         let begun = place == 0 && self.writing != Writing::Nothing;
         (place < self.due() && !begun && !is_early()).then_some(place)
+    }
+
+    /// Whether an answer to that request is written at once and nothing follows from it: it is its
+    /// turn, it asked for nothing special, and nothing waits for it.
+    #[inline]
+    pub(crate) fn is_simple(&self, id: u64) -> bool {
+        let pending = self.pending.get(self.answered);
+        id == u64::from(self.answered)
+            && self.asked != self.answered
+            && self.writing == Writing::Nothing
+            && pending.flags.difference(HeadFlags::ACCEPTS_GZIP).is_empty()
+            && !matches!(pending.method, HttpMethod::Head | HttpMethod::Connect)
+            && self.early.is_empty()
+            && self.parked.is_empty()
+            && self.continue_for.is_none()
+            && self.server.access_log().is_none()
     }
 
     /// Whether the answer to that request is being written.
@@ -411,6 +431,7 @@ impl Http1 {
     }
 
     /// The answer whose turn it was is written: how long it took.
+    #[inline]
     pub(crate) fn finish(&mut self, now: Time) -> Duration {
         let id = self.answered;
         self.answered = id.wrapping_add(1);
@@ -480,9 +501,31 @@ impl Http1 {
             && self.server.request_timeout.is_some_and(|limit| waited >= limit)
     }
 
-    /// An upper bound of when the connection's timer has to come, now that a request was handed out
-    /// or has begun.
-    pub(crate) fn wants_timer(&self, now: Time) -> bool {
-        now.saturating_add(self.server.soonest) < self.armed_at
+    /// Whether the connection's timer comes too late for what waits now: an answer, or the rest of
+    /// a request. It is looked at again when it comes, so that it is seldom moved.
+    pub(crate) fn wants_timer(&self, now: Time, has_partial: bool) -> bool {
+        if self.is_mid_request(has_partial) {
+            let limit = self.server.receive_timeout;
+            limit.is_some_and(|limit| now.saturating_add(limit) < self.armed_at)
+        } else {
+            self.due() > 0 && now < self.answers_armed_from
+        }
+    }
+
+    /// Whether nothing follows from what was read.
+    #[inline]
+    pub(crate) fn is_calm(&self, now: Time) -> bool {
+        now >= self.answers_armed_from
+            && self.continue_for.is_none()
+            && matches!(self.reading, Reading::Head)
+    }
+
+    /// The connection's timer comes then.
+    pub(crate) fn timer_armed(&mut self, due: Time) {
+        self.armed_at = due;
+        self.answers_armed_from = match self.server.request_timeout {
+            Some(limit) => due.saturating_sub(limit),
+            None => Time::ZERO,
+        };
     }
 }

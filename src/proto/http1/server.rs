@@ -18,8 +18,6 @@ pub(crate) struct HttpServer {
     pub(super) request_timeout: Option<Duration>,
     pub(super) receive_timeout: Option<Duration>,
     pub(super) keep_alive_timeout: Option<Duration>,
-    /// The shorter of the two limits that begin with a request.
-    pub(super) soonest: Duration,
     access_log: Option<AccessLog>,
     pub(crate) counters: Counters,
 }
@@ -91,11 +89,6 @@ impl HttpServer {
             request_timeout: limit(config.request_timeout_ms),
             receive_timeout: limit(config.receive_timeout_ms),
             keep_alive_timeout: limit(config.keep_alive_timeout_ms),
-            soonest: [config.request_timeout_ms, config.receive_timeout_ms]
-                .into_iter()
-                .filter_map(limit)
-                .min()
-                .unwrap_or(Duration::MAX),
             access_log: config.access_log.clone(),
             counters: Counters::default(),
         }
