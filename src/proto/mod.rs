@@ -11,6 +11,10 @@
 
 mod framed;
 #[cfg(feature = "http")]
+#[cfg_attr(
+    not(any(test, feature = "_sim")),
+    expect(unused_imports, reason = "what the engine and the client are to drive")
+)]
 pub(crate) mod http1;
 #[cfg(all(feature = "http", feature = "_sim"))]
 #[path = "http1/fuzz.rs"]

@@ -38,7 +38,7 @@ mod tests;
 
 pub(crate) use chunked::{ChunkStep, Chunked};
 pub(crate) use fault::Refusal;
-pub(crate) use request::parse_request;
+pub(crate) use request::{parse_request, parse_request_thoroughly};
 pub(crate) use response::{ParsedResponse, ResponseBody, parse_response};
 
 use crate::http::HttpMethod;
