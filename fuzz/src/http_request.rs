@@ -11,6 +11,7 @@ use zero_io::http_fuzz::request_thoroughly;
 use zero_io::http_fuzz::{Framing, Head, Verdict, empty_lines, headers, may_complete, request};
 
 const FIELDS_MAX: usize = 128;
+const STEPS_MAX: usize = 512;
 
 pub(crate) fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
@@ -46,6 +47,8 @@ pub(crate) fn arrives(
     verdict: &Verdict,
     parse: impl Fn(&[u8]) -> Verdict,
 ) {
+    // Each step parses all that came: long inputs come in longer steps.
+    let step = step.max(bytes.len() / STEPS_MAX);
     let mut seen = 0;
     let mut early = Verdict::Partial;
     while early == Verdict::Partial && seen < bytes.len() {
