@@ -25,7 +25,7 @@ const POST: &[u8] = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: te
     Content-Length: 13\r\n\r\n";
 
 /// Names, and instructions at most.
-const ROWS: [(&str, u64); 4] = [("wrk", 480), ("browser", 2_400), ("post", 560), ("find", 700)];
+const ROWS: [(&str, u64); 4] = [("wrk", 460), ("browser", 3_550), ("post", 1_090), ("find", 1_300)];
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();

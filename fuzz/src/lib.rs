@@ -7,6 +7,9 @@
 mod config;
 mod engine;
 mod framing;
+mod http_chunked;
+mod http_request;
+mod http_response;
 pub mod input;
 pub mod mutate;
 mod tls_io;
@@ -29,6 +32,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "control", run: zero_io::fuzz::control_messages },
     Target { name: "address", run: zero_io::fuzz::socket_address },
     Target { name: "unix-path", run: zero_io::fuzz::unix_path },
+    Target { name: "http_request", run: http_request::run },
+    Target { name: "http_response", run: http_response::run },
+    Target { name: "http_chunked", run: http_chunked::run },
     Target { name: "tls_record", run: tls_record::run },
     Target { name: "tls_io", run: tls_io::run },
 ];

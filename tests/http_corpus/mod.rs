@@ -10,23 +10,23 @@ mod framing;
 mod lines;
 
 /// Fields that a server of this table accepts in one head.
-pub const HEADER_COUNT: usize = 100;
+pub(crate) const HEADER_COUNT: usize = 100;
 /// Bytes that a server of this table accepts in one head.
-pub const HEADER_SIZE: usize = 16_384;
+pub(crate) const HEADER_SIZE: usize = 16_384;
 
 /// One stream of bytes from a client.
 #[derive(Clone, Debug)]
-pub struct Row {
-    pub name: &'static str,
-    pub bytes: Vec<u8>,
-    pub answer: Answer,
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) answer: Answer,
     /// Where the answer is from.
-    pub section: &'static str,
+    pub(crate) section: &'static str,
 }
 
 /// What a server says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// All bytes are so many requests, and each goes to the application.
     Requests(usize),
     /// This status, and the end of the connection.
@@ -46,7 +46,7 @@ const CHUNKED: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunke
 
 /// Every row.
 #[must_use]
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let written = [lines::ROWS, fields::ROWS, framing::ROWS, bodies::ROWS].concat();
     let mut rows: Vec<Row> = written.into_iter().map(read).collect();
     rows.extend(limits());

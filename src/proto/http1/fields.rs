@@ -144,8 +144,7 @@ impl<'a> Fields<'a> {
     fn note_codings(&mut self, value: &[u8]) {
         for element in elements(value) {
             let (coding, is_wanted) = weighted(element);
-            let is_gzip =
-                coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip");
+            let is_gzip = is(coding, b"gzip") || is(coding, b"x-gzip");
             self.seen |= match (is_gzip, is_wanted) {
                 (true, true) => Seen::GZIP,
                 (true, false) => Seen::NO_GZIP,

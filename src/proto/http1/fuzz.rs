@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::http1::{
     Body, ChunkStep, HeadFlags, Limits, Parsed, ParsedResponse, ResponseBody, leading_empty_lines,
-    may_be_complete, parse_request, parse_response,
+    may_be_complete, parse_request, parse_request_thoroughly, parse_response,
 };
 use crate::http::{HttpHeaders, HttpMethod};
 
@@ -56,32 +56,41 @@ pub enum Framing {
     UntilClose,
 }
 
-/// A request's head, behind the empty lines before it, with limits for fields and bytes.
+/// A request's head, with limits for fields and bytes.
 #[must_use]
 pub fn request(input: &[u8], header_count: u16, header_size: u32) -> Verdict {
-    match parse_request(input, &Limits { header_count, header_size }) {
-        Parsed::Partial => Verdict::Partial,
-        Parsed::Refused(refusal) => Verdict::Refused(refusal.status, refusal.code),
-        Parsed::Head(head) => {
-            let (method, target) = (usize::from(head.method_len), usize::from(head.target_len));
-            let len = usize::from(head.head_len);
-            Verdict::Head(Head {
-                status: 0,
-                method: 0..method,
-                target: method + 1..method + 1 + target,
-                block: method + 1 + target + 11..len.saturating_sub(2),
-                len,
-                body: match head.body {
-                    Body::None => Framing::None,
-                    Body::Length(length) => Framing::Length(length),
-                    Body::Chunked => Framing::Chunked,
-                },
-                closes: head.flags.contains(HeadFlags::CLOSE),
-                is_version_10: head.flags.contains(HeadFlags::VERSION_10),
-                flags: head.flags.bits(),
-            })
-        }
-    }
+    verdict(&parse_request(input, &Limits { header_count, header_size }))
+}
+
+/// The same without the fast way.
+#[must_use]
+pub fn request_thoroughly(input: &[u8], header_count: u16, header_size: u32) -> Verdict {
+    verdict(&parse_request_thoroughly(input, &Limits { header_count, header_size }))
+}
+
+fn verdict(parsed: &Parsed) -> Verdict {
+    let head = match parsed {
+        Parsed::Partial => return Verdict::Partial,
+        Parsed::Refused(refusal) => return Verdict::Refused(refusal.status, refusal.code),
+        Parsed::Head(head) => head,
+    };
+    let (method, target) = (usize::from(head.method_len), usize::from(head.target_len));
+    let len = usize::from(head.head_len);
+    Verdict::Head(Head {
+        status: 0,
+        method: 0..method,
+        target: method + 1..method + 1 + target,
+        block: method + 1 + target + 11..len.saturating_sub(2),
+        len,
+        body: match head.body {
+            Body::None => Framing::None,
+            Body::Length(length) => Framing::Length(length),
+            Body::Chunked => Framing::Chunked,
+        },
+        closes: head.flags.contains(HeadFlags::CLOSE),
+        is_version_10: head.flags.contains(HeadFlags::VERSION_10),
+        flags: head.flags.bits(),
+    })
 }
 
 /// The length of a request's head, by the shortest way to it: for measurements.

@@ -44,6 +44,9 @@ pub(crate) use fault::Refusal;
 pub(crate) use machine::{Http1, Writing};
 pub(crate) use pending::Pending;
 pub(crate) use request::parse_request;
+#[cfg(any(test, feature = "_sim"))]
+pub(crate) use request::parse_request_thoroughly;
+#[cfg(any(test, feature = "_sim"))]
 pub(crate) use response::{ParsedResponse, ResponseBody, parse_response};
 pub(crate) use server::HttpServer;
 

@@ -37,10 +37,15 @@ pub(crate) fn parse_request(input: &[u8], limits: &Limits) -> Parsed {
     parse_thoroughly(window, limits)
 }
 
+/// The same without the fast way: for tests, which compare the two.
+pub(crate) fn parse_request_thoroughly(input: &[u8], limits: &Limits) -> Parsed {
+    parse_thoroughly(limits.window(input), limits)
+}
+
 /// The same for any head: the one that says what is wrong.
 #[cold]
 #[inline(never)]
-pub(super) fn parse_thoroughly(window: &[u8], limits: &Limits) -> Parsed {
+fn parse_thoroughly(window: &[u8], limits: &Limits) -> Parsed {
     if let [b'\r' | b'\n', ..] = window {
         return begins_with_line_end(window, limits);
     }

@@ -2,9 +2,9 @@
 
 use super::LIMITS;
 use super::corpus::{Answer, rows};
-use crate::proto::http1::request::parse_thoroughly;
 use crate::proto::http1::{
     Body, ChunkStep, Chunked, Parsed, leading_empty_lines, may_be_complete, parse_request,
+    parse_request_thoroughly,
 };
 
 /// What a connection reads next.
@@ -81,8 +81,7 @@ impl Server {
         }
         self.looks += 1;
         let parsed = parse_request(input, &LIMITS);
-        let window = &input[..input.len().min(LIMITS.header_size as usize)];
-        assert_eq!(parse_thoroughly(window, &LIMITS), parsed, "the fast way and the thorough one");
+        assert_eq!(parse_request_thoroughly(input, &LIMITS), parsed, "the fast way and the other");
         match parsed {
             Parsed::Partial => return false,
             Parsed::Refused(refusal) => {
