@@ -113,22 +113,12 @@ pub(crate) fn run(bytes: &[u8]) {
     let len = input.number() % stream_len_max;
     // Byte by byte, but not for long streams: a run has an end.
     let piece_len = (1 + input.number() % 9_000).max(len / PIECES_MAX);
-    let stream = repeated(input.rest(), len as usize);
+    let stream = input.repeated(len as usize);
     let framing = Framing::new(KIND, cuts[choice]).with_len_max(len_max);
     let got = transfer(&world, framing, &stream, piece_len as usize);
     if cuts[choice] as usize != liar as Cut as usize {
         assert_eq!(got, expected(cuts[choice], len_max, &stream), "a cut was noticed");
     }
-}
-
-/// `len` bytes, of `bytes` again and again.
-fn repeated(bytes: &[u8], len: usize) -> Vec<u8> {
-    if bytes.is_empty() {
-        return Vec::new();
-    }
-    let mut stream = bytes.repeat(len.div_ceil(bytes.len()));
-    stream.truncate(len);
-    stream
 }
 
 /// Sends the stream and its end; what the framed side saw.
