@@ -22,10 +22,7 @@ struct Example {
 
 impl Example {
     fn start(name: &str, args: &[&str]) -> Self {
-        let tests = std::env::current_exe().unwrap();
-        let path: PathBuf = tests.parent().unwrap().parent().unwrap().join("examples").join(name);
-        assert!(path.exists(), "{} is missing: run `cargo build --examples`", path.display());
-        let mut child = Command::new(path).args(args).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = program(name).args(args).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         Self { child, output }
     }
@@ -63,6 +60,13 @@ impl Drop for Example {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn program(name: &str) -> Command {
+    let tests = std::env::current_exe().unwrap();
+    let path: PathBuf = tests.parent().unwrap().parent().unwrap().join("examples").join(name);
+    assert!(path.exists(), "{} is missing: run `cargo build --examples`", path.display());
+    Command::new(path)
 }
 
 fn tcp(addr: SocketAddr) -> TcpStream {
@@ -282,6 +286,19 @@ fn showcase() {
     );
     assert!(last.ends_with("Healthy"), "{status}");
     assert!(!PathBuf::from(path).exists(), "the socket file was left behind");
+}
+
+#[test]
+fn the_showcase_ends_quietly_when_nobody_reads_on() {
+    let mut showcase = program("showcase");
+    showcase.args(["--seconds", "20"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = showcase.spawn().unwrap();
+    let socket = std::env::temp_dir().join(format!("zero-io-{}.sock", child.id()));
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success() && said.is_empty(), "{}: {said}", ended.status);
+    assert!(!socket.exists(), "the socket file was left behind");
 }
 
 #[cfg(feature = "tls")]

@@ -1,6 +1,6 @@
-#![expect(clippy::print_stdout, reason = "an example talks to its user")]
 //! What zero-io serves so far, on one thread: `cargo run --release --example showcase`; with TLS
-//! when `--features tls` is given too. Ends by itself after `--seconds N`.
+//! when `--features tls` is given too. Ends by itself after `--seconds N`, or when nobody reads
+//! what it says any more.
 
 mod status;
 #[cfg(feature = "tls")]
@@ -9,7 +9,10 @@ mod tls;
 #[path = "tls_off.rs"]
 mod tls;
 
+use std::error::Error;
+use std::io::{Write, stdout};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use zero_io::TcpListenConfig;
@@ -19,7 +22,15 @@ const LINE: MessageKind = MessageKind::User(1);
 const LINES: Framing = Framing::new(LINE, cut_line);
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 
-fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+fn main() -> std::result::Result<(), Box<dyn Error>> {
+    let path = std::env::temp_dir().join(format!("zero-io-{}.sock", std::process::id()));
+    let ended = serve(&path);
+    // It is not there when something failed before it was made.
+    let _ = std::fs::remove_file(path);
+    ended.or_else(|error| if status::is_unread(&*error) { Ok(()) } else { Err(error) })
+}
+
+fn serve(path: &Path) -> std::result::Result<(), Box<dyn Error>> {
     let seconds = std::env::args().skip_while(|arg| arg != "--seconds").nth(1);
     let mut statuses_left = seconds.map_or(Ok(u64::MAX), |n| n.parse::<u64>().map(|n| n * 2))?;
     let mut io = Io::new(Config::default())?;
@@ -28,13 +39,12 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let lines = |port| TcpListenConfig::new(at(port)).with(|c| c.framing = Some(LINES));
     let lines = io.tcp_listen_with(lines(7001)).or_else(|_| io.tcp_listen_with(lines(0)))?;
     let udp = io.udp_bind(at(7002)).or_else(|_| io.udp_bind(at(0)))?;
-    let path = std::env::temp_dir().join(format!("zero-io-{}.sock", std::process::id()));
     io.uds_listen(&path.to_string_lossy())?;
     let mut port = |id| io.local_addr(id).map(|a| a.inet().map_or(0, |a| a.port()));
-    println!("TCP echo               nc 127.0.0.1 {}", port(tcp)?);
-    println!("TCP lines in capitals  nc 127.0.0.1 {}", port(lines)?);
-    println!("UDP echo               nc -u 127.0.0.1 {}", port(udp)?);
-    println!("Unix socket echo       nc -U {}", path.display());
+    writeln!(stdout(), "TCP echo               nc 127.0.0.1 {}", port(tcp)?)?;
+    writeln!(stdout(), "TCP lines in capitals  nc 127.0.0.1 {}", port(lines)?)?;
+    writeln!(stdout(), "UDP echo               nc -u 127.0.0.1 {}", port(udp)?)?;
+    writeln!(stdout(), "Unix socket echo       nc -U {}", path.display())?;
     tls::listen(&mut io)?;
     let mut status = status::Status::default();
     io.timer_set(STATUS_EVERY, 0)?;
@@ -60,12 +70,12 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
             }
         }
         if status_due {
-            status.print(&io);
+            status.print(&io)?;
             statuses_left -= 1;
             io.timer_set(STATUS_EVERY, 0)?;
         }
     }
-    Ok(std::fs::remove_file(path)?)
+    Ok(())
 }
 
 fn cut_line(bytes: &[u8]) -> Frame {

@@ -1,7 +1,8 @@
 //! The status line: what was served since the last one, and at what cost.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::io::{IsTerminal, Write, stdout};
+use std::error::Error;
+use std::io::{self, ErrorKind, IsTerminal, Write, stdout};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
@@ -52,7 +53,7 @@ impl Status {
         }
     }
 
-    pub(super) fn print(&mut self, io: &Io) {
+    pub(super) fn print(&mut self, io: &Io) -> io::Result<()> {
         let stats = io.io_stats();
         let copied = stats.bytes_copied_rx + stats.bytes_copied_tx;
         let allocations = ALLOCATOR.0.load(Relaxed);
@@ -62,7 +63,8 @@ impl Status {
         self.messages += self.recent;
         // A terminal shows one line that changes.
         let (start, end) = if stdout().is_terminal() { ("\r", "   ") } else { ("", "\n") };
-        print!(
+        write!(
+            stdout(),
             "{start}{} connections, {} messages, {:.0}/s, {:.2} copies and {:.2} allocations per \
              message, {:?}{end}",
             self.connections,
@@ -71,9 +73,15 @@ impl Status {
             per(copied - self.copied_before, self.bytes),
             per(allocations - self.allocations_before, self.recent),
             io.pool_pressure().map_or(PressureState::Healthy, |info| info.state),
-        );
-        let _ = stdout().flush();
+        )?;
+        stdout().flush()?;
         (self.copied_before, self.allocations_before) = (copied, allocations);
         (self.recent, self.bytes) = (0, 0);
+        Ok(())
     }
+}
+
+/// Whoever read the output has gone, as `head` does.
+pub(super) fn is_unread(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
 }

@@ -1,5 +1,7 @@
 //! TLS endpoints, with a certificate for `localhost` that lasts as long as the process.
 
+use std::io::{Write, stdout};
+
 use zero_io::{Io, TlsServerConfig};
 
 /// Listens, and says how to try it.
@@ -9,6 +11,7 @@ pub(super) fn listen(io: &mut Io) -> Result<(), Box<dyn std::error::Error>> {
     let tls = tls.build()?;
     let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let echo = io.tls_listen(at(7443), tls.clone()).or_else(|_| io.tls_listen(at(0), tls))?;
-    println!("TLS echo               openssl s_client -quiet -connect {}", io.local_addr(echo)?);
+    let addr = io.local_addr(echo)?;
+    writeln!(stdout(), "TLS echo               openssl s_client -quiet -connect {addr}")?;
     Ok(())
 }

@@ -1,8 +1,13 @@
 //! TLS endpoints, without the feature `tls`: none.
 
+use std::io::{Write, stdout};
+
 use zero_io::Io;
 
 pub(super) fn listen(_io: &mut Io) -> Result<(), Box<dyn std::error::Error>> {
-    println!("TLS                    cargo run --release --features tls --example showcase");
+    writeln!(
+        stdout(),
+        "TLS                    cargo run --release --features tls --example showcase"
+    )?;
     Ok(())
 }

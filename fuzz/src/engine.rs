@@ -170,7 +170,7 @@ impl Node {
             return;
         };
         let data: Vec<u8> = match state.framed {
-            true => input.rest().iter().copied().cycle().take(len as usize).collect(),
+            true => input.repeated(len as usize),
             false => (state.sent_len..state.sent_len + len).map(pattern).collect(),
         };
         if let Ok(accepted) = self.io.stream_write(conn, STREAM, &data) {
@@ -273,10 +273,10 @@ fn check_bytes(conn: &mut Conn, data: &[u8]) {
         assert!(!data.is_empty() && data.len() == 1 + usize::from(data[0]), "a whole message");
         return;
     }
-    for byte in data {
-        assert_eq!(*byte, pattern(conn.received_len), "byte {} of a stream", conn.received_len);
-        conn.received_len += 1;
-    }
+    let end = conn.received_len + data.len() as u64;
+    let expected: Vec<u8> = (conn.received_len..end).map(pattern).collect();
+    assert_eq!(data, expected, "from byte {} of a stream on", conn.received_len);
+    conn.received_len = end;
 }
 
 /// Byte `at` of every stream, so that any prefix can be told from anything else.

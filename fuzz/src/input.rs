@@ -31,6 +31,17 @@ impl<'a> Input<'a> {
         usize::try_from(self.number()).unwrap_or(usize::MAX)
     }
 
+    /// `len` bytes, of those that are left again and again; none when there are none.
+    #[must_use]
+    pub fn repeated(&self, len: usize) -> Vec<u8> {
+        if self.bytes.is_empty() {
+            return Vec::new();
+        }
+        let mut repeated = self.bytes.repeat(len.div_ceil(self.bytes.len()));
+        repeated.truncate(len);
+        repeated
+    }
+
     /// What is left.
     #[must_use]
     pub const fn rest(&self) -> &'a [u8] {

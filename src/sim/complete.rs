@@ -275,7 +275,7 @@ impl Kernel {
         state.wants_wake_at_ns = None;
         state.wake_serial = None;
         let pending = std::mem::take(&mut state.pending);
-        let slots: Vec<_> = state.slots.iter_mut().filter_map(Option::take).collect();
+        let slots = std::mem::take(&mut state.slots);
         for (serial, operation) in pending {
             let Some(file) = operation.file else { continue };
             if let Some(file) = self.files.get_mut(file) {
@@ -283,7 +283,7 @@ impl Kernel {
             }
             self.release(file);
         }
-        slots.into_iter().for_each(|file| self.release(file));
+        slots.into_values().for_each(|file| self.release(file));
     }
 }
 

@@ -139,7 +139,10 @@ pub(super) struct Group {
 /// One process.
 pub(super) struct Node {
     pub(super) fds: Vec<Option<FileId>>,
-    pub(super) slots: Vec<Option<FileId>>,
+    /// The occupied places of the fixed file table.
+    pub(super) slots: BTreeMap<u32, FileId>,
+    /// Places of that table.
+    pub(super) slot_count: u32,
     /// Slots whose last installation failed.
     pub(super) failed_slots: BTreeSet<u32>,
     pub(super) sq: VecDeque<(Op, Token)>,
@@ -165,7 +168,8 @@ impl Node {
     pub(super) fn new(shape: &Shape) -> Self {
         Self {
             fds: Vec::new(),
-            slots: vec![None; shape.fixed_files as usize],
+            slots: BTreeMap::new(),
+            slot_count: shape.fixed_files,
             failed_slots: BTreeSet::new(),
             sq: VecDeque::new(),
             pending: BTreeMap::new(),
@@ -208,7 +212,7 @@ impl Node {
     }
 
     pub(super) fn slot_file(&self, slot: u32) -> Option<FileId> {
-        self.slots.get(slot as usize).copied().flatten()
+        self.slots.get(&slot).copied()
     }
 
     /// Another of the same is under way.

@@ -154,7 +154,7 @@ impl SimRing {
             defer_taskrun: true,
             no_sqarray: false,
             ring_fd_registered: false,
-            fixed_files: self.kernel.borrow().nodes[self.node].slots.len() as u32,
+            fixed_files: self.kernel.borrow().nodes[self.node].slot_count,
             zero_copy_send: shape.zero_copy,
             huge_pages: HugePages::None,
         }

@@ -205,7 +205,7 @@ impl Kernel {
         let Some(peer_id) = peer_id else { return };
         let Some(s) = self.files.stream_mut(id) else { return };
         let ports = [Some(&s.local), s.remote.as_ref()].map(|addr| addr.map_or(0, Addr::port));
-        let mut bytes: Vec<u8> = s.outbound.drain(..count).collect();
+        let mut bytes = mem::take_front(&mut s.outbound, count);
         self.corrupt(ports, &mut bytes);
         if let Some(peer) = self.files.stream_mut(peer_id) {
             peer.inbound.extend(&bytes);

@@ -162,8 +162,7 @@ impl Kernel {
     }
 
     fn close_slot(&mut self, node: usize, slot: u32) -> i32 {
-        let place = self.nodes[node].slots.get_mut(slot as usize);
-        let Some(file) = place.and_then(Option::take) else {
+        let Some(file) = self.nodes[node].slots.remove(&slot) else {
             self.violation(node, format!("K17: close of slot {slot}, which is empty"));
             return -libc::EBADF;
         };
@@ -424,15 +423,13 @@ impl Kernel {
             return -self.pick(&[libc::ENOMEM, libc::EMFILE]);
         }
         let Ok(file) = self.fd_file(node, fd, "install") else { return -libc::EBADF };
-        let Some(place) = self.nodes[node].slots.get(slot as usize) else {
+        if slot >= self.nodes[node].slot_count {
             self.violation(node, format!("K17: slot {slot} is beyond the table"));
             return -libc::EINVAL;
-        };
-        if place.is_some() {
-            self.violation(node, format!("K17: slot {slot} is installed over another file"));
         }
         self.hold(file);
-        if let Some(old) = self.nodes[node].slots[slot as usize].replace(file) {
+        if let Some(old) = self.nodes[node].slots.insert(slot, file) {
+            self.violation(node, format!("K17: slot {slot} is installed over another file"));
             self.release(old);
         }
         // As IORING_OP_FILES_UPDATE answers: the number of places.

@@ -134,11 +134,15 @@ mod tests {
 mod loom_tests {
     use super::*;
     use crate::sync::Arc;
-    use crate::sync::model::Steps;
+    use crate::sync::model::{Steps, bounded};
     use crate::sync::mpsc::{self, Producer};
     use crate::sync::returns::ReturnStack;
     use loom::sync::Notify;
     use loom::thread;
+
+    /// Two pushers and a shard that may sleep twice: some ten times more orders with each
+    /// preemption, and hours without a bound.
+    const TWO_PUSHERS_PREEMPTIONS: usize = 4;
 
     /// Everything that the threads of a model share; `eventfd` blocks until it was written.
     struct Shard {
@@ -194,9 +198,42 @@ mod loom_tests {
         shard.wake();
     }
 
+    fn give_back(shard: &Shard, index: u32) {
+        shard.steps.pass();
+        shard.returns.push(index);
+        shard.wake();
+    }
+
+    #[test]
+    fn loom_gate_one_push_loses_no_wake() {
+        loom::model(|| {
+            let shard = Shard::new();
+            let (producer, consumer) = mpsc::channel(2);
+            let pusher = {
+                let shard = Arc::clone(&shard);
+                thread::spawn(move || push(&shard, &producer, 1))
+            };
+            shard.run(1, || consumer.pop().into_iter().count(), || consumer.is_empty());
+            pusher.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn loom_gate_one_return_loses_no_wake() {
+        loom::model(|| {
+            let shard = Shard::new();
+            let giver = {
+                let shard = Arc::clone(&shard);
+                thread::spawn(move || give_back(&shard, 0))
+            };
+            shard.run(1, || shard.returns.take_all().count(), || shard.returns.is_empty());
+            giver.join().unwrap();
+        });
+    }
+
     #[test]
     fn loom_gate_and_queue_lose_no_wake() {
-        loom::model(|| {
+        bounded(TWO_PUSHERS_PREEMPTIONS, || {
             let shard = Shard::new();
             let (producer, consumer) = mpsc::channel(4);
             let threads = [1, 2].map(|value| {
@@ -227,15 +264,11 @@ mod loom_tests {
 
     #[test]
     fn loom_gate_and_returns_lose_no_wake() {
-        loom::model(|| {
+        bounded(TWO_PUSHERS_PREEMPTIONS, || {
             let shard = Shard::new();
             let threads = [0, 1].map(|index| {
                 let shard = Arc::clone(&shard);
-                thread::spawn(move || {
-                    shard.steps.pass();
-                    shard.returns.push(index);
-                    shard.wake();
-                })
+                thread::spawn(move || give_back(&shard, index))
             });
             shard.run(2, || shard.returns.take_all().count(), || shard.returns.is_empty());
             threads.into_iter().for_each(|t| t.join().unwrap());

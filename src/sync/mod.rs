@@ -9,8 +9,9 @@
 //! the slots (these pieces move indices, never pointers).
 //!
 //! Invariants: nothing is allocated after construction; no call waits for another thread, it only
-//! repeats an atomic step that another thread's progress defeated. Every piece has a loom model in
-//! its own file (`RUSTFLAGS="--cfg loom" cargo test --release --lib loom_`).
+//! repeats an atomic step that another thread's progress defeated. Every piece has loom models in
+//! its own file (`cargo xtask loom`): small ones, of which every order is tried, and larger ones
+//! within a bound of preemptions that each states.
 
 pub(crate) mod freelist;
 pub(crate) mod gate;
@@ -87,5 +88,19 @@ pub(crate) mod model {
         pub(crate) fn pass(&self) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Explores every order of `model` with at most `preemptions` preemptions: threads that are
+    /// interrupted where they could go on. Waiting and ending are none.
+    ///
+    /// For models that have too many orders to try all of them: the orders grow with the power of
+    /// the preemptions, and what goes wrong between a few threads nearly always goes wrong with
+    /// two or three. Each such model has a smaller one beside it that is tried without a bound. The
+    /// quick form of the lane may bound it further.
+    pub(crate) fn bounded(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+        let mut builder = loom::model::Builder::new();
+        let asked = builder.preemption_bound.unwrap_or(preemptions);
+        builder.preemption_bound = Some(asked.min(preemptions));
+        builder.check(model);
     }
 }

@@ -406,12 +406,38 @@ mod tests {
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
-    use crate::sync::model::Steps;
+    use crate::sync::model::{Steps, bounded};
     use loom::thread;
+
+    /// Two producers, one of which laps the ring: six times more orders with each preemption.
+    const LAP_PREEMPTIONS: usize = 5;
+    /// Two producers and a consumer that pops, then goes: ten times more with each.
+    const CLOSE_PREEMPTIONS: usize = 4;
+
+    #[test]
+    fn loom_queue_two_producers_deliver() {
+        loom::model(|| {
+            let steps = Arc::new(Steps::new());
+            let (producer, consumer) = channel(2);
+            let threads = [1_u32, 2].map(|value| {
+                let (producer, steps) = (producer.clone(), Arc::clone(&steps));
+                thread::spawn(move || {
+                    steps.pass();
+                    assert!(producer.push(value).is_ok(), "there is room for both");
+                })
+            });
+            steps.pass();
+            let mut popped: Vec<u32> = consumer.pop().into_iter().collect();
+            threads.into_iter().for_each(|t| t.join().unwrap());
+            popped.extend(std::iter::from_fn(|| consumer.pop()));
+            popped.sort_unstable();
+            assert_eq!(popped, [1, 2]);
+        });
+    }
 
     #[test]
     fn loom_queue_delivers_in_order_over_a_lap() {
-        loom::model(|| {
+        bounded(LAP_PREEMPTIONS, || {
             let steps = Arc::new(Steps::new());
             let (producer, consumer) = channel(2);
             let threads = [(10_u32, 2), (20, 1)].map(|(base, count)| {
@@ -446,29 +472,37 @@ mod loom_tests {
         }
     }
 
+    /// One thread for each of `counts`, which pushes as often; the consumer pops once and goes.
+    fn close_races(counts: &[u64]) {
+        let (drops, steps) = (Arc::new(AtomicU64::new(0)), Arc::new(Steps::new()));
+        let (producer, consumer) = channel(2);
+        let push = |count: u64| {
+            let (producer, drops, steps) = (producer.clone(), drops.clone(), steps.clone());
+            thread::spawn(move || {
+                for _ in 0..count {
+                    steps.pass();
+                    drop(producer.push(Tracked(Arc::clone(&drops))));
+                }
+            })
+        };
+        let threads: Vec<_> = counts.iter().map(|count| push(*count)).collect();
+        steps.pass();
+        drop(consumer.pop());
+        steps.pass();
+        drop(consumer);
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        // Closed and joined, with a producer still alive: all are dropped already.
+        assert_eq!(drops.load(Ordering::Relaxed), counts.iter().sum());
+        assert!(producer.is_closed());
+    }
+
+    #[test]
+    fn loom_queue_close_races_one_producer() {
+        loom::model(|| close_races(&[2]));
+    }
+
     #[test]
     fn loom_queue_close_races_pushes() {
-        loom::model(|| {
-            let (drops, steps) = (Arc::new(AtomicU64::new(0)), Arc::new(Steps::new()));
-            let (producer, consumer) = channel(2);
-            let threads = [1, 2].map(|count| {
-                let (producer, drops) = (producer.clone(), Arc::clone(&drops));
-                let steps = Arc::clone(&steps);
-                thread::spawn(move || {
-                    for _ in 0..count {
-                        steps.pass();
-                        drop(producer.push(Tracked(Arc::clone(&drops))));
-                    }
-                })
-            });
-            steps.pass();
-            drop(consumer.pop());
-            steps.pass();
-            drop(consumer);
-            threads.into_iter().for_each(|t| t.join().unwrap());
-            // Closed and joined, with a producer still alive: all three are dropped already.
-            assert_eq!(drops.load(Ordering::Relaxed), 3);
-            assert!(producer.is_closed());
-        });
+        bounded(CLOSE_PREEMPTIONS, || close_races(&[1, 2]));
     }
 }

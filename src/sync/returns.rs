@@ -196,8 +196,11 @@ mod loom_tests {
     use super::*;
     use crate::sync::Arc;
     use crate::sync::cell::UnsafeCell;
-    use crate::sync::model::Steps;
+    use crate::sync::model::{Steps, bounded};
     use loom::thread;
+
+    /// Two givers of three slots, and a shard that looks three times.
+    const TWO_GIVERS_PREEMPTIONS: usize = 6;
 
     /// Slots whose memory the model checker watches: two accesses that nothing orders fail.
     struct Pool {
@@ -243,8 +246,24 @@ mod loom_tests {
     }
 
     #[test]
-    fn loom_returns_hand_each_slot_over_once() {
+    fn loom_returns_of_two_threads() {
         loom::model(|| {
+            let pool = Pool::new(2);
+            let threads = [0, 1].map(|index| {
+                let pool = Arc::clone(&pool);
+                thread::spawn(move || pool.give(index))
+            });
+            let mut uses = pool.collect();
+            threads.into_iter().for_each(|t| t.join().unwrap());
+            uses.extend(pool.collect());
+            uses.sort_unstable();
+            assert_eq!(uses, [(0, 2), (1, 2)]);
+        });
+    }
+
+    #[test]
+    fn loom_returns_hand_each_slot_over_once() {
+        bounded(TWO_GIVERS_PREEMPTIONS, || {
             let pool = Pool::new(3);
             let threads = [vec![0, 1], vec![2]].map(|indices| {
                 let pool = Arc::clone(&pool);

@@ -16,6 +16,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const S0: StreamId = StreamId::ZERO;
 pub(crate) const ECONNREFUSED: u64 = libc::ECONNREFUSED as u64;
 
+/// How many times slower than a usual machine this one is: a guest with translated code says so.
+pub(crate) fn slower() -> u32 {
+    std::env::var("ZERO_IO_SLOWER").map_or(1, |times| times.parse().expect("a number"))
+}
+
 /// An event, without what it borrows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Ev {

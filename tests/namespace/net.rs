@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// This end has the addresses below.
 const INTERFACE: &str = "near";
@@ -14,6 +15,9 @@ pub(crate) const HERE_V6: &str = "fd77::1";
 /// Addresses beyond the wire: what is sent to them is swallowed, and no answer comes.
 pub(crate) const VOID_V4: &str = "10.77.0.66";
 pub(crate) const VOID_V6: &str = "fd77::66";
+
+/// How long an interface may take to be in use.
+const LINK_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Descriptors are counted, so no two tests at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -71,15 +75,30 @@ fn make_interfaces() {
     ip(&format!("link add {INTERFACE} arp off type veth peer name far arp off"));
     ip(&format!("address add {HERE_V4}/24 dev {INTERFACE}"));
     ip(&format!("-6 address add {HERE_V6}/64 dev {INTERFACE} nodad"));
-    ip(&format!("link set {INTERFACE} up"));
     ip("link set far up");
+    ip(&format!("link set {INTERFACE} up"));
+    wait_for_link();
 }
 
-fn ip(line: &str) {
+/// An interface that is up is not in use yet: a worker of the kernel notices the carrier, and only
+/// then IPv6 has its routes there. Until then sending fails, and a resolver prefers IPv4.
+fn wait_for_link() {
+    let start = Instant::now();
+    let routes = format!("-6 route show table local dev {INTERFACE}");
+    let is_ready = |routes: &str| routes.contains(HERE_V6) && routes.contains("ff00::/8");
+    while !is_ready(&ip(&routes)) {
+        assert!(start.elapsed() < LINK_PATIENCE, "{INTERFACE} has no carrier");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What it prints.
+fn ip(line: &str) -> String {
     let output = Command::new("ip").args(line.split(' ')).output();
     let output = output.expect("`ip` runs; it is in Debian's package iproute2");
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {line}: {text}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Puts a file with that text in the place of another, in this mount namespace. A file that the

@@ -117,6 +117,8 @@ cat > "$guest/init" <<'INIT'
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/sbin:/bin HOME=/tmp RUST_BACKTRACE=1
+# For tests that say how late a thing may be.
+export ZERO_IO_SLOWER=10
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev

@@ -3,7 +3,7 @@
 use crate::Outcome;
 use crate::args::Args;
 use crate::board::{Report, Step};
-use crate::runner::settle;
+use crate::runner::{FEATURES, settle};
 use crate::sim::AMONG_TESTS_SEEDS;
 use crate::{paths, toolchain};
 
@@ -21,7 +21,7 @@ pub(crate) fn step() -> Step {
     let target_dir = paths::lane_target("asan")?;
     let cargo = |words: &[&str]| {
         // A target is named so that build scripts and macros stay free of the sanitizer.
-        let common = ["--package", "zero-io", "--features", "_sim,tracing", "--target", &host];
+        let common = ["--package", "zero-io", "--features", FEATURES, "--target", &host];
         toolchain::cargo_of("nightly", words)
             .args(common)
             .target_dir(&target_dir)

@@ -1,7 +1,8 @@
-//! Every interleaving of the pieces that threads share: the unit tests named `loom_`.
+//! The interleavings of the pieces that threads share: the unit tests named `loom_`.
 //!
-//! Compiled with `--cfg loom`, which turns the atomics of `sync` into loom's. The quick form bounds
-//! the number of preemptions; the full form does not.
+//! Compiled with `--cfg loom`, which turns the atomics of `sync` into loom's. The full form tries
+//! every order of the small models, and of the large ones those within the bound of preemptions
+//! that each states (`sync::model::bounded`). The quick form bounds all of them.
 
 use crate::args::Args;
 use crate::board::Step;
@@ -12,7 +13,8 @@ use crate::{Outcome, paths};
 /// Preemptions of the quick form: two find most of what is to be found.
 const QUICK_PREEMPTIONS: u32 = 2;
 const QUICK_LIMIT_S: u64 = 600;
-const FULL_LIMIT_S: u64 = 4 * 3600;
+/// A full run takes some five minutes on two cores: a model that takes an hour has grown too large.
+const FULL_LIMIT_S: u64 = 3600;
 
 pub(crate) fn run(mut args: Args) -> Outcome<()> {
     let quick = args.flag("--quick");

@@ -12,6 +12,7 @@ mod board;
 mod features;
 mod fuzz;
 mod job;
+mod lacking;
 mod licences;
 mod loom;
 mod manifest;

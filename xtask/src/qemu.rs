@@ -7,7 +7,7 @@ use crate::board::{Failure, Report, Step};
 use crate::job::Job;
 use crate::runner::FEATURES;
 use crate::tally::Tally;
-use crate::{Outcome, paths, setup};
+use crate::{Outcome, lacking, paths, setup};
 
 pub(crate) const USAGE: &str = "[--backports] [--test NAME] [-- ARG...]";
 /// Building the binaries.
@@ -55,6 +55,7 @@ fn boot(backports: bool, only: Option<&str>, args: &[String]) -> Step {
             job = job.arg("-b");
         }
         let job = job.args(["-t", &GUEST_LIMIT_S.to_string(), "--", &path, "--test-threads=1"]);
+        let job = job.args(lacking::skips(&name, &path)?);
         let ran = job.args(args.iter().cloned()).limit_s(GUEST_LIMIT_S + 300).run()?;
         tally.add(ran.tally);
         if !ran.ok {

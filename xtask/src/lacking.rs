@@ -1,0 +1,73 @@
+//! What the guest of `xtask qemu` lacks: programs that some tests start.
+//!
+//! *Invariant*: nothing is left out in silence, nor under a name that no test has any more.
+
+use crate::Outcome;
+use crate::job::Job;
+
+/// Tests of a target that start a program which the guest does not have: it, and they.
+const NEEDS_PROGRAM: &[(&str, &str, &[&str])] = &[
+    (
+        "tls",
+        "openssl",
+        &[
+            "keys::a_server_that_asks_to_renegotiate_is_told_no",
+            "keys::openssl_s_server_updates_keys",
+            "keys::openssl_updates_keys_and_asks_us_to",
+            "keys::renegotiation_is_refused",
+            "peers::openssl_s_client_is_echoed",
+            "peers::openssl_s_server_answers",
+            "peers::openssl_s_server_sends_a_large_file",
+            "resume::openssl_s_client_resumes_at_our_server",
+            "resume::our_client_resumes_at_openssl_s_server",
+            "trust::openssl_s_server_asks_for_our_certificate",
+            "trust::openssl_shows_its_certificate_or_is_refused",
+            "upgrade::openssl_asks_for_starttls",
+            "upgrade::we_ask_for_starttls_before_openssl_s_server",
+        ],
+    ),
+    (
+        "tls",
+        "gnutls-bin",
+        &[
+            "keys::gnutls_rekeys",
+            "peers::gnutls_cli_is_echoed",
+            "peers::gnutls_serv_echoes",
+            "resume::gnutls_cli_resumes_at_our_server",
+        ],
+    ),
+    (
+        "tls",
+        "curl",
+        &["peers::curl_gets_an_answer", "peers::curl_refuses_a_certificate_and_we_are_told_why"],
+    ),
+    (
+        "tls",
+        "python3",
+        &[
+            "peers::pythons_client_is_echoed",
+            "peers::pythons_server_echoes",
+            "upgrade::pythons_smtplib_asks_for_starttls",
+        ],
+    ),
+];
+
+/// What tells the test binary to leave out what the guest cannot run; each is named in the log.
+pub(crate) fn skips(target: &str, path: &str) -> Outcome<Vec<String>> {
+    let mut words = Vec::new();
+    let needing: Vec<_> = NEEDS_PROGRAM.iter().filter(|(of, ..)| *of == target).collect();
+    if needing.is_empty() {
+        return Ok(words);
+    }
+    let listed = Job::new(path, &["--list"]).run()?.good()?;
+    for (_, program, tests) in needing {
+        for test in *tests {
+            if !listed.lines.iter().any(|line| line.strip_suffix(": test") == Some(test)) {
+                return Err(format!("{target} has no test `{test}`: NEEDS_PROGRAM is out of date"));
+            }
+            println!("not in the guest, which has no {program}: {test}");
+            words.extend(["--skip".to_string(), (*test).to_string()]);
+        }
+    }
+    Ok(words)
+}
