@@ -21,6 +21,7 @@ mod command;
 mod connect;
 mod end;
 mod events;
+mod ktls;
 mod lists;
 mod ops;
 mod race;
@@ -106,6 +107,8 @@ pub(crate) struct Engine {
     /// How many of them, as of this tick: below it, what comes home is lent again at once.
     lend_now: u32,
     pressure_due: bool,
+    /// The kernel has no TLS: it is not asked again.
+    ktls_absent: bool,
     pub(crate) now: Time,
     pub(crate) stats: IoStats,
     pub(crate) effective: Effective,
@@ -152,6 +155,7 @@ impl Engine {
             lend_target,
             lend_now: 0,
             pressure_due: false,
+            ktls_absent: false,
             now,
             stats: IoStats::default(),
             effective,
@@ -322,6 +326,7 @@ impl Engine {
             Tag::Connect => self.on_connect(completion),
             Tag::Attempt => self.on_attempt(completion),
             Tag::Install => self.on_install(completion),
+            Tag::Room => self.on_room(completion),
             Tag::Shutdown => self.on_shutdown(completion),
             Tag::Close => self.on_closed(completion),
             Tag::Watch => self.on_watch(completion),

@@ -11,7 +11,6 @@
 
 mod framed;
 #[cfg(feature = "tls")]
-#[cfg_attr(not(test), expect(dead_code, reason = "what the kernel's record layer is to take over"))]
 pub(crate) mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "tls_off.rs"]
