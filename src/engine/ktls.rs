@@ -97,14 +97,18 @@ impl Engine {
     pub(super) fn offer_tx(&mut self, index: u32, next: Option<&Segment>) {
         let conn = self.conns.at(index);
         let Some(secure) = &conn.secure else { return };
-        if secure.tx == Layer::OursYet && conn.tx.is_empty() {
-            let is_large = next.is_some_and(|segment| {
-                matches!(segment.source, Source::Guard { .. }) && segment.len >= GUARD_LEN_MIN
-            });
-            if is_large || secure.ktls == Toggle::On {
-                self.hand_over_tx(index);
-            }
+        let is_occasion = secure.ktls == Toggle::On || next.is_some_and(is_large_guard);
+        if is_occasion && secure.tx == Layer::OursYet && conn.tx.is_empty() {
+            self.hand_over_tx(index);
         }
+    }
+
+    /// Whether what is next to be sealed is for the kernel, as soon as the queue is empty: that is
+    /// one completion away, and a header before a large body is the usual case.
+    pub(super) fn waits_for_kernel(&mut self, index: u32, next: &Segment) -> bool {
+        let conn = self.conns.at(index);
+        let may_take = conn.secure.as_ref().is_some_and(|secure| secure.tx == Layer::OursYet);
+        may_take && is_large_guard(next) && !conn.tx.is_empty()
     }
 
     fn hand_over_tx(&mut self, index: u32) {
@@ -366,4 +370,8 @@ impl Engine {
         self.transmit(index);
         self.mark_dirty(index);
     }
+}
+
+const fn is_large_guard(segment: &Segment) -> bool {
+    matches!(segment.source, Source::Guard { .. }) && segment.len >= GUARD_LEN_MIN
 }

@@ -195,11 +195,12 @@ impl Engine {
                 Some(secure) if conn.has(Flags::UNSEALED) => *secure.unsealed.first(),
                 _ => return true,
             };
-            if conn.tx.is_empty() {
-                self.offer_tx(index, Some(&first));
-                if !self.is_sealed(index) {
-                    return true;
-                }
+            if self.waits_for_kernel(index, &first) {
+                return false;
+            }
+            self.offer_tx(index, Some(&first));
+            if !self.is_sealed(index) {
+                return true;
             }
             let conn = self.conns.at(index);
             // What is sent makes room, and this goes on.
