@@ -11,7 +11,7 @@ use zero_io::{
 use super::certs::World;
 use super::common::{STREAM, Shard, assert_same, pattern};
 use super::kit::{close_in_order, echo, listen};
-use super::scene::{BOTH, Scene, layers, rekeys, wait_done, write_guard};
+use super::scene::{BOTH, Scene, is_asked, layers, rekeys, wait_done, write_guard};
 
 const GUARD_LEN: usize = 200_000;
 
@@ -71,13 +71,13 @@ fn off_is_off() {
 fn on_is_tried_and_the_reason_told() {
     for version in BOTH {
         let (before, after) = visit(&Scene::new(version, Toggle::On));
-        if kernel_has_tls() {
-            assert_eq!((after.tx, after.rx), (KtlsSide::Kernel, KtlsSide::Kernel));
-        } else {
-            assert_eq!(before.tx, ours(KtlsReason::DataPending));
-            let told = ours(KtlsReason::NoModule);
-            assert_eq!((after.tx, after.rx), (told, told));
-        }
+        let (told_before, told) = match (is_asked(&Shard::new()), kernel_has_tls()) {
+            (false, _) => (KtlsReason::OldKernel, ours(KtlsReason::OldKernel)),
+            (true, true) => (KtlsReason::DataPending, KtlsSide::Kernel),
+            (true, false) => (KtlsReason::DataPending, ours(KtlsReason::NoModule)),
+        };
+        assert_eq!(before.tx, ours(told_before));
+        assert_eq!((after.tx, after.rx), (told, told));
     }
 }
 
@@ -86,13 +86,15 @@ fn auto_is_tried_at_a_large_guard() {
     for version in BOTH {
         let (before, after) = visit(&Scene::new(version, Toggle::Auto));
         assert_eq!((before.rx, after.rx), (ours(KtlsReason::NotWanted), before.rx));
-        let stays = version == TlsVersion::Tls13 && !rekeys(&Shard::new());
-        let (expected_before, expected_after) = match (stays, kernel_has_tls()) {
-            (true, _) => (ours(KtlsReason::Rekey), ours(KtlsReason::Rekey)),
-            (false, true) => (ours(KtlsReason::NotWanted), KtlsSide::Kernel),
-            (false, false) => (ours(KtlsReason::NotWanted), ours(KtlsReason::NoModule)),
+        let shard = Shard::new();
+        let stays = version == TlsVersion::Tls13 && !rekeys(&shard);
+        let (told_before, told) = match (is_asked(&shard), stays) {
+            (false, _) => (KtlsReason::OldKernel, ours(KtlsReason::OldKernel)),
+            (true, true) => (KtlsReason::Rekey, ours(KtlsReason::Rekey)),
+            (true, false) if kernel_has_tls() => (KtlsReason::NotWanted, KtlsSide::Kernel),
+            (true, false) => (KtlsReason::NotWanted, ours(KtlsReason::NoModule)),
         };
-        assert_eq!((before.tx, after.tx), (expected_before, expected_after));
+        assert_eq!((before.tx, after.tx), (ours(told_before), told));
     }
 }
 

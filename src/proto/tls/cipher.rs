@@ -263,8 +263,8 @@ impl Cipher {
         done.map_err(|_| NotSealed)
     }
 
-    /// The same where the payload lies, with room for the trailer right behind it in `body`: the inner type
-    /// joins the payload, and the cipher has one run instead of two.
+    /// The same where the payload lies, with room for the trailer right behind it in `body`: the
+    /// inner type joins the payload, and the cipher has one run instead of two.
     pub(crate) fn seal_joined(
         &mut self,
         kind: u8,

@@ -22,7 +22,6 @@ use crate::sys::ktls::{Key, Refusal, Side, Suite};
 const COUNTED_LEN: u64 = 1024;
 
 /// Who does the records of one direction.
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 pub(crate) enum Layer {
     Ours(Cipher),
     Kernel(Kernel),
