@@ -31,9 +31,16 @@ struct Parts {
 
 impl Tls {
     /// As if so many records had been sealed.
-    fn set_tx_seq(&mut self, seq: u64) {
+    pub(crate) fn set_tx_seq(&mut self, seq: u64) {
         let Phase::Record(record) = &mut self.phase else { panic!("not established") };
         let Layer::Ours(cipher) = &mut record.tx else { panic!("the kernel has it") };
+        cipher.set_seq(seq);
+    }
+
+    /// As if so many records had been opened.
+    pub(crate) fn set_rx_seq(&mut self, seq: u64) {
+        let Phase::Record(record) = &mut self.phase else { panic!("not established") };
+        let Layer::Ours(cipher) = &mut record.rx else { panic!("the kernel has it") };
         cipher.set_seq(seq);
     }
 
