@@ -18,9 +18,6 @@ use crate::config::{KtlsReason, KtlsSide, TlsVersion};
 use crate::sys::errno;
 use crate::sys::ktls::{Key, Refusal, Side, Suite};
 
-/// Of the data between two records that are none, so much counts as one record.
-const COUNTED_LEN: u64 = 1024;
-
 /// Who does the records of one direction.
 pub(crate) enum Layer {
     Ours(Cipher),
@@ -107,8 +104,8 @@ impl Record {
     ) -> Result<Opened, Fault> {
         if data_len > 0 {
             self.check_whole()?;
-            let counted =
-                (1 + data_len / COUNTED_LEN).min(self.limits.control_refill_records.into());
+            // In how many records it came is not known; each byte may have been one.
+            let counted = data_len.min(self.limits.control_refill_records.into());
             (0..counted).for_each(|_| self.patience.data(&self.limits));
         }
         self.control(kind, content, content.len())

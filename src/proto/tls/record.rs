@@ -213,6 +213,11 @@ impl Record {
     }
 
     fn on_alert(&mut self, content: &[u8], consumed: usize) -> Result<Opened, Fault> {
+        if content.is_empty() {
+            // RFC 8446 §5.4: a record of type alert with nothing in it MUST be answered with
+            // "unexpected_message".
+            return Err(unexpected("an empty alert"));
+        }
         let [level, description] = *content else {
             // RFC 8446 §5.1: "a record with an Alert type MUST contain exactly one message."
             return Err(Fault::Refused(Alert::DECODE_ERROR, "an alert is not two bytes long"));

@@ -223,7 +223,7 @@ fn alerts_of_an_established_connection() {
             assert_eq!(server.said.last() == Some(&Said::Closed), !is_fatal, "{:?}", server.said);
         }
         for (content, alert) in
-            [(&[0, 0][..], 47), (&[3, 0], 47), (&[1], 50), (&[1, 0, 1, 0], 50), (&[], 50)]
+            [(&[0, 0][..], 47), (&[3, 0], 47), (&[1], 50), (&[1, 0, 1, 0], 50), (&[], 10)]
         {
             let (mut forge, mut server) = forged(&setup);
             server.feed(&forge.typed(21, content));
