@@ -9,6 +9,9 @@
 //! included.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+#[path = "../tests/common/machines.rs"]
+mod machines;
+
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -17,16 +20,12 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
 };
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{cipher_suite as suite, default_provider};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
-    SupportedCipherSuite,
-};
+use machines::{Configs, NAME, carry, pair};
+use rustls::crypto::aws_lc_rs::cipher_suite as suite;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, ServerConnection, SupportedCipherSuite};
 use zero_io::tls_fuzz::{Machine, ROOM_BEFORE, ROOM_BEHIND, Said};
 
-const NAME: &str = "host.example";
 const SIZES: [usize; 2] = [1024, 16_384];
 const SLICES: usize = 60;
 const SLICE: Duration = Duration::from_millis(8);
@@ -62,6 +61,12 @@ fn main() {
     for row in [ROWS[0], ROWS[3]] {
         idle(row);
     }
+}
+
+fn configs(suite: SupportedCipherSuite) -> Configs {
+    let is_tls13 = suite.tls13().is_some();
+    let version = if is_tls13 { &rustls::version::TLS13 } else { &rustls::version::TLS12 };
+    machines::configs(version, Some(suite))
 }
 
 fn compare((name, suite, algorithm): Row, size: usize) {
@@ -204,52 +209,4 @@ fn in_use() -> usize {
     // SAFETY: a plain query of this, the only thread.
     let info = unsafe { libc::mallinfo2() };
     info.uordblks + info.hblkhd
-}
-
-type Configs = (Arc<ClientConfig>, Arc<ServerConfig>);
-
-fn configs(suite: SupportedCipherSuite) -> Configs {
-    let version =
-        if suite.tls13().is_some() { &rustls::version::TLS13 } else { &rustls::version::TLS12 };
-    let own = rcgen::generate_simple_self_signed([NAME.to_string()]).expect("a certificate");
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
-    let mut roots = RootCertStore::empty();
-    roots.add(own.cert.der().clone()).expect("a root");
-    let provider = Arc::new(CryptoProvider { cipher_suites: vec![suite], ..default_provider() });
-    let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[version])
-        .expect("a version")
-        .with_no_client_auth()
-        .with_single_cert(vec![own.cert.der().clone()], key)
-        .expect("a pair");
-    server.enable_secret_extraction = true;
-    let mut client = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[version])
-        .expect("a version")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    client.enable_secret_extraction = true;
-    (Arc::new(client), Arc::new(server))
-}
-
-fn pair(configs: &Configs) -> (Machine, Machine) {
-    let name = ServerName::try_from(NAME).expect("a name");
-    let mut client = Machine::client(Arc::clone(&configs.0), name).expect("a client");
-    let mut server = Machine::server(Arc::clone(&configs.1)).expect("a server");
-    while carry(&mut client, &mut server) | carry(&mut server, &mut client) {}
-    assert!(client.is_established() && server.is_established());
-    (client, server)
-}
-
-/// Gives everything that `from` has to `to`.
-fn carry(from: &mut Machine, to: &mut Machine) -> bool {
-    let mut bytes = from.transmit();
-    let mut at = 0;
-    while at < bytes.len() {
-        match to.open(&mut bytes[at..]) {
-            Said::Control(len) | Said::Established(len) => at += len,
-            other => panic!("{other:?}"),
-        }
-    }
-    at > 0
 }

@@ -41,9 +41,12 @@ pub const TLS_TRUNCATED: u64 = 0x1_0300;
 pub const TLS_HANDSHAKE_EOF: u64 = 0x1_0301;
 /// The TLS handshake was not done within its time.
 pub const TLS_HANDSHAKE_TIMEOUT: u64 = 0x1_0302;
-/// The key sealed as many records as it may, and TLS 1.2 has no other for the connection: connect
-/// again, or allow TLS 1.3.
+/// The key sealed as many records as it may, and there is no other: TLS 1.2 has none, and a kernel
+/// before Linux 6.14 that seals takes none. Connect again, or allow TLS 1.3.
 pub const TLS_KEY_EXHAUSTED: u64 = 0x1_0303;
+/// The peer changes its keys, or asks us to change ours, and the kernel that does the record layer
+/// cannot: Linux 6.14 can, and so do we without `ktls`.
+pub const TLS_NO_REKEY: u64 = 0x1_0304;
 /// HTTP: the request line is malformed (400).
 pub const HTTP_BAD_REQUEST_LINE: u64 = 0x1_0400;
 /// HTTP: the request's target has a byte or a form that it cannot have (400).
@@ -100,6 +103,7 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         TLS_TRUNCATED => "TLS stream truncated: no close_notify",
         TLS_HANDSHAKE_TIMEOUT => "TLS handshake timed out",
         TLS_KEY_EXHAUSTED => "TLS key used up: reconnect",
+        TLS_NO_REKEY => "TLS key change that the kernel cannot do",
         HTTP_BODY_TOO_LARGE => "HTTP body too large",
         HTTP_ANSWER_TIMEOUT => "HTTP request not answered in time",
         HTTP_REQUEST_TIMEOUT => "HTTP request did not arrive in time",

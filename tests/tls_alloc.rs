@@ -5,64 +5,17 @@
 
 #[path = "common/counting.rs"]
 mod counting;
+#[path = "common/machines.rs"]
+mod machines;
 
 use std::hint::black_box;
-use std::sync::Arc;
 
 use counting::so_far;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
-use zero_io::tls_fuzz::{Machine, ROOM_BEFORE, ROOM_BEHIND, Said};
+use machines::{configs, pair};
+use rustls::SupportedProtocolVersion;
+use zero_io::tls_fuzz::{ROOM_BEFORE, ROOM_BEHIND, Said};
 
 type Version = &'static SupportedProtocolVersion;
-
-const NAME: &str = "host.example";
-
-fn configs(version: Version) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-    let own = rcgen::generate_simple_self_signed([NAME.to_string()]).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
-    let chain = vec![own.cert.der().clone()];
-    let mut roots = RootCertStore::empty();
-    roots.add(own.cert.der().clone()).unwrap();
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[version])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    server.enable_secret_extraction = true;
-    let mut client = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[version])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    client.enable_secret_extraction = true;
-    (Arc::new(client), Arc::new(server))
-}
-
-/// Gives everything that `from` has to `to`.
-fn carry(from: &mut Machine, to: &mut Machine) -> bool {
-    let mut bytes = from.transmit();
-    let mut at = 0;
-    while at < bytes.len() {
-        match to.open(&mut bytes[at..]) {
-            Said::Control(len) | Said::Established(len) => at += len,
-            other => panic!("{other:?}"),
-        }
-    }
-    at > 0
-}
-
-fn pair(configs: &(Arc<ClientConfig>, Arc<ServerConfig>)) -> (Machine, Machine) {
-    let name = ServerName::try_from(NAME).unwrap();
-    let mut client = Machine::client(Arc::clone(&configs.0), name).unwrap();
-    let mut server = Machine::server(Arc::clone(&configs.1)).unwrap();
-    while carry(&mut client, &mut server) | carry(&mut server, &mut client) {}
-    assert!(client.is_established() && server.is_established());
-    (client, server)
-}
 
 const VERSIONS: [Version; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
 const RECORDS: usize = 10_000;
@@ -70,7 +23,7 @@ const RECORDS: usize = 10_000;
 #[test]
 fn no_allocation_per_record() {
     for version in VERSIONS {
-        let (mut client, mut server) = pair(&configs(version));
+        let (mut client, mut server) = pair(&configs(version, None));
         let mut buf = vec![7; ROOM_BEFORE + 16_384 + ROOM_BEHIND];
         let plain = vec![7; 1000];
         let before = so_far().0;
@@ -96,7 +49,7 @@ const HELD_MAX: i64 = 2_560;
 #[test]
 fn an_established_connection_is_small() {
     for version in VERSIONS {
-        let configs = configs(version);
+        let configs = configs(version, None);
         // Tickets and caches fill up first: they are bounded, and not a connection's.
         for _ in 0..600 {
             drop(pair(&configs));

@@ -48,7 +48,7 @@ pub(crate) enum Phase {
 bitflags::bitflags! {
     /// What is under way or wanted on a connection.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-    pub(crate) struct Flags: u32 {
+    pub(crate) struct Flags: u64 {
         /// A connect is under way.
         const CONNECT_BUSY = 1 << 0;
         /// The multishot receive is armed.
@@ -113,6 +113,10 @@ bitflags::bitflags! {
         const TLS_FAILED = 1 << 30;
         /// Something that was accepted waits to be sealed.
         const UNSEALED = 1 << 31;
+        /// The kernel seals what is sent.
+        const KERNEL_TX = 1 << 32;
+        /// The kernel opens what is received.
+        const KERNEL_RX = 1 << 33;
     }
 }
 
@@ -141,8 +145,8 @@ impl Flags {
 /// One connection. What every message touches comes first, in two adjacent cache lines.
 #[repr(C, align(128))]
 pub(crate) struct Conn {
-    pub(crate) generation: u32,
     pub(crate) flags: Flags,
+    pub(crate) generation: u32,
     /// Receive buffers held on its account.
     pub(crate) held: u32,
     /// Transmit block of the send under way, or `tx::NO_BLOCK`.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Span;
 use super::tx::TxQueue;
+use crate::config::Toggle;
 use crate::pool::carry::Carry;
 use crate::proto::tls::{Start, Tls};
 
@@ -16,6 +17,32 @@ pub(crate) enum Goodbye {
     Alone,
     /// Behind data.
     BehindData,
+}
+
+/// Who does the records of one direction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Layer {
+    /// This library, for good.
+    Ours,
+    /// This library, until there is an occasion.
+    OursYet,
+    /// The kernel.
+    Kernel,
+}
+
+/// What the kernel's TLS was given to send, to tell when TCP has all of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KernelTx {
+    /// Bytes that TCP had been handed before.
+    pub(crate) handed: u64,
+    /// `Conn::bytes_sent` before.
+    pub(crate) sent: u64,
+    /// Bytes of records of TLS's own.
+    pub(crate) own: u64,
+    /// Records under keys that were changed since, less those that were not the kernel's.
+    pub(crate) records: i64,
+    /// Bytes that each record adds.
+    pub(crate) overhead: u64,
 }
 
 /// Between the socket and what speaks on it.
@@ -32,6 +59,15 @@ pub(crate) struct Secure {
     pub(crate) goodbye: Option<Goodbye>,
     /// On the list of those that try to send again later.
     pub(crate) tries_again: bool,
+    /// What the configuration says of the kernel's record layer.
+    pub(crate) ktls: Toggle,
+    pub(crate) tx: Layer,
+    pub(crate) rx: Layer,
+    pub(crate) kernel_tx: KernelTx,
+    /// `Conn::bytes_received` when the kernel last had a record that is no data.
+    pub(crate) data_before: u64,
+    /// The socket had room, and yet something did not fit: the next wait is one of time.
+    pub(crate) had_room: bool,
     pub(crate) handshake_timeout: Duration,
     pub(crate) close_notify_timeout: Duration,
     /// It began on a connection that was already announced (STARTTLS).
@@ -40,7 +76,7 @@ pub(crate) struct Secure {
 
 impl Secure {
     pub(crate) fn new(start: Start, is_upgrade: bool) -> Self {
-        let Start { tls, handshake_timeout, close_notify_timeout } = start;
+        let Start { tls, handshake_timeout, close_notify_timeout, ktls } = start;
         Self {
             tls,
             cipher: Carry::EMPTY,
@@ -48,6 +84,12 @@ impl Secure {
             unsealed: TxQueue::EMPTY,
             goodbye: None,
             tries_again: false,
+            ktls,
+            tx: Layer::Ours,
+            rx: Layer::Ours,
+            kernel_tx: KernelTx::default(),
+            data_before: 0,
+            had_room: false,
             handshake_timeout,
             close_notify_timeout,
             is_upgrade,

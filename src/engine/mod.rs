@@ -26,6 +26,7 @@ mod http;
 #[cfg(not(feature = "http"))]
 #[path = "http_off.rs"]
 mod http;
+mod ktls;
 mod lists;
 mod ops;
 mod race;
@@ -112,6 +113,8 @@ pub(crate) struct Engine {
     /// How many of them, as of this tick: below it, what comes home is lent again at once.
     lend_now: u32,
     pressure_due: bool,
+    /// The kernel has no TLS: it is not asked again.
+    ktls_absent: bool,
     pub(crate) now: Time,
     pub(crate) stats: IoStats,
     pub(crate) effective: Effective,
@@ -159,6 +162,7 @@ impl Engine {
             lend_target,
             lend_now: 0,
             pressure_due: false,
+            ktls_absent: false,
             now,
             stats: IoStats::default(),
             effective,
@@ -331,6 +335,7 @@ impl Engine {
             Tag::Connect => self.on_connect(completion),
             Tag::Attempt => self.on_attempt(completion),
             Tag::Install => self.on_install(completion),
+            Tag::Room => self.on_room(completion),
             Tag::Shutdown => self.on_shutdown(completion),
             Tag::Close => self.on_closed(completion),
             Tag::Watch => self.on_watch(completion),

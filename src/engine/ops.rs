@@ -85,6 +85,7 @@ impl Engine {
         let index = conn.index();
         let wanted = data.len().min(self.send_room(conn));
         self.start_write_clock(index);
+        self.offer_tx(index, None);
         if self.is_sealed(index) {
             let done = self.write_sealed(index, &data[..wanted]);
             if done < data.len() {
@@ -140,6 +141,7 @@ impl Engine {
     /// Queues what is sent from where it lies, or what is sealed from there where there is TLS; the
     /// caller made sure that there is room.
     pub(super) fn enqueue(&mut self, index: u32, segment: Segment) {
+        self.offer_tx(index, Some(&segment));
         if self.is_sealed(index) {
             self.enqueue_sealed(index, segment);
         } else {
@@ -325,7 +327,8 @@ impl Engine {
             return Err(IoError::BufferTooLarge { len, max: u32::MAX as usize });
         };
         let entry = self.conns.at(conn.index());
-        let queued = entry.secure.as_ref().map_or(entry.tx.bytes, |s| s.unsealed.bytes);
+        let unsealed = entry.secure.as_ref().map_or(0, |secure| secure.unsealed.bytes);
+        let queued = entry.tx.bytes.max(unsealed);
         if queued.checked_add(len).is_none() {
             let capacity = u32::MAX as usize;
             return Err(IoError::QueueFull { queue: "connection send", capacity });

@@ -7,6 +7,7 @@
 use super::{Engine, STREAM_GROUP};
 use crate::code;
 use crate::config::MessageKind;
+use crate::conn::secure::Layer;
 use crate::conn::{Flags, Phase, Span};
 use crate::error::IoError;
 use crate::event::record::{Kind, Record};
@@ -102,9 +103,13 @@ impl Engine {
         let paused = conn.has(Flags::PAUSED) && !conn.has(Flags::SHAKING);
         let unwanted =
             Flags::STARVED | Flags::HOLDING | Flags::EOF | Flags::STALLED | Flags::ANNOUNCE_DUE;
-        let wanted = conn.phase == Phase::Open && !paused && !conn.has(unwanted);
+        // A record that the kernel could not open would fail again and again.
+        let failed = conn.flags.contains(Flags::KERNEL_RX | Flags::TLS_FAILED);
+        let wanted = conn.phase == Phase::Open && !paused && !failed && !conn.has(unwanted);
+        let hands_over = conn.secure.as_ref().is_some_and(|secure| secure.rx == Layer::OursYet);
         if conn.has(Flags::RECV_ARMED) {
-            let must_end = paused || conn.has(Flags::HOLDING) || conn.phase != Phase::Open;
+            let held_back = paused || hands_over || conn.has(Flags::HOLDING);
+            let must_end = held_back || conn.phase != Phase::Open;
             if must_end && !conn.has(Flags::RECV_CANCELLED) {
                 conn.set(Flags::RECV_CANCELLED);
                 let target = conn.token(Tag::Recv, index);
@@ -269,6 +274,7 @@ impl Engine {
         if self.conns.at(index).phase == Phase::Ending {
             self.advance_end(index);
         } else {
+            self.offer_rx(index);
             self.settle_recv(index);
         }
     }
@@ -290,7 +296,11 @@ impl Engine {
         self.stats.bytes_received += u64::from(len);
         self.check_held(index);
         let span = Span { buf, offset: 0, len };
-        if self.conns.at(index).has(Flags::TLS) {
+        let conn = self.conns.at(index);
+        if conn.has(Flags::KERNEL_RX) && conn.has(Flags::TLS_FAILED | Flags::EOF) {
+            self.pool.release(buf);
+            self.settle_credits();
+        } else if conn.has(Flags::TLS) && !conn.has(Flags::KERNEL_RX) {
             self.feed_tls(index, span);
         } else {
             self.feed(index, span);
@@ -527,6 +537,7 @@ impl Engine {
         match errno {
             errno::ENOBUFS => self.on_starved(index),
             errno::ECANCELED | errno::EINTR | errno::EAGAIN => {}
+            _ if self.on_kernel_error(index, errno) => {}
             _ if self.is_reset_harmless(index) => self.begin_end(index, code::NONE, true),
             _ => self.begin_end(index, errno as u64, false),
         }

@@ -79,7 +79,7 @@ impl Engine {
 
     /// Nothing can be sealed any more: the phase, the length and the room were looked at before, so
     /// it is the key.
-    fn key_exhausted(&mut self, index: u32) {
+    pub(super) fn key_exhausted(&mut self, index: u32) {
         if let Some(secure) = &mut self.conns.at(index).secure {
             secure.tls.close_notify();
         }
@@ -161,6 +161,9 @@ impl Engine {
             return false;
         }
         let conn = self.conns.at(index);
+        if conn.has(Flags::KERNEL_TX) {
+            return true;
+        }
         match &mut conn.secure {
             Some(secure) if conn.flags.contains(Flags::SHUT_WANTED) => {
                 let alone = conn.tx.is_empty();
@@ -192,6 +195,14 @@ impl Engine {
                 Some(secure) if conn.has(Flags::UNSEALED) => *secure.unsealed.first(),
                 _ => return true,
             };
+            if self.waits_for_kernel(index, &first) {
+                return false;
+            }
+            self.offer_tx(index, Some(&first));
+            if !self.is_sealed(index) {
+                return true;
+            }
+            let conn = self.conns.at(index);
             // What is sent makes room, and this goes on.
             if conn.tx.bytes as usize >= self.config.send_high_water {
                 return false;
@@ -244,9 +255,10 @@ impl Engine {
         true
     }
 
-    /// Whether what is written to the connection is sealed.
+    /// Whether what is written to the connection is sealed by us.
     #[inline]
     pub(super) fn is_sealed(&mut self, index: u32) -> bool {
-        self.conns.at(index).has(Flags::TLS)
+        let sealed = self.conns.at(index).flags & (Flags::TLS | Flags::KERNEL_TX);
+        sealed == Flags::TLS
     }
 }

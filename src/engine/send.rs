@@ -34,7 +34,7 @@ impl Engine {
         let zero_copy_min = self.config.uring.zero_copy_min;
         while let Some(id) = self.lists.dirty.pop() {
             let Some(conn) = self.conns.place(id) else { continue };
-            let short = conn.is_plain(Flags::SEND_BUSY)
+            let short = conn.is_plain(Flags::SEND_BUSY | Flags::KERNEL_TX)
                 && conn.tx.is_single()
                 && (conn.tx.bytes as usize) < zero_copy_min;
             if !short {
@@ -47,7 +47,7 @@ impl Engine {
             conn.tx.busy = 1;
             let Segment { ptr, len, .. } = *conn.tx.first();
             let (sock, token) = (conn.sock, conn.token(Tag::Send, id.index()));
-            self.ring.push(Op::Send { sock, ptr, len }, token);
+            self.ring.push(Op::Send { sock, ptr, len, whole: true }, token);
         }
         self.flush_udp();
     }
@@ -59,6 +59,11 @@ impl Engine {
             return;
         }
         let is_all = !conn.has(Flags::TLS) || self.flush_tls(index);
+        let is_kernels = self.conns.at(index).has(Flags::KERNEL_TX);
+        if is_kernels && !self.flush_kernel(index) {
+            return;
+        }
+        let whole = !is_kernels;
         let conn = self.conns.at(index);
         if conn.tx.is_empty() {
             if is_all {
@@ -78,7 +83,7 @@ impl Engine {
         conn.block = block.unwrap_or(NO_BLOCK);
         let Some(block) = block else {
             conn.tx.busy = 1;
-            self.ring.push(Op::Send { sock, ptr, len }, plain);
+            self.ring.push(Op::Send { sock, ptr, len, whole }, plain);
             return;
         };
         let token = if zero_copy {
@@ -104,7 +109,7 @@ impl Engine {
         let op = match (zero_copy, single) {
             (true, true) => Op::SendZc { sock, ptr, len },
             (true, false) => Op::SendMsgZc { sock, gather: gather.seal() },
-            (false, _) => Op::SendMsg { sock, gather: gather.seal() },
+            (false, _) => Op::SendMsg { sock, gather: gather.seal(), whole },
         };
         self.ring.push(op, token);
     }
@@ -118,6 +123,7 @@ impl Engine {
         self.effective.zero_copy_send
             && uring.zero_copy_send != Toggle::Off
             && conn.protocol == Protocol::Tcp
+            && !conn.has(Flags::KERNEL_TX)
             && conn.tx.bytes as usize >= uring.zero_copy_min
             && room
             && (conn.pinned as usize) < self.config.send_high_water
@@ -260,6 +266,7 @@ impl Engine {
             errno::EAGAIN | errno::ENOBUFS | errno::ENOMEM => return self.send_again_later(index),
             errno::EINTR => {}
             errno::EOPNOTSUPP if !conn.has(Flags::NO_ZERO_COPY) => conn.set(Flags::NO_ZERO_COPY),
+            error @ 1.. if self.on_kernel_error(index, error) => {}
             error @ 1.. => return self.on_send_error(index, error),
             _ => {}
         }
@@ -301,7 +308,7 @@ impl Engine {
 
     /// What is queued cannot be delivered. What was received still is: the end comes with the
     /// receive's.
-    fn on_send_error(&mut self, index: u32, error: i32) {
+    pub(super) fn on_send_error(&mut self, index: u32, error: i32) {
         if self.is_goodbye_alone(index) {
             // The peer said goodbye and did not wait for ours: nothing was lost.
             self.drop_queue(index);

@@ -57,6 +57,7 @@ impl Engine {
         }
         let is_upgrade = conn.secure.as_ref().is_some_and(|s| s.is_upgrade);
         let id = conn.id(index).as_u64();
+        self.plan_kernel(index);
         self.arm_conn_timer(index);
         if is_upgrade {
             self.inbox.push(Record::bare(Kind::Secured, id, 0));
@@ -296,7 +297,8 @@ impl Engine {
         crate::trace::tls_failed(conn.id(index), failure.code, &failure.reason);
         let wait = conn.secure.as_ref().map(|s| s.close_notify_timeout).unwrap_or_default();
         conn.code = failure.code;
-        conn.set(Flags::TLS_FAILED | Flags::SHUT_WANTED);
+        // Nothing is handed out any more, not even where the kernel opens.
+        conn.set(Flags::TLS_FAILED | Flags::SHUT_WANTED | Flags::COOKED);
         conn.unset(Flags::PAUSED | Flags::WANT_WRITABLE | Flags::SHAKING);
         let until = now.saturating_add(wait);
         conn.deadline = if conn.has(Flags::GRACEFUL) { conn.deadline.min(until) } else { until };

@@ -191,3 +191,7 @@ impl crate::engine::Engine {
         queued || !entry.carry.is_empty() || entry.has(Flags::STALLED)
     }
 }
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;

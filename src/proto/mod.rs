@@ -21,7 +21,6 @@ pub(crate) mod http1;
 #[path = "http1/fuzz.rs"]
 pub mod http_fuzz;
 #[cfg(feature = "tls")]
-#[cfg_attr(not(test), expect(dead_code, reason = "what the kernel's record layer is to take over"))]
 pub(crate) mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "tls_off.rs"]

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::config::Toggle;
+use crate::sys::ktls::{Key, Refusal, Side, Suite};
+
 /// Nothing that exists.
 #[derive(Clone, Copy, Debug)]
 enum Never {}
@@ -23,6 +26,7 @@ pub(crate) struct Start {
     pub(crate) tls: Tls,
     pub(crate) handshake_timeout: Duration,
     pub(crate) close_notify_timeout: Duration,
+    pub(crate) ktls: Toggle,
 }
 
 #[derive(Debug)]
@@ -34,6 +38,24 @@ pub(crate) struct TlsFailure {
 }
 
 pub(crate) struct SealError(Never);
+
+pub(crate) struct Own(Never);
+
+impl Own {
+    pub(crate) fn is_last(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self.0 {}
+    }
+}
+
+#[expect(dead_code, reason = "the same shape as with the feature")]
+pub(crate) struct HandOver {
+    pub(crate) rekeys: bool,
+    pub(crate) bytes_sent: u64,
+}
 
 #[expect(dead_code, reason = "the same shape as with the feature")]
 pub(crate) enum Opened {
@@ -91,6 +113,58 @@ impl Tls {
     }
 
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        match self.0 {}
+    }
+
+    pub(crate) fn kernel_key(&self, _: Side) -> Result<Key<'_>, &'static str> {
+        match self.0 {}
+    }
+
+    pub(crate) fn hand_over(&mut self, _: Side, _: HandOver) {
+        match self.0 {}
+    }
+
+    pub(crate) fn note_layer(&mut self, _: Side, _: Result<(), Refusal>) {
+        match self.0 {}
+    }
+
+    pub(crate) fn changes_keys(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn next_kernel_key(&self, _: Side) -> Option<Key<'_>> {
+        match self.0 {}
+    }
+
+    pub(crate) fn kernel_renewed(&mut self, _: Side, _: u64) {
+        match self.0 {}
+    }
+
+    pub(crate) fn kernel_not_renewed(&mut self, _: Side) -> TlsFailure {
+        match self.0 {}
+    }
+
+    pub(crate) fn kernel_suite(&self) -> Option<Suite> {
+        match self.0 {}
+    }
+
+    pub(crate) fn own_record(&self) -> Option<(u8, Own)> {
+        match self.0 {}
+    }
+
+    pub(crate) fn own_record_sent(&mut self) {
+        match self.0 {}
+    }
+
+    pub(crate) fn check_kernel_send(&mut self, _: u64) -> Result<(), SealError> {
+        match self.0 {}
+    }
+
+    pub(crate) fn on_kernel_record(&mut self, _: u8, _: &[u8], _: u64) -> Opened {
+        match self.0 {}
+    }
+
+    pub(crate) fn on_kernel_fault(&mut self, _: i32) -> TlsFailure {
         match self.0 {}
     }
 }

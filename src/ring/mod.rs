@@ -20,15 +20,19 @@ use crate::config::{
     Effective, MulticastGroup, TcpConnectConfig, TcpListenConfig, UdpEndpointConfig,
     UdsListenConfig,
 };
-use crate::error::Result;
+use crate::error::{Errno, Result};
 #[cfg(feature = "_sim")]
 use crate::sim::SimRing;
 use crate::sys::addr::SockAddr;
 use crate::sys::batch::{RecvBatch, SendBatch};
+use crate::sys::ktls;
 use crate::sys::sockopt::{PeerCred, TcpInfo};
 use crate::sys::wake::Waker;
 use crate::time::Time;
 pub(crate) use uring::Uring;
+
+/// Whether the kernel is asked to do TLS at all.
+pub(crate) const KTLS: bool = cfg!(feature = "tls-ktls");
 
 /// The backend of one shard.
 #[cfg_attr(
@@ -152,6 +156,33 @@ forward! {
     fn recv_buffer_len(&mut self, fd: Fd) -> Result<u32>;
     /// With linger 0 the close is a reset, RFC 9293 §3.10.7.
     fn linger_zero(&mut self, fd: Fd) -> Result<()>;
+
+    // ---- the kernel's TLS: cold calls too
+
+    /// Lets the kernel do the records of one direction from here on, or gives it the next key.
+    fn ktls_hand_over(
+        &mut self,
+        fd: Fd,
+        side: ktls::Side,
+        key: &ktls::Key<'_>,
+    ) -> std::result::Result<(), ktls::Refusal>;
+    /// The number of the next record that the kernel seals.
+    fn ktls_seq(&mut self, fd: Fd, suite: ktls::Suite) -> Option<u64>;
+    /// Sends one record that is no data; whole, or not at all (`EAGAIN`).
+    fn ktls_send(
+        &mut self,
+        fd: Fd,
+        kind: u8,
+        content: &[u8],
+    ) -> std::result::Result<(), Errno>;
+    /// Takes the record at the front: its type, and its length.
+    fn ktls_recv(&mut self, fd: Fd, room: &mut [u8]) -> std::result::Result<(u8, usize), Errno>;
+    /// Bytes that TCP was handed ever, up to a constant: at the least, or exactly if that can be
+    /// told at the moment.
+    fn tcp_handed(&mut self, fd: Fd, exactly: bool) -> Option<u64>;
+
+    // ----
+
     /// Closes a descriptor on which nothing is under way.
     fn close_now(&mut self, fd: Fd);
 }

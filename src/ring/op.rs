@@ -68,6 +68,8 @@ pub(crate) enum Tag {
     Shutdown = 12,
     /// One of several attempts to connect; `index` is the attempt.
     Attempt = 13,
+    /// A connection's socket takes more (where the kernel seals).
+    Room = 14,
 }
 
 impl Tag {
@@ -76,7 +78,7 @@ impl Tag {
     /// As above.
     pub(crate) const SEND: u8 = Self::Send as u8;
 
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Ignore,
         Self::Wake,
         Self::Accept,
@@ -91,6 +93,7 @@ impl Tag {
         Self::Close,
         Self::Shutdown,
         Self::Attempt,
+        Self::Room,
     ];
 }
 
@@ -141,10 +144,11 @@ pub(crate) type PollMask = u32;
 pub(crate) enum Op {
     /// Multishot receive into the buffers of `group`: a completion with a buffer for each piece.
     RecvMulti { sock: Sock, group: u16 },
-    /// Send all of `len` bytes (`MSG_WAITALL | MSG_NOSIGNAL`); may still be short.
-    Send { sock: Sock, ptr: *const u8, len: u32 },
+    /// Send all of `len` bytes (`MSG_NOSIGNAL`, and `MSG_WAITALL` when it is to be `whole`, which
+    /// the kernel's TLS refuses); may still be short.
+    Send { sock: Sock, ptr: *const u8, len: u32, whole: bool },
     /// The same, gathered.
-    SendMsg { sock: Sock, gather: *const Gather },
+    SendMsg { sock: Sock, gather: *const Gather, whole: bool },
     /// `SEND_ZC` with `REPORT_USAGE`: a second completion with `NOTIF` iff the first has `MORE`.
     SendZc { sock: Sock, ptr: *const u8, len: u32 },
     /// The same, gathered.

@@ -33,14 +33,14 @@ use crate::config::{
     Effective, MulticastGroup, TcpConnectConfig, TcpListenConfig, UdpEndpointConfig,
     UdsListenConfig, UringConfig,
 };
-use crate::error::{IoError, Result};
+use crate::error::{Errno, IoError, Result};
 use crate::sys::addr::SockAddr;
 use crate::sys::batch::{RecvBatch, SendBatch};
 use crate::sys::gather::Gather;
 use crate::sys::kernel::{ForkMark, monotonic_ns, uring_error};
 use crate::sys::sockopt::{Adopted, PeerCred, TcpInfo};
 use crate::sys::wake::Waker;
-use crate::sys::{errno, resolve, socket, tcp, udp, uds};
+use crate::sys::{errno, ktls, resolve, socket, tcp, udp, uds};
 use crate::time::Time;
 
 /// Buffer groups of one ring; their numbers are below this.
@@ -372,12 +372,12 @@ fn entry(op: Op) -> Entry {
         Op::RecvMulti { sock, group } => {
             on(sock, opcode::RecvMulti::new(target(sock), group).build())
         }
-        Op::Send { sock, ptr, len } => {
-            on(sock, opcode::Send::new(target(sock), ptr, len).flags(SEND_FLAGS).build())
+        Op::Send { sock, ptr, len, whole } => {
+            on(sock, opcode::Send::new(target(sock), ptr, len).flags(send_flags(whole)).build())
         }
-        Op::SendMsg { sock, gather } => {
+        Op::SendMsg { sock, gather, whole } => {
             let send = opcode::SendMsg::new(target(sock), Gather::header(gather));
-            on(sock, send.flags(SEND_FLAGS as u32).build())
+            on(sock, send.flags(send_flags(whole) as u32).build())
         }
         Op::SendZc { sock, ptr, len } => {
             let send = opcode::SendZc::new(target(sock), ptr, len).flags(SEND_FLAGS);
@@ -401,6 +401,11 @@ fn entry(op: Op) -> Entry {
         Op::CloseFd { fd } => opcode::Close::new(RawFd(fd)).build(),
         Op::CloseSlot { slot } => opcode::Close::new(Fixed(slot)).build(),
     }
+}
+
+#[inline]
+const fn send_flags(whole: bool) -> i32 {
+    if whole { SEND_FLAGS } else { libc::MSG_NOSIGNAL }
 }
 
 /// The number of the socket: a descriptor, or a place in the fixed file table when [`on`] says so.
@@ -487,6 +492,40 @@ impl Uring {
 
     pub(crate) fn linger_zero(&mut self, fd: Fd) -> Result<()> {
         socket::linger_zero(fd)
+    }
+
+    pub(crate) fn ktls_hand_over(
+        &mut self,
+        fd: Fd,
+        side: ktls::Side,
+        key: &ktls::Key<'_>,
+    ) -> std::result::Result<(), ktls::Refusal> {
+        ktls::hand_over(fd, side, key)
+    }
+
+    pub(crate) fn ktls_seq(&mut self, fd: Fd, suite: ktls::Suite) -> Option<u64> {
+        ktls::seq(fd, ktls::Side::Tx, suite.cipher).ok()
+    }
+
+    pub(crate) fn ktls_send(
+        &mut self,
+        fd: Fd,
+        kind: u8,
+        content: &[u8],
+    ) -> std::result::Result<(), Errno> {
+        ktls::send(fd, kind, content)
+    }
+
+    pub(crate) fn ktls_recv(
+        &mut self,
+        fd: Fd,
+        room: &mut [u8],
+    ) -> std::result::Result<(u8, usize), Errno> {
+        ktls::recv(fd, room)
+    }
+
+    pub(crate) fn tcp_handed(&mut self, fd: Fd, exactly: bool) -> Option<u64> {
+        if exactly { ktls::handed_exactly(fd) } else { ktls::handed(fd).ok() }
     }
 
     pub(crate) fn close_now(&mut self, fd: Fd) {

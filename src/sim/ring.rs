@@ -20,11 +20,12 @@ use crate::config::{
     Effective, HugePages, MulticastGroup, TcpConnectConfig, TcpListenConfig, UdpEndpointConfig,
     UdsListenConfig,
 };
-use crate::error::{IoError, Result};
+use crate::error::{Errno, IoError, Result};
 use crate::ids::Protocol;
 use crate::ring::op::{Completion, Fd, Op, Token, Wait};
 use crate::sys::addr::{SockAddr, UnixAddr};
 use crate::sys::batch::{RecvBatch, SendBatch};
+use crate::sys::ktls;
 use crate::sys::sockopt::{Adopted, PeerCred, TcpInfo};
 use crate::sys::wake::Waker;
 use crate::time::Time;
@@ -340,6 +341,36 @@ impl SimRing {
     pub(crate) fn recv_buffer_len(&mut self, fd: Fd) -> Result<u32> {
         let run = |kernel: &mut Kernel, _| Ok(kernel.faults.shape.recv_buffer_len);
         self.call_on("getsockopt", fd, run, |len| (*len).into())
+    }
+
+    /// The simulated kernel has no TLS.
+    pub(crate) fn ktls_hand_over(
+        &mut self,
+        _: Fd,
+        _: ktls::Side,
+        _: &ktls::Key<'_>,
+    ) -> std::result::Result<(), ktls::Refusal> {
+        Err(ktls::Refusal::NoModule)
+    }
+
+    pub(crate) fn ktls_seq(&mut self, _: Fd, _: ktls::Suite) -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn ktls_send(&mut self, _: Fd, _: u8, _: &[u8]) -> std::result::Result<(), Errno> {
+        Err(Errno(libc::EOPNOTSUPP))
+    }
+
+    pub(crate) fn ktls_recv(
+        &mut self,
+        _: Fd,
+        _: &mut [u8],
+    ) -> std::result::Result<(u8, usize), Errno> {
+        Err(Errno(libc::EOPNOTSUPP))
+    }
+
+    pub(crate) fn tcp_handed(&mut self, _: Fd, _: bool) -> Option<u64> {
+        None
     }
 
     #[inline(never)]

@@ -10,6 +10,7 @@ pub(crate) mod batch;
 pub(crate) mod cmsg;
 pub(crate) mod gather;
 pub(crate) mod kernel;
+pub(crate) mod ktls;
 pub(crate) mod mem;
 pub(crate) mod resolve;
 pub(crate) mod socket;
@@ -37,8 +38,8 @@ pub(crate) fn check(op: &'static str, answer: i32) -> Result<i32> {
 /// The error numbers that the engine tells apart.
 pub(crate) mod errno {
     pub(crate) use libc::{
-        EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECANCELED, ECONNREFUSED, EINTR, EINVAL, EIO, EMFILE,
-        EMSGSIZE, ENOBUFS, ENOMEM, EOPNOTSUPP, EPIPE,
+        EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EBADMSG, ECANCELED, ECONNREFUSED, EINTR, EINVAL, EIO,
+        EKEYEXPIRED, EMFILE, EMSGSIZE, ENOBUFS, ENOMEM, EOPNOTSUPP, EPIPE,
     };
 }
 

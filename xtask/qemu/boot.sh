@@ -2,9 +2,10 @@
 # Boots one of Debian's own kernels in a qemu guest, with translated code, and runs one program in
 # it. The guest is an initial file system of busybox, the program and its libraries; nothing else.
 #
-#   boot.sh [-b] [-m "MODULE ..."] [-t SECONDS] [-c CPUS] [-M MEGABYTES] -- PROGRAM [ARG...]
+#   boot.sh [-b | -n] [-m "MODULE ..."] [-t SECONDS] [-c CPUS] [-M MEGABYTES] -- PROGRAM [ARG...]
 #
 # -b   the kernel of bookworm-backports (6.12) instead of bookworm's (6.1)
+# -n   the kernel of trixie-backports (7.3 when this was written), the newest that there is
 # -m   kernel modules to load, with what they depend on (default: tls veth sch_netem)
 #
 # The program's output comes back on standard output, its exit status is ours; 125: the guest gave
@@ -12,10 +13,11 @@
 # download the kernel once, into ${ZERO_IO_KERNELS:-~/.cache/zero-io/kernels}.
 set -eu -o pipefail
 
-backports='' modules='tls veth sch_netem' limit_s=180 cpus=2 memory_mb=768
-while getopts bm:t:c:M: option; do
+suite='' mark='' modules='tls veth sch_netem' limit_s=180 cpus=2 memory_mb=768
+while getopts bnm:t:c:M: option; do
   case $option in
-    b) backports=1 ;;
+    b) suite=bookworm-backports mark='~bpo12+' ;;
+    n) suite=trixie-backports mark='~bpo13+' ;;
     m) modules=$OPTARG ;;
     t) limit_s=$OPTARG ;;
     c) cpus=$OPTARG ;;
@@ -34,14 +36,14 @@ mkdir -p "$kernels"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# A package file in $kernels, whose name tells backports apart; empty when there is none.
+# The newest package file in $kernels of that suite, by its name; empty when there is none.
 cached_package() {
   local file found=''
   for file in "$kernels"/linux-image-*-cloud-amd64*.deb; do
     [ -e "$file" ] || continue
     case $file in
-      *bpo*) [ -z "$backports" ] || found=$file ;;
-      *) [ -n "$backports" ] || found=$file ;;
+      *"~bpo"*) if [ -n "$mark" ] && [[ $file == *"$mark"* ]]; then found=$file; fi ;;
+      *) [ -n "$mark" ] || found=$file ;;
     esac
   done
   printf '%s' "$found"
@@ -49,21 +51,24 @@ cached_package() {
 
 # The machine's package sources stay as they are: backports get an apt state of their own.
 download_package() {
-  local apt=(-o APT::Sandbox::User=root) state=$kernels/apt mirror package
-  if [ -n "$backports" ]; then
+  local apt=(-o APT::Sandbox::User=root) state=$kernels/apt/$suite mirror package parts
+  if [ -n "$suite" ]; then
     mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
     mirror=$(sed -n 's/^URIs: *//p' /etc/apt/sources.list.d/debian.sources 2>/dev/null | head -1)
     mirror=${mirror:-$(awk '$1 == "deb" { for (i = 2; i <= NF; i++) if ($i ~ /^http/) { print $i; exit } }' /etc/apt/sources.list)}
-    printf 'deb [signed-by=%s] %s bookworm-backports main\n' \
-      /usr/share/keyrings/debian-archive-keyring.gpg "$mirror" > "$state/sources.list"
+    printf 'deb [signed-by=%s] %s %s main\n' \
+      /usr/share/keyrings/debian-archive-keyring.gpg "$mirror" "$suite" > "$state/sources.list"
     apt+=(-o Dir::Etc::sourcelist="$state/sources.list" -o Dir::Etc::sourceparts=/dev/null
       -o Dir::State::Lists="$state/lists" -o Dir::Cache="$state/cache")
     apt-get "${apt[@]}" -q update >&2
   fi
   # The metapackage names the package of the current version.
-  package=$(apt-cache "${apt[@]}" depends linux-image-cloud-amd64 | awk '/Depends:/ { print $2; exit }')
+  package=$(apt-cache "${apt[@]}" depends linux-image-cloud-amd64 | awk '/Depends: linux-image-/ { print $2; exit }')
   [ -n "$package" ] || { echo "boot.sh: apt knows no linux-image-cloud-amd64; apt-get update?" >&2; return 1; }
-  (cd "$kernels" && apt-get "${apt[@]}" -q download "$package" >&2)
+  # Since 7.x it is made of three.
+  mapfile -t parts < <(apt-cache "${apt[@]}" depends "$package" |
+    awk '/Depends: linux-(binary|modules)-/ { print $2 }')
+  (cd "$kernels" && apt-get "${apt[@]}" -q download "$package" "${parts[@]}" >&2)
 }
 
 package=$(cached_package)
@@ -75,11 +80,18 @@ fi
 
 unpacked=$kernels/$(basename "$package" .deb)
 if [ ! -d "$unpacked" ]; then
-  dpkg-deb -x "$package" "$unpacked.part"
+  for part in image binary modules; do
+    file=${package/linux-image-/linux-$part-}
+    [ ! -e "$file" ] || dpkg-deb -x "$file" "$unpacked.part"
+  done
+  [ -e "$unpacked.part/lib" ] || ln -s usr/lib "$unpacked.part/lib"
   mv "$unpacked.part" "$unpacked"
 fi
 version=$(ls "$unpacked/lib/modules")
 [ -f "$unpacked/lib/modules/$version/modules.dep" ] || depmod -b "$unpacked" "$version"
+
+kernel=$unpacked/boot/vmlinuz-$version
+[ -f "$kernel" ] || kernel=$unpacked/lib/modules/$version/vmlinuz
 
 # The guest's file system.
 guest=$scratch/guest
@@ -139,7 +151,7 @@ chmod +x "$guest/init"
 # cx16 off: with it, this qemu's translation of cmpxchg16b corrupts flags.
 timeout "$limit_s" qemu-system-x86_64 -accel tcg,thread=multi -cpu max,-cx16 -smp "$cpus" \
   -m "$memory_mb" -nodefaults -no-reboot -display none -serial stdio \
-  -kernel "$unpacked/boot/vmlinuz-$version" -initrd "$scratch/initrd" \
+  -kernel "$kernel" -initrd "$scratch/initrd" \
   -append "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off tsc=unstable random.trust_cpu=on" \
   </dev/null 2>&1 | tr -d '\r' | tee "$scratch/log" | grep -v '^guest-status: ' || true
 

@@ -26,6 +26,7 @@ mod sim;
 mod tally;
 mod test;
 mod tidy;
+mod tlsfuzzer;
 mod toolchain;
 
 use args::Args;
@@ -73,6 +74,12 @@ const CHORES: &[Chore] = &[
     chore("miri", "[FILTER]", "unit tests that need no kernel, under Miri (nightly)", miri::run),
     chore("loom", "[--quick]", "every interleaving of the cross-thread pieces", loom::run),
     chore("qemu", qemu::USAGE, "the test binaries on another kernel, in a guest", qemu::run),
+    chore(
+        "tlsfuzzer",
+        tlsfuzzer::USAGE,
+        "tlsfuzzer's scripts against the example tls_echo",
+        tlsfuzzer::run,
+    ),
     chore("licences", "", "licences of what we depend on; no async runtime", licences::run),
     chore("release", release::USAGE, "all long lanes", release::run),
     chore("setup", "[--check] [LANE...]", "Debian packages that the lanes need", setup::run),

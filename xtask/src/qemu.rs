@@ -9,7 +9,7 @@ use crate::runner::FEATURES;
 use crate::tally::Tally;
 use crate::{Outcome, lacking, paths, setup};
 
-pub(crate) const USAGE: &str = "[--backports] [--test NAME] [-- ARG...]";
+pub(crate) const USAGE: &str = "[--ktls] [--backports | --newest] [--test NAME] [-- ARG...]";
 /// Building the binaries.
 const BUILD_LIMIT_S: u64 = 1200;
 /// Seconds that the guest may run one binary: translated code is some ten times slower.
@@ -19,24 +19,89 @@ const NOT_IN_GUEST: &[(&str, &str)] = &[
     ("sim", "no kernel is involved"),
     ("examples", "starts programs that the guest does not have"),
 ];
+/// The target with the tests that need the kernel's TLS: ignored wherever nobody asks for them.
+const KTLS_TEST: &str = "ktls";
+/// TLS and its ciphers, under the names that they have in one kernel or the other: the guest loads
+/// nothing by itself.
+const KTLS_MODULES: &str = "tls gcm aesni-intel ghash_generic chacha20poly1305 chacha \
+                            chacha_generic poly1305_generic";
+
+/// Debian's kernels, by the word of `boot.sh` for them.
+#[derive(Clone, Copy)]
+enum Kernel {
+    /// 6.1, the oldest that is supported.
+    Stable,
+    /// 6.12.
+    Backports,
+    /// The newest that Debian has.
+    Newest,
+}
+
+impl Kernel {
+    const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Stable => None,
+            Self::Backports => Some("-b"),
+            Self::Newest => Some("-n"),
+        }
+    }
+}
+
+/// What runs where.
+#[derive(Default)]
+struct Guest {
+    kernel: Option<&'static str>,
+    modules: Option<&'static str>,
+    test: Option<String>,
+    args: Vec<String>,
+}
 
 pub(crate) fn run(mut args: Args) -> Outcome<()> {
-    let backports = args.flag("--backports");
+    let ktls = args.flag("--ktls");
+    let backports = args.flag("--backports").then_some(Kernel::Backports);
+    let newest = args.flag("--newest").then_some(Kernel::Newest);
+    let kernel = newest.or(backports);
     let test: Option<String> = args.value("--test")?;
-    let passed_on = args.passed_on();
-    args.finish()?;
-    boot(backports, test.as_deref(), &passed_on).map(drop).map_err(|failure| failure.why)
+    let args = {
+        let passed_on = args.passed_on();
+        args.finish()?;
+        passed_on
+    };
+    let ran = match (ktls, kernel) {
+        (false, kernel) => {
+            let kernel = kernel.unwrap_or(Kernel::Stable).word();
+            boot(&Guest { kernel, test, args, ..Guest::default() })
+        }
+        (true, None) => ktls_step(),
+        (true, Some(kernel)) => boot(&ktls_guest(kernel, args)),
+    };
+    ran.map(drop).map_err(|failure| failure.why)
 }
 
 /// Everything on the oldest kernel that is supported.
 pub(crate) fn step() -> Step {
-    boot(false, None, &[])
+    boot(&Guest::default())
 }
 
-fn boot(backports: bool, only: Option<&str>, args: &[String]) -> Step {
+/// TLS records in the kernel: in one that cannot change keys, and in one that can.
+pub(crate) fn ktls_step() -> Step {
+    let mut tally = Tally::default();
+    for kernel in [Kernel::Backports, Kernel::Newest] {
+        tally.add(boot(&ktls_guest(kernel, Vec::new()))?.tally);
+    }
+    Ok(Report { tally, note: "Debian's 6.12 and its newest kernel, with TLS".to_string() })
+}
+
+fn ktls_guest(kernel: Kernel, more: Vec<String>) -> Guest {
+    let args = ["--ignored".to_string()].into_iter().chain(more).collect();
+    let test = Some(KTLS_TEST.to_string());
+    Guest { kernel: kernel.word(), modules: Some(KTLS_MODULES), test, args }
+}
+
+fn boot(guest: &Guest) -> Step {
     setup::need("qemu")?;
     let words = ["test", "--no-run", "--package", "zero-io", "--features", FEATURES];
-    let job = Job::cargo(&words).args(match only {
+    let job = Job::cargo(&words).args(match guest.test.as_deref() {
         Some("lib") => vec!["--lib".to_string()],
         Some(test) => vec!["--test".to_string(), test.to_string()],
         None => vec!["--lib".to_string(), "--tests".to_string()],
@@ -46,17 +111,20 @@ fn boot(backports: bool, only: Option<&str>, args: &[String]) -> Step {
     let mut tally = Tally::default();
     let mut failed = Vec::new();
     for Binary { name, path } in binaries {
-        if only.is_none() && NOT_IN_GUEST.iter().any(|(not, _)| *not == name) {
+        if guest.test.is_none() && NOT_IN_GUEST.iter().any(|(not, _)| *not == name) {
             continue;
         }
         let script = paths::root()?.join("xtask/qemu/boot.sh");
         let mut job = Job::new("bash", &[&script.display().to_string()]);
-        if backports {
-            job = job.arg("-b");
+        if let Some(kernel) = guest.kernel {
+            job = job.arg(kernel);
+        }
+        if let Some(modules) = guest.modules {
+            job = job.args(["-m", modules]);
         }
         let job = job.args(["-t", &GUEST_LIMIT_S.to_string(), "--", &path, "--test-threads=1"]);
         let job = job.args(lacking::skips(&name, &path)?);
-        let ran = job.args(args.iter().cloned()).limit_s(GUEST_LIMIT_S + 300).run()?;
+        let ran = job.args(guest.args.iter().cloned()).limit_s(GUEST_LIMIT_S + 300).run()?;
         tally.add(ran.tally);
         if !ran.ok {
             failed.push(name);

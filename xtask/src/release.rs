@@ -24,6 +24,7 @@ pub(crate) fn run(mut args: Args) -> Outcome<()> {
     board.step("loom-full", || loom::step(false));
     board.step("asan", asan::step);
     board.step("qemu", qemu::step);
+    board.step("qemu-ktls", qemu::ktls_step);
     board.step("fuzz-long", || fuzz::step(fuzz_seconds));
     board.step("bench", || Ok(Report::note(format!("{} suites", bench::all(BENCH_ROUNDS)?))));
     board.finish()

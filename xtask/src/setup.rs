@@ -23,7 +23,7 @@ const fn package(
 }
 
 /// The lanes that packages are grouped by.
-const LANES: &[&str] = &["test", "qemu", "bench", "bench-tls"];
+const LANES: &[&str] = &["test", "qemu", "bench", "bench-tls", "tlsfuzzer"];
 
 const PACKAGES: &[Package] = &[
     package("gcc", "cc", &["test", "bench"]),
@@ -36,6 +36,7 @@ const PACKAGES: &[Package] = &[
     package("openssl", "openssl", &["test", "bench-tls"]),
     package("procps", "ps", &["test", "bench"]),
     package("python3", "python3", &["test", "bench"]),
+    package("python3-venv", "/usr/lib/python3.11/ensurepip/__init__.py", &["tlsfuzzer"]),
     package("strace", "strace", &["test", "bench"]),
     package("util-linux", "taskset", &["test", "bench"]),
     package("valgrind", "valgrind", &["test", "bench"]),

@@ -127,18 +127,25 @@ impl Default for KtlsSide {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KtlsReason {
-    /// This version of the library does not hand records over to the kernel.
+    /// The library was built without the feature `tls-ktls`.
     NotCompiled,
     /// The configuration says so, or leaves it to what pays, and this does not.
     NotWanted,
     /// The kernel has no module `tls`.
     NoModule,
+    /// The kernel is older than 6.7.
+    OldKernel,
     /// The kernel does not know the cipher suite or the version.
     Suite,
     /// The socket is not TCP.
     NotTcp,
-    /// Data was under way when the kernel could have taken over.
+    /// Sending: the kernel takes over with the next write that finds nothing under way. Receiving:
+    /// a part of a record had been received when the kernel could have taken over.
     DataPending,
+    /// `max_record_size` is not the largest: the kernel cuts records by itself.
+    RecordSize,
+    /// With TLS 1.3 keys may have to change, which kernels before 6.14 cannot.
+    Rekey,
     /// The kernel refused.
     Refused(Errno),
 }
@@ -146,12 +153,15 @@ pub enum KtlsReason {
 impl fmt::Display for KtlsReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotCompiled => "this version does not hand records over to the kernel",
+            Self::NotCompiled => "the feature tls-ktls is off",
             Self::NotWanted => "it is off, or does not pay here",
             Self::NoModule => "the kernel has no module tls (modprobe tls)",
+            Self::OldKernel => "the kernel is older than 6.7",
             Self::Suite => "the kernel does not know the cipher suite",
             Self::NotTcp => "the socket is not TCP",
-            Self::DataPending => "data was under way at the switch",
+            Self::DataPending => "data is under way, or was at the switch",
+            Self::RecordSize => "max_record_size is not 16,384, which the kernel cuts at",
+            Self::Rekey => "the kernel is older than 6.14 and cannot change keys",
             Self::Refused(errno) => return write!(f, "the kernel refused: {errno}"),
         })
     }

@@ -8,6 +8,7 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::version::{TLS12, TLS13};
 use rustls::{KeyLog, KeyLogFile, NoKeyLog, SupportedCipherSuite, SupportedProtocolVersion};
 
+use crate::config::Toggle;
 use crate::error::TlsConfigFault as Fault;
 
 use super::error::TlsConfigError;
@@ -43,6 +44,7 @@ pub(super) struct Knobs {
     pub(super) close_notify_timeout: Duration,
     pub(super) record_len_max: usize,
     pub(super) logs_keys: bool,
+    pub(super) ktls: Toggle,
 }
 
 impl Default for Knobs {
@@ -56,6 +58,7 @@ impl Default for Knobs {
             close_notify_timeout: Duration::from_secs(1),
             record_len_max: RECORD_LEN_MAX,
             logs_keys: false,
+            ktls: Toggle::Auto,
         }
     }
 }
@@ -238,6 +241,23 @@ macro_rules! knob_methods {
             self
         }
 
+        /// Whether the kernel does the record layer (feature `tls-ktls`, Linux 6.7, TCP). It is
+        /// asked in silence: where it cannot, this library does, and
+        /// [`conn_tls_info`](crate::Io::conn_tls_info) tells the reason.
+        ///
+        /// - `Auto`, the default: sending, from the first guard write of 64 KiB or more, where
+        ///   the kernel can do all that the connection may need: with TLS 1.3 from Linux 6.14.
+        /// - `On`: both directions, as soon as they are at rest. Before Linux 6.14 the kernel
+        ///   cannot change keys: a peer that does ends the connection with `TLS_NO_REKEY`.
+        /// - `Off`: this library.
+        ///
+        /// Records have 16,384 bytes of payload then; with another
+        /// [`max_record_size`](Self::max_record_size) the kernel does not send.
+        pub fn ktls(mut self, toggle: crate::config::Toggle) -> Self {
+            self.knobs.ktls = toggle;
+            self
+        }
+
         /// Appends the secrets of every connection to the file that the environment variable
         /// `SSLKEYLOGFILE` names when the configuration is built; without it, nothing happens.
         /// Whoever has the file can read the traffic (Wireshark does): for debugging only. Writing
@@ -263,6 +283,12 @@ macro_rules! knob_getters {
         #[must_use]
         pub fn close_notify_timeout(&self) -> Duration {
             self.0.knobs.close_notify_timeout
+        }
+
+        /// Whether the kernel does the record layer.
+        #[must_use]
+        pub fn ktls(&self) -> crate::config::Toggle {
+            self.0.knobs.ktls
         }
 
         /// The most payload in one record that is sent, in bytes.

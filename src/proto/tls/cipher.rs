@@ -21,6 +21,7 @@ use super::wire::{
     strip_padding,
 };
 use crate::config::TlsVersion;
+use crate::sys::ktls::{self, Key};
 
 /// Longest key of the three ciphers.
 const KEY_LEN_MAX: usize = 32;
@@ -32,6 +33,21 @@ const GCM_RECORDS_SOFT: u64 = 1 << 23;
 const RECORDS_MAX: u64 = 1 << 62;
 /// Of these, kept from data for the key update or alert that must still go out under the key.
 const RECORDS_RESERVED: u64 = 16;
+
+/// Whether a key that sealed so many records wants a successor.
+pub(crate) fn is_worn(is_gcm: bool, seq: u64, records_max: u64) -> bool {
+    let cipher_max = if is_gcm { GCM_RECORDS_SOFT } else { RECORDS_MAX / 2 };
+    seq + 1 >= records_max.min(cipher_max)
+}
+
+/// Whether a key that sealed so many records may seal no more data.
+pub(crate) const fn is_exhausted(is_gcm: bool, seq: u64) -> bool {
+    seq >= records_max(is_gcm) - RECORDS_RESERVED
+}
+
+const fn records_max(is_gcm: bool) -> u64 {
+    if is_gcm { GCM_RECORDS_MAX } else { RECORDS_MAX }
+}
 
 /// A key as it came out of the handshake: kept because the kernel wants it in this form.
 pub(crate) struct Secret {
@@ -68,6 +84,21 @@ impl Secret {
     fn is_gcm(&self) -> bool {
         self.algorithm != &CHACHA20_POLY1305
     }
+
+    /// As the kernel names it.
+    fn cipher(&self) -> ktls::Cipher {
+        match () {
+            () if self.algorithm == &AES_128_GCM => ktls::Cipher::Aes128Gcm,
+            () if self.algorithm == &AES_256_GCM => ktls::Cipher::Aes256Gcm,
+            () => ktls::Cipher::ChaCha20Poly1305,
+        }
+    }
+
+    /// The key for the kernel to go on with; `iv` is its own or what stands in for it.
+    pub(crate) fn kernel_key(&self, is_tls13: bool, iv: [u8; NONCE_LEN], seq: u64) -> Key<'_> {
+        let suite = ktls::Suite { is_tls13, cipher: self.cipher() };
+        Key { suite, key: self.key(), iv, seq }
+    }
 }
 
 impl Drop for Secret {
@@ -86,23 +117,6 @@ enum Layout {
     Explicit,
     /// TLS 1.2, ChaCha20-Poly1305: the nonce unsaid.
     Implicit,
-}
-
-/// The payload of a record to be sealed.
-pub(crate) enum Text<'a> {
-    /// Encrypted where it lies.
-    InPlace(&'a mut [u8]),
-    /// Encrypted from one place into another of the same length.
-    Across { from: &'a [u8], to: &'a mut [u8] },
-}
-
-impl Text<'_> {
-    const fn len(&self) -> usize {
-        match self {
-            Self::InPlace(bytes) => bytes.len(),
-            Self::Across { from, .. } => from.len(),
-        }
-    }
 }
 
 /// The key is at its end, or the cipher refused the lengths: nothing was sealed.
@@ -134,7 +148,27 @@ impl Cipher {
         Some(())
     }
 
-    pub(crate) const fn seq(&self) -> u64 {
+    /// The key and the number of the next record, for the kernel to go on with.
+    ///
+    /// TLS 1.2 with AES-GCM: the kernel counts its explicit nonces up from the last eight bytes of
+    /// the IV, where we have xored the sequence number into them. It must not come by one of ours
+    /// (RFC 5288 §3: "MUST be distinct"), so it starts in the other half of them, and so low there
+    /// that counting never carries out of it.
+    pub(crate) fn kernel_key(&self) -> Key<'_> {
+        let mut iv = *self.secret.iv();
+        if let (Layout::Explicit, Some(explicit)) = (self.layout, iv.last_chunk_mut::<8>()) {
+            let start = (u64::from_be_bytes(*explicit) ^ 1 << 63) & !u64::from(u32::MAX);
+            *explicit = start.to_be_bytes();
+        }
+        self.secret.kernel_key(self.layout == Layout::Inner, iv, self.seq)
+    }
+
+    pub(crate) fn is_gcm(&self) -> bool {
+        self.secret.is_gcm()
+    }
+
+    #[cfg(test)]
+    pub(super) const fn seq(&self) -> u64 {
         self.seq
     }
 
@@ -144,24 +178,20 @@ impl Cipher {
         self.seq = seq;
     }
 
-    pub(crate) fn into_secret(self) -> Secret {
+    #[cfg(test)]
+    pub(super) fn into_secret(self) -> Secret {
         self.secret
     }
 
     /// Whether the next record should be the last but one under this key: because `records_max`
     /// says so, or the cipher.
     pub(crate) fn is_worn(&self, records_max: u64) -> bool {
-        let cipher_max = if self.secret.is_gcm() { GCM_RECORDS_SOFT } else { RECORDS_MAX / 2 };
-        self.seq + 1 >= records_max.min(cipher_max)
+        is_worn(self.is_gcm(), self.seq, records_max)
     }
 
     /// Whether no more data may be sealed with this key.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.seq >= self.records_max() - RECORDS_RESERVED
-    }
-
-    fn records_max(&self) -> u64 {
-        if self.secret.is_gcm() { GCM_RECORDS_MAX } else { RECORDS_MAX }
+        is_exhausted(self.is_gcm(), self.seq)
     }
 
     /// Bytes before the payload.
@@ -202,7 +232,7 @@ impl Cipher {
         head: &mut [u8],
     ) -> Result<(Nonce, Aad<Covered>), NotSealed> {
         let fits = len <= PLAIN_LEN_MAX && head.len() == self.head_len();
-        if self.seq >= self.records_max() || !fits {
+        if self.seq >= records_max(self.is_gcm()) || !fits {
             return Err(NotSealed);
         }
         let seq = self.seq;
@@ -217,28 +247,24 @@ impl Cipher {
         Ok((Nonce::assume_unique_for_key(nonce), aad))
     }
 
-    /// Writes header and trailer of a record, and encrypts its payload.
-    pub(crate) fn seal(
+    /// Writes header and trailer of a record, and encrypts its payload from one place into another
+    /// of the same length.
+    pub(crate) fn seal_across(
         &mut self,
         kind: u8,
-        text: Text<'_>,
+        (from, to): (&[u8], &mut [u8]),
         head: &mut [u8],
         tail: &mut [u8],
     ) -> Result<(), NotSealed> {
-        let (nonce, aad) = self.begin(kind, text.len(), head)?;
+        let (nonce, aad) = self.begin(kind, from.len(), head)?;
         let inner = [kind];
         let extra = if self.layout == Layout::Inner { inner.as_slice() } else { &[] };
-        let done = match text {
-            Text::InPlace(bytes) => self.aead.seal_in_place_scatter(nonce, aad, bytes, extra, tail),
-            Text::Across { from, to } => {
-                self.aead.seal_out_of_place_scatter(nonce, aad, from, to, extra, tail)
-            }
-        };
+        let done = self.aead.seal_out_of_place_scatter(nonce, aad, from, to, extra, tail);
         done.map_err(|_| NotSealed)
     }
 
-    /// The same for a payload with room for the trailer right behind it in `body`: the inner type
-    /// joins the payload, and the cipher has one run instead of two.
+    /// The same where the payload lies, with room for the trailer right behind it in `body`: the
+    /// inner type joins the payload, and the cipher has one run instead of two.
     pub(crate) fn seal_joined(
         &mut self,
         kind: u8,

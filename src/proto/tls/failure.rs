@@ -80,6 +80,8 @@ pub(crate) enum Fault {
     Refused(Alert, &'static str),
     /// The peer's own fatal alert.
     Received(Alert),
+    /// The peer changes keys, or asks us to, and the kernel that has ours cannot.
+    NoRekey,
 }
 
 impl Fault {
@@ -87,6 +89,10 @@ impl Fault {
         match self {
             Self::Refused(alert, reason) => TlsFailure::sent(alert, reason),
             Self::Received(alert) => TlsFailure::received(alert),
+            Self::NoRekey => TlsFailure::ended(
+                code::TLS_NO_REKEY,
+                "the peer changes keys, and this kernel cannot (Linux 6.14 can)",
+            ),
         }
     }
 }

@@ -22,7 +22,7 @@ mod flight;
 mod handshake;
 mod hello;
 mod info;
-mod keys;
+mod kernel;
 mod limits;
 mod patience;
 mod record;
@@ -39,9 +39,9 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
-use crate::config::{KtlsState, TlsInfo};
+use crate::config::TlsInfo;
 pub(crate) use failure::TlsFailure;
-pub(crate) use keys::KernelKeys;
+pub(crate) use kernel::HandOver;
 pub(crate) use limits::Limits;
 pub(crate) use start::{Acceptor, Start};
 pub(crate) use wire::{HEAD_MAX, TAIL_MAX};
@@ -88,6 +88,8 @@ pub(crate) enum SealError {
     NoRoom { need: usize },
     #[error("the key of a TLS 1.2 connection sealed as many records as it may: reconnect")]
     KeyExhausted,
+    #[error("the kernel seals what is sent on this connection: send it as it is")]
+    Kernel,
 }
 
 /// TLS of one connection.
@@ -228,17 +230,6 @@ impl Tls {
         self.sealing(payload.len())?.seal_in_place(buf, payload)
     }
 
-    /// Seals one record whose payload lies among others: what goes before it to the front of
-    /// `head`, what goes behind it to the front of `tail`. How long both are.
-    pub(crate) fn seal_detached(
-        &mut self,
-        payload: &mut [u8],
-        head: &mut [u8],
-        tail: &mut [u8],
-    ) -> Result<(usize, usize), SealError> {
-        self.sealing(payload.len())?.seal_detached(payload, head, tail)
-    }
-
     fn sealing(&mut self, len: usize) -> Result<&mut Record, SealError> {
         match &mut self.phase {
             Phase::Record(_) if self.flight.len() > 0 => Err(SealError::TransmitFirst),
@@ -254,7 +245,7 @@ impl Tls {
     /// Bytes that sealing adds before and behind a payload; 0 before the handshake is done.
     pub(crate) const fn overhead(&self) -> (usize, usize) {
         match &self.phase {
-            Phase::Record(record) => (record.cipher().head_len(), record.cipher().tail_len()),
+            Phase::Record(record) => record.overhead(),
             Phase::Handshake(_) | Phase::Over => (0, 0),
         }
     }
@@ -276,13 +267,13 @@ impl Tls {
         }
     }
 
-    /// For tests: seals a record of any type, with no question asked.
+    /// For the fuzzer: seals a record of any type, with no question asked.
     pub(crate) fn forge(&mut self, kind: u8, content: &[u8], out: &mut [u8]) -> Option<usize> {
         let Phase::Record(record) = &mut self.phase else { return None };
         record.seal_into(kind, content, out).ok()
     }
 
-    /// For tests: goes on with the next key without telling the peer.
+    /// For the fuzzer: goes on with the next key without telling the peer.
     pub(crate) fn turn_key(&mut self) {
         if let Phase::Record(record) = &mut self.phase {
             record.turn_key();
@@ -307,33 +298,8 @@ impl Tls {
         self.info().and_then(|info| info.alpn.as_deref())
     }
 
-    /// Notes who encrypts, for [`Self::info`]: the reason, when the kernel does not.
-    pub(crate) fn set_record_layer(&mut self, kernel: KtlsState) {
-        if let Phase::Record(record) = &mut self.phase {
-            record.set_record_layer(kernel);
-        }
-    }
-
     /// Payload bytes of one record at most.
     pub(crate) fn plain_max(&self) -> usize {
         self.limits.plain_len_max.clamp(1, wire::PLAIN_LEN_MAX)
-    }
-
-    /// Takes the connection apart for the kernel to go on with. Given back, with the reason, when
-    /// something is under way.
-    pub(crate) fn into_keys(mut self: Box<Self>) -> Result<KernelKeys, (Box<Self>, &'static str)> {
-        let ready = match &self.phase {
-            _ if self.flight.len() > 0 => Err("the last flight waits to be sent"),
-            Phase::Record(record) => record.check_handover(),
-            Phase::Handshake(_) | Phase::Over => Err("the handshake is not done"),
-        };
-        let why = match ready {
-            Err(why) => why,
-            Ok(()) => match std::mem::replace(&mut self.phase, Phase::Over) {
-                Phase::Record(record) => return Ok(KernelKeys::of(record)),
-                Phase::Handshake(_) | Phase::Over => "the handshake is not done",
-            },
-        };
-        Err((self, why))
     }
 }

@@ -9,8 +9,9 @@
 
 use std::ops::Range;
 
-use super::cipher::{Cipher, Secret, Text};
+use super::cipher::Cipher;
 use super::failure::{Alert, Fault};
+use super::kernel::Layer;
 use super::limits::Limits;
 use super::patience::Patience;
 use super::session::Session;
@@ -19,7 +20,7 @@ use super::wire::{
     HEADER_LEN, Header, PLAIN_LEN_MAX, message_len, split_message,
 };
 use super::{Opened, SealError};
-use crate::config::{KtlsState, TlsInfo, TlsVersion};
+use crate::config::{TlsInfo, TlsVersion};
 
 const WARNING: u8 = 1;
 const FATAL: u8 = 2;
@@ -33,7 +34,7 @@ const KEY_UPDATE_MESSAGE: [u8; 5] = [KEY_UPDATE, 0, 0, 1, 0];
 
 /// What the peer may still send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Receiving {
+pub(super) enum Receiving {
     Open,
     /// close_notify came.
     Ended,
@@ -43,7 +44,7 @@ enum Receiving {
 
 /// What we may still send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Sending {
+pub(super) enum Sending {
     Open,
     /// The last record waits to be fetched: an alert of this level.
     Last(u8, Alert),
@@ -52,21 +53,21 @@ enum Sending {
 
 /// An established connection.
 pub(crate) struct Record {
-    tx: Cipher,
-    rx: Cipher,
-    session: Session,
+    pub(super) tx: Layer,
+    pub(super) rx: Layer,
+    pub(super) session: Session,
     is_client: bool,
-    receiving: Receiving,
-    sending: Sending,
+    pub(super) receiving: Receiving,
+    pub(super) sending: Sending,
     /// A KeyUpdate waits to be fetched.
-    owes_update: bool,
+    pub(super) owes_update: bool,
     /// TLS 1.2: a no_renegotiation warning waits to be fetched; then there is none for a second.
     refusal: Refusal,
     /// The beginning of a message that goes on in the next record.
-    partial: Vec<u8>,
-    patience: Patience,
-    limits: Limits,
-    info: Box<TlsInfo>,
+    pub(super) partial: Vec<u8>,
+    pub(super) patience: Patience,
+    pub(super) limits: Limits,
+    pub(super) info: Box<TlsInfo>,
 }
 
 /// Our answer to an attempt to renegotiate.
@@ -87,8 +88,8 @@ impl Record {
         limits: Limits,
     ) -> Self {
         Self {
-            tx,
-            rx,
+            tx: Layer::Ours(tx),
+            rx: Layer::Ours(rx),
             session,
             is_client,
             receiving: Receiving::Open,
@@ -106,18 +107,12 @@ impl Record {
         &self.info
     }
 
-    pub(crate) const fn set_record_layer(&mut self, kernel: KtlsState) {
-        self.info.kernel = kernel;
-    }
-
-    /// What seals.
-    pub(crate) const fn cipher(&self) -> &Cipher {
-        &self.tx
-    }
-
-    #[cfg(test)]
-    pub(super) const fn tx(&mut self) -> &mut Cipher {
-        &mut self.tx
+    /// Bytes that sealing adds before and behind a payload; none where the kernel seals.
+    pub(crate) const fn overhead(&self) -> (usize, usize) {
+        match &self.tx {
+            Layer::Ours(cipher) => (cipher.head_len(), cipher.tail_len()),
+            Layer::Kernel(_) => (0, 0),
+        }
     }
 
     pub(crate) fn plain_max(&self) -> usize {
@@ -151,13 +146,12 @@ impl Record {
         let Some(body) = rest.get_mut(..header.body_len) else {
             return Ok(Opened::Need { need: consumed });
         };
-        let (kind, content) = self.rx.open(header, body)?;
-        if kind != HANDSHAKE && !self.partial.is_empty() {
-            // RFC 8446 §5.1: "if a handshake message is split over two or more records, there MUST
-            // NOT be any other records between them."
-            return Err(unexpected("a record in the middle of a handshake message"));
-        }
+        let Layer::Ours(rx) = &mut self.rx else {
+            return Err(Fault::Refused(Alert::INTERNAL_ERROR, "opened what the kernel opens"));
+        };
+        let (kind, content) = rx.open(header, body)?;
         if kind == APPLICATION_DATA {
+            self.check_whole()?;
             match content.is_empty() {
                 true => self.patience.empty(&self.limits)?,
                 false => self.patience.data(&self.limits),
@@ -165,13 +159,34 @@ impl Record {
             let plain = HEADER_LEN + content.start..HEADER_LEN + content.end;
             return Ok(Opened::Data { consumed, plain });
         }
-        let content: &[u8] = body.get(content).unwrap_or_default();
+        self.control(kind, body.get(content).unwrap_or_default(), consumed)
+    }
+
+    /// A record that is no data.
+    pub(super) fn control(
+        &mut self,
+        kind: u8,
+        content: &[u8],
+        consumed: usize,
+    ) -> Result<Opened, Fault> {
         match kind {
             HANDSHAKE => self.on_handshake(content)?,
-            ALERT => return self.on_alert(content, consumed),
+            ALERT => {
+                self.check_whole()?;
+                return self.on_alert(content, consumed);
+            }
             _ => return Err(unexpected("a record of an unknown type, or ChangeCipherSpec")),
         }
         Ok(Opened::Control { consumed })
+    }
+
+    /// RFC 8446 §5.1: "if a handshake message is split over two or more records, there MUST NOT be
+    /// any other records between them."
+    pub(super) const fn check_whole(&self) -> Result<(), Fault> {
+        match self.partial.is_empty() {
+            true => Ok(()),
+            false => Err(unexpected("a record in the middle of a handshake message")),
+        }
     }
 
     /// What can be told from the header alone, so that nobody waits for the rest of a record that
@@ -198,6 +213,11 @@ impl Record {
     }
 
     fn on_alert(&mut self, content: &[u8], consumed: usize) -> Result<Opened, Fault> {
+        if content.is_empty() {
+            // RFC 8446 §5.4: a record of type alert with nothing in it MUST be answered with
+            // "unexpected_message".
+            return Err(unexpected("an empty alert"));
+        }
         let [level, description] = *content else {
             // RFC 8446 §5.1: "a record with an Alert type MUST contain exactly one message."
             return Err(Fault::Refused(Alert::DECODE_ERROR, "an alert is not two bytes long"));
@@ -289,6 +309,9 @@ impl Record {
             _ => return Err(Fault::Refused(Alert::DECODE_ERROR, "a malformed key update")),
         };
         self.patience.control(&self.limits)?;
+        if !self.rx.can_renew() || asks && !self.tx.can_renew() {
+            return Err(Fault::NoRekey);
+        }
         let secret = self.session.next_rx()?;
         self.rx.renew(secret).ok_or(NO_KEY)?;
         // Several requests before we answer get one answer.
@@ -305,13 +328,14 @@ impl Record {
         Ok(())
     }
 
-    fn fail(&mut self, fault: Fault) -> Opened {
+    pub(super) fn fail(&mut self, fault: Fault) -> Opened {
         self.receiving = Receiving::Failed;
         self.partial = Vec::new();
         self.sending = match (fault, self.sending) {
             // RFC 8446 §6.1: nothing follows our own closure alert.
             (_, Sending::Ended) | (Fault::Received(_), _) => Sending::Ended,
             (Fault::Refused(alert, _), _) => Sending::Last(FATAL, alert),
+            (Fault::NoRekey, _) => Sending::Last(FATAL, Alert::INTERNAL_ERROR),
         };
         Opened::Fail { error: fault.failure() }
     }
@@ -323,31 +347,40 @@ impl Record {
         }
     }
 
-    /// Asks for a new key for what we send. TLS 1.2 has none.
+    /// Asks for a new key for what we send. TLS 1.2 has none, and not every kernel takes one.
     pub(crate) fn update_key(&mut self) {
-        self.owes_update |= self.info.version == TlsVersion::Tls13;
+        self.owes_update |= self.info.version == TlsVersion::Tls13 && self.tx.can_renew();
     }
 
     /// Bytes that [`Self::transmit`] would write.
     pub(crate) fn transmit_len(&self) -> usize {
-        let around = self.tx.head_len() + self.tx.tail_len();
-        self.pending().map_or(0, |(_, content)| around + content.as_slice().len())
+        match (&self.tx, self.pending()) {
+            (Layer::Ours(tx), Some((_, content))) => {
+                tx.head_len() + content.as_slice().len() + tx.tail_len()
+            }
+            _ => 0,
+        }
     }
 
     /// Seals one record of our own; 0 when there is none, or no room for it.
     pub(crate) fn transmit(&mut self, out: &mut [u8]) -> usize {
         let Some((kind, content)) = self.pending() else { return 0 };
         let Ok(len) = self.seal_into(kind, content.as_slice(), out) else { return 0 };
+        self.said(content);
+        len
+    }
+
+    /// A record of our own is on its way.
+    pub(super) fn said(&mut self, content: Own) {
         match content {
             Own::Refusal(_) => self.refusal = Refusal::Given,
             Own::Update(_) => self.turn_key(),
             Own::Last(_) => self.sending = Sending::Ended,
         }
-        len
     }
 
     /// The next record of our own.
-    fn pending(&self) -> Option<(u8, Own)> {
+    pub(super) fn pending(&self) -> Option<(u8, Own)> {
         match self.sending {
             Sending::Ended => None,
             Sending::Last(level, Alert(description)) => {
@@ -380,10 +413,13 @@ impl Record {
         if len > self.plain_max() {
             return Err(SealError::TooLong { len, max: self.plain_max() });
         }
-        if self.tx.is_worn(self.limits.records_per_key_max) {
+        let Layer::Ours(tx) = &self.tx else { return Err(SealError::Kernel) };
+        let (is_worn, is_exhausted) =
+            (tx.is_worn(self.limits.records_per_key_max), tx.is_exhausted());
+        if is_worn {
             self.update_key();
         }
-        match (self.tx.is_exhausted(), self.info.version) {
+        match (is_exhausted, self.info.version) {
             (false, _) => Ok(()),
             (true, TlsVersion::Tls13) => Err(SealError::TransmitFirst),
             (true, TlsVersion::Tls12) => Err(SealError::KeyExhausted),
@@ -397,14 +433,15 @@ impl Record {
         plain: &[u8],
         out: &mut [u8],
     ) -> Result<usize, SealError> {
-        let (head_len, tail_len) = (self.tx.head_len(), self.tx.tail_len());
+        let Layer::Ours(tx) = &mut self.tx else { return Err(SealError::Kernel) };
+        let (head_len, tail_len) = (tx.head_len(), tx.tail_len());
         let need = head_len + plain.len() + tail_len;
         let short = SealError::NoRoom { need };
         let (head, rest) = out.split_at_mut_checked(head_len).ok_or(short)?;
         let (to, rest) = rest.split_at_mut_checked(plain.len()).ok_or(short)?;
         let tail = rest.get_mut(..tail_len).ok_or(short)?;
-        let text = Text::Across { from: plain, to };
-        self.tx.seal(kind, text, head, tail).map_err(|_| SealError::KeyExhausted)?;
+        let sealed = tx.seal_across(kind, (plain, to), head, tail);
+        sealed.map_err(|_| SealError::KeyExhausted)?;
         Ok(need)
     }
 
@@ -414,65 +451,34 @@ impl Record {
         buf: &mut [u8],
         payload: Range<usize>,
     ) -> Result<Range<usize>, SealError> {
-        let (head_len, tail_len) = (self.tx.head_len(), self.tx.tail_len());
+        let Layer::Ours(tx) = &mut self.tx else { return Err(SealError::Kernel) };
+        let (head_len, tail_len) = (tx.head_len(), tx.tail_len());
         let short = SealError::NoRoom { need: head_len + payload.len() + tail_len };
         let start = payload.start.checked_sub(head_len).ok_or(short)?;
         let end = payload.end.checked_add(tail_len).ok_or(short)?;
         let record = buf.get_mut(start..end).ok_or(short)?;
         let (head, body) = record.split_at_mut_checked(head_len).ok_or(short)?;
-        let sealed = self.tx.seal_joined(APPLICATION_DATA, body, head);
+        let sealed = tx.seal_joined(APPLICATION_DATA, body, head);
         sealed.map_err(|_| SealError::KeyExhausted)?;
         Ok(start..end)
-    }
-
-    /// Seals data where it lies; what goes before and behind it goes to slices of their own.
-    pub(crate) fn seal_detached(
-        &mut self,
-        payload: &mut [u8],
-        head: &mut [u8],
-        tail: &mut [u8],
-    ) -> Result<(usize, usize), SealError> {
-        let (head_len, tail_len) = (self.tx.head_len(), self.tx.tail_len());
-        let short = SealError::NoRoom { need: head_len + payload.len() + tail_len };
-        let head = head.get_mut(..head_len).ok_or(short)?;
-        let tail = tail.get_mut(..tail_len).ok_or(short)?;
-        let sealed = self.tx.seal(APPLICATION_DATA, Text::InPlace(payload), head, tail);
-        sealed.map_err(|_| SealError::KeyExhausted)?;
-        Ok((head_len, tail_len))
-    }
-
-    /// Whether the connection is between messages in both directions, so that somebody else can
-    /// take its keys; otherwise why not.
-    pub(crate) fn check_handover(&self) -> Result<(), &'static str> {
-        match () {
-            () if self.receiving != Receiving::Open => Err("receiving has ended"),
-            () if self.pending().is_some() => Err("a record of TLS's own waits to be sent"),
-            () if self.sending != Sending::Open => Err("sending has ended"),
-            () if !self.partial.is_empty() => Err("a handshake message is not whole yet"),
-            () => Ok(()),
-        }
-    }
-
-    /// Keys with their sequence numbers (sending, receiving), and what goes on.
-    pub(crate) fn into_parts(self) -> ([(Secret, u64); 2], Session, Box<TlsInfo>) {
-        let keys = [self.tx, self.rx].map(|cipher| {
-            let seq = cipher.seq();
-            (cipher.into_secret(), seq)
-        });
-        (keys, self.session, self.info)
     }
 }
 
 /// A record that TLS sends for itself.
 #[derive(Clone, Copy, Debug)]
-enum Own {
+pub(crate) enum Own {
     Refusal([u8; 2]),
     Update([u8; 5]),
     Last([u8; 2]),
 }
 
 impl Own {
-    const fn as_slice(&self) -> &[u8] {
+    /// Whether nothing may follow it.
+    pub(crate) const fn is_last(&self) -> bool {
+        matches!(self, Self::Last(_))
+    }
+
+    pub(crate) const fn as_slice(&self) -> &[u8] {
         match self {
             Self::Refusal(bytes) | Self::Last(bytes) => bytes,
             Self::Update(bytes) => bytes,
@@ -480,6 +486,6 @@ impl Own {
     }
 }
 
-const fn unexpected(why: &'static str) -> Fault {
+pub(super) const fn unexpected(why: &'static str) -> Fault {
     Fault::Refused(Alert::UNEXPECTED_MESSAGE, why)
 }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::{Limits, Tls, TlsFailure};
-use crate::config::{HostOrAddr, TlsClientConfig, TlsConfigError, TlsServerConfig};
+use crate::config::{HostOrAddr, TlsClientConfig, TlsConfigError, TlsServerConfig, Toggle};
 
 /// A machine that has not begun, and how long it may take.
 pub(crate) struct Start {
     pub(crate) tls: Tls,
     pub(crate) handshake_timeout: Duration,
     pub(crate) close_notify_timeout: Duration,
+    pub(crate) ktls: Toggle,
 }
 
 /// What listeners accept with.
@@ -31,6 +32,7 @@ impl Acceptor {
             tls: Tls::server(config.rustls().clone(), limits(config.max_record_size()))?,
             handshake_timeout: config.handshake_timeout(),
             close_notify_timeout: config.close_notify_timeout(),
+            ktls: config.ktls(),
         })
     }
 }
@@ -48,6 +50,7 @@ impl Start {
             tls: tls.map_err(|failure| TlsConfigError::refused(failure.reason))?,
             handshake_timeout: config.handshake_timeout(),
             close_notify_timeout: config.close_notify_timeout(),
+            ktls: config.ktls(),
         })
     }
 }

@@ -4,9 +4,9 @@ use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
 };
 
+use super::Parts;
 use super::ends::Ours;
 use crate::config::TlsVersion;
-use crate::proto::tls::KernelKeys;
 use crate::proto::tls::cipher::Cipher;
 use crate::proto::tls::session::Session;
 
@@ -23,12 +23,11 @@ pub(super) struct Forge {
 
 impl Forge {
     pub(super) fn new(end: Ours) -> Self {
-        let keys = end.tls.into_keys().map_err(|(_, why)| why).unwrap();
-        let KernelKeys { version, suite, tx, rx, session, .. } = keys;
-        let (key, is_gcm) = Self::key(suite, tx.key());
-        let rx_seq = rx.seq();
-        let rx = Cipher::new(version, rx_seq, rx.into_secret()).unwrap();
-        Self { key, iv: *tx.iv(), seq: tx.seq(), version, is_gcm, session, rx }
+        let Parts { tx, rx, session, info } = end.tls.into_parts();
+        let seq = tx.seq();
+        let tx = tx.into_secret();
+        let (key, is_gcm) = Self::key(info.cipher_suite, tx.key());
+        Self { key, iv: *tx.iv(), seq, version: info.version, is_gcm, session, rx }
     }
 
     fn key(suite: &str, bytes: &[u8]) -> (LessSafeKey, bool) {
