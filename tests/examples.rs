@@ -259,7 +259,7 @@ fn workers() {
 #[test]
 fn showcase() {
     let mut server = Example::start("showcase", &["--seconds", "2"]);
-    let [echo, lines, udp, unix, tls]: [String; 5] = std::array::from_fn(|_| server.line());
+    let [echo, lines, udp, unix, tls, web]: [String; 6] = std::array::from_fn(|_| server.line());
     let addr = |line: &str, tool: &str| {
         let (_, addr) = line.split_once(tool).unwrap_or_else(|| panic!("no {tool} in {line:?}"));
         addr.trim().replace(' ', ":")
@@ -275,6 +275,9 @@ fn showcase() {
     #[cfg(feature = "tls")]
     tls::ask(&["-quiet"], &addr(&tls, "-connect "), "sealed\n", "sealed\n");
     assert!(tls.starts_with("TLS "), "{tls}");
+    assert!(web.starts_with("HTTP, "), "{web}");
+    #[cfg(feature = "http")]
+    http::page_and_figures(web.split_whitespace().last().unwrap());
     let status = server.finish();
     let last = status.lines().last().unwrap_or_default();
     let messages = if cfg!(feature = "tls") { 6 } else { 5 };
@@ -299,6 +302,78 @@ fn the_showcase_ends_quietly_when_nobody_reads_on() {
     let said = String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.success() && said.is_empty(), "{}: {said}", ended.status);
     assert!(!socket.exists(), "the socket file was left behind");
+}
+
+#[cfg(feature = "http")]
+mod http {
+    use super::*;
+
+    /// What curl prints. It must be installed: `cargo xtask setup`.
+    fn curl(args: &[&str]) -> String {
+        let output = Command::new("curl").args(["-sS", "--max-time", "20"]).args(args).output();
+        let output = output.expect("curl is installed");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "curl {args:?}: {told}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub(super) fn page_and_figures(url: &str) {
+        let page = curl(&[url]);
+        assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"), "{page}");
+        std::thread::sleep(Duration::from_millis(600));
+        let figures = curl(&[&format!("{url}status")]);
+        for part in
+            ["\"requests\":1,", "\"connections\":", "\"pressure\":\"Healthy\"", "\"pools\":[{"]
+        {
+            assert!(figures.contains(part), "no {part} in {figures}");
+        }
+    }
+
+    #[test]
+    fn http_workers() {
+        let mut server = Example::start("http_workers", &["127.0.0.1:0", "3"]);
+        let addr = server.place();
+        let ask = |path: &str| curl(&[&format!("http://{addr}{path}")]);
+        assert_eq!(ask("/primes/100"), "25 primes below 100\n");
+        assert_eq!(ask("/other"), "ask for /primes/NUMBER\n");
+        let many: Vec<String> = (0..30).map(|i| format!("http://{addr}/primes/{i}000")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let said = curl(&many);
+        assert!(said.starts_with("0 primes below 0\n168 primes below 1000\n"), "{said}");
+        assert_eq!(said.lines().count(), 30);
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn http_hello() {
+        for (scheme, args) in [("http", &["127.0.0.1:0"][..]), ("https", &["127.0.0.1:0", "--tls"])]
+        {
+            let mut server = Example::start("http_hello", args);
+            let base = format!("{scheme}://{}", server.place());
+            let root = format!("{base}/");
+            assert_eq!(curl(&["-k", &root]), "Hello, World!");
+            let head = curl(&["-k", "-I", &root]);
+            assert!(head.contains("Content-Length: 13\r\n"), "{head}");
+            let code = ["-k", "-o", "/dev/null", "-w", "%{http_code}"];
+            let code = |more: &[&str]| curl(&[&code, more].concat());
+            assert_eq!(code(&[&format!("{base}/none")]), "404");
+            assert_eq!(code(&["-X", "PUT", &root]), "405");
+            let echo = format!("{base}/echo");
+            assert_eq!(curl(&["-k", "-d", "short", &echo]), "short");
+            // Longer than what comes inline, and as chunks; curl asks for leave to send it.
+            let body: String = (0..60_000).map(|i| format!("{i},")).collect();
+            let file =
+                std::env::temp_dir().join(format!("zero-io-{scheme}-{}", std::process::id()));
+            std::fs::write(&file, &body).unwrap();
+            let data = format!("@{}", file.display());
+            let back = curl(&["-k", "--data-binary", &data, &echo]);
+            assert!(back == body, "{} of {} bytes", back.len(), body.len());
+            let chunked = ["-k", "-H", "Transfer-Encoding: chunked", "--data-binary", &data, &echo];
+            assert!(curl(&chunked) == body);
+            assert!(curl(&["-k", "-0", &root]) == "Hello, World!");
+            std::fs::remove_file(file).unwrap();
+        }
+    }
 }
 
 #[cfg(feature = "tls")]

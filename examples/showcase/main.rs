@@ -2,6 +2,11 @@
 //! when `--features tls` is given too. Ends by itself after `--seconds N`, or when nobody reads
 //! what it says any more.
 
+#[cfg(feature = "http")]
+mod http;
+#[cfg(not(feature = "http"))]
+#[path = "http_off.rs"]
+mod http;
 mod status;
 #[cfg(feature = "tls")]
 mod tls;
@@ -46,6 +51,7 @@ fn serve(path: &Path) -> std::result::Result<(), Box<dyn Error>> {
     writeln!(stdout(), "UDP echo               nc -u 127.0.0.1 {}", port(udp)?)?;
     writeln!(stdout(), "Unix socket echo       nc -U {}", path.display())?;
     tls::listen(&mut io)?;
+    let mut web = http::Web::listen(&mut io)?;
     let mut status = status::Status::default();
     io.timer_set(STATUS_EVERY, 0)?;
     while statuses_left > 0 {
@@ -54,6 +60,7 @@ fn serve(path: &Path) -> std::result::Result<(), Box<dyn Error>> {
         let mut status_due = false;
         while let Some(event) = events.next_event() {
             status.note(&event);
+            web.answer(&mut sender, &event);
             match event {
                 Event::StreamFrame { conn, kind, data, .. } => {
                     let answered = answer(&mut sender, conn, kind, data);
@@ -71,6 +78,7 @@ fn serve(path: &Path) -> std::result::Result<(), Box<dyn Error>> {
         }
         if status_due {
             status.print(&io)?;
+            status.tell(&mut io, &mut web);
             statuses_left -= 1;
             io.timer_set(STATUS_EVERY, 0)?;
         }

@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use zero_io::{Event, Io, PressureState};
 
+use super::http::Web;
+
 /// Counts allocations, those of the standard library included.
 struct CountingAllocator(AtomicU64);
 
@@ -51,6 +53,11 @@ impl Status {
             }
             _ => {}
         }
+    }
+
+    /// Hands the figures to the page that shows them.
+    pub(super) fn tell(&self, io: &mut Io, web: &mut Web) {
+        web.note(io, self.connections, self.messages);
     }
 
     pub(super) fn print(&mut self, io: &Io) -> io::Result<()> {
