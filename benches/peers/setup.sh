@@ -1,9 +1,10 @@
 #!/bin/sh
 # Builds the peers and makes what they need.
-# usage: setup.sh [apt] [sockets] [more] [tls] [app] [cert] [c] [grpc] [js]      (default: sockets)
+# usage: setup.sh [apt] [sockets] [more] [tls] [http] [app] [cert] [c] [grpc] [js]      (default: sockets)
 #   apt      the distribution's packages, for all peers
 #   sockets  TCP and UDP peers, generators, and c       more  compio and glommio as well
 #   tls      TLS peers, the C one with OpenSSL included, and cert
+#   http     HTTP/1.1 servers
 #   app      HTTP, QUIC, WebSocket and gRPC peers, and cert, grpc, js
 #   cert     a self-signed certificate (one that exists is kept)
 #   c        the C peer      grpc  a request body for h2load      js  the node peer
@@ -25,6 +26,10 @@ for step in ${*:-sockets}; do
     cargo build --release --locked -p loadgen -p tls-echo
     ${CC:-cc} -O2 -o "$B/tls-openssl" c/tls-openssl.c -lssl -lcrypto
     ./setup.sh cert ;;
+  http)
+    # by name, as with TLS: the feature stays out of the TCP and UDP servers
+    cargo build --release --locked -p loadgen -p zero-http
+    (cd app && cargo build --release --locked -p http-hyper -p http-actix -p http-ntex -p http-may) ;;
   app)
     (cd app && cargo build --release --locked)
     ./setup.sh cert grpc js ;;

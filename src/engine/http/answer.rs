@@ -330,7 +330,9 @@ impl Engine {
         }
         // Answers to pipelined requests go into one large buffer.
         let fits = whole <= self.pool.class_size(Class::Slots);
-        let small = fits && (sealed || self.conns.at(index).tx.is_empty());
+        let conn = self.conns.at(index);
+        let is_last = machine(conn).is_none_or(|http| http.due() <= 1);
+        let small = fits && (sealed || (conn.tx.is_empty() && is_last));
         if small && let Some(buf) = self.pool.take(Class::Slots, Use::TxBulk) {
             return Some((buf, 0));
         }

@@ -34,9 +34,10 @@ impl Engine {
         if !is_plain || !http.is_simple(request) {
             return false;
         }
+        let is_last = http.due() == 1;
         let conn = self.conns.at(id.index());
         let place = if conn.tx.is_empty() {
-            self.first_room(whole)
+            self.first_room(whole, is_last)
         } else {
             self.segments
                 .appendable(&mut conn.tx, &self.pool)
@@ -73,12 +74,16 @@ impl Engine {
         true
     }
 
-    /// Room in a buffer that nothing was written to.
+    /// Room in a buffer that nothing was written to: a large one where more answers are to follow,
+    /// so that one send takes them all.
     #[inline]
-    fn first_room(&mut self, whole: usize) -> Option<(BufId, usize)> {
-        if whole > self.pool.class_size(Class::Slots) {
-            return None;
-        }
-        self.pool.take(Class::Slots, Use::TxBulk).map(|buf| (buf, 0))
+    fn first_room(&mut self, whole: usize, is_last: bool) -> Option<(BufId, usize)> {
+        let large = if is_last { None } else { self.pool.take(Class::Stream, Use::TxBulk) };
+        let buf = match large {
+            Some(buf) => buf,
+            None if whole > self.pool.class_size(Class::Slots) => return None,
+            None => self.pool.take(Class::Slots, Use::TxBulk)?,
+        };
+        Some((buf, 0))
     }
 }
