@@ -88,7 +88,8 @@ fn check(
     let rx = per(after.bytes_copied_rx - before.bytes_copied_rx);
     let tx = per(after.bytes_copied_tx - before.bytes_copied_tx);
     eprintln!(
-        "{what}: {allocations} allocations in {requests} requests; copied per request: {rx:.2} B in, {tx:.2} B out"
+        "{what}: {allocations} allocations in {requests} requests; copied per request: \
+         {rx:.2} B in, {tx:.2} B out"
     );
     assert_eq!(allocations, 0, "{what}: in {requests} requests");
     stop.store(true, Ordering::Relaxed);

@@ -66,8 +66,8 @@ impl Web {
         let _ = write!(
             text,
             "{{\"ms\":{},\"connections\":{connections},\"requests\":{},\"messages\":{messages},\
-             \"received\":{},\"sent\":{},\"enters\":{},\"pressure\":\"{pressure:?}\",\"latency\":{:?},\
-             \"pools\":[",
+             \"received\":{},\"sent\":{},\"enters\":{},\"pressure\":\"{pressure:?}\",\
+             \"latency\":{:?},\"pools\":[",
             self.started.elapsed().as_millis(),
             http.requests,
             stats.bytes_received,

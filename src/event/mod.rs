@@ -166,7 +166,8 @@ pub enum Event<'poll> {
         /// Method, path, header fields, and the body if it came with it.
         request: crate::http::HttpRequest<'poll>,
     },
-    /// A piece of the body of a request that has [`body_follows`](crate::HttpRequest::body_follows).
+    /// A piece of the body of a request that has
+    /// [`body_follows`](crate::HttpRequest::body_follows).
     /// To slow the client down, see [`Io::pause_recv`](crate::Io::pause_recv).
     #[cfg(feature = "http")]
     HttpBodyChunk {

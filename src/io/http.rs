@@ -55,8 +55,8 @@ both! {
         self_.http_respond(conn, id.as_u64(), &mut response)
     }
 
-    /// Writes a piece of a body that was begun with [`ZeroResponse::stream`]. Returns how many bytes
-    /// were accepted; fewer than given when the send queue is full: then `Event::Writable` follows.
+    /// Writes a piece of a body that was begun with [`ZeroResponse::stream`]. Returns how many
+    /// bytes were accepted; fewer than given when the send queue is full: then `Event::Writable` follows.
     ///
     /// # Errors
     /// `StaleConn`; `NoSuchRequest` when its answer has not begun (answers before it are due) or

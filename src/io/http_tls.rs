@@ -13,7 +13,11 @@ both! {
     ///
     /// # Errors
     /// As [`http_listen_with`](Self::http_listen_with).
-    pub fn http_listen_tls(&mut self_, addr: SocketAddr, tls: TlsServerConfig) -> Result<EndpointId> {
+    pub fn http_listen_tls(
+        &mut self_,
+        addr: SocketAddr,
+        tls: TlsServerConfig,
+    ) -> Result<EndpointId> {
         let config = HttpListenConfig::new(TcpListenConfig::new(addr));
         self_.http_listen(&config, Some(Acceptor::new(tls)))
     }

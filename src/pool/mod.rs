@@ -27,6 +27,7 @@ mod pressure;
 mod room;
 mod send;
 mod shared;
+mod span;
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub use pressure::{PoolPressureInfo, PoolStats, PoolUse, PressureState, Referenc
 pub(crate) use send::RawSend;
 pub use send::SendBuffer;
 pub(crate) use shared::{HEADROOM, PoolShared, TAILROOM};
+pub(crate) use span::Span;
 
 use crate::config::{Config, GRO_BUFFER_SIZE, HugePages, Toggle};
 use crate::error::{IoError, PoolKind, Result};
@@ -53,18 +55,6 @@ pub(crate) struct BufId(pub(crate) u32);
 
 impl BufId {
     pub(crate) const NONE: Self = Self(u32::MAX);
-}
-
-/// A stretch of received bytes, in a buffer that is held for it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    pub(crate) buf: BufId,
-    pub(crate) offset: u32,
-    pub(crate) len: u32,
-}
-
-impl Span {
-    pub(crate) const NONE: Self = Self { buf: BufId::NONE, offset: 0, len: 0 };
 }
 
 /// The classes, by index.

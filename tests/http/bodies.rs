@@ -184,7 +184,8 @@ fn a_client_may_wait_for_leave_to_send() {
     for (len, path) in [(5, "/"), (50_000, "/long")] {
         let body = pattern(len);
         client.send(format!(
-            "POST {path} HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: {len}\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\n\
+             Content-Length: {len}\r\n\r\n"
         ));
         assert_eq!(client.answer().unwrap().status, 100);
         client.send(&body);

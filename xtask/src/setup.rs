@@ -2,6 +2,10 @@
 //!
 //! Invariant: on a machine where it may not install, it says what is missing and fails.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use crate::Outcome;
 use crate::args::Args;
 use crate::board::{Report, Step};
@@ -48,7 +52,7 @@ const PACKAGES: &[Package] = &[
     package("wrk", "wrk", &["bench"]),
     package("libssl-dev", "/usr/include/openssl/ssl.h", &["bench-tls"]),
     package("linux-perf", "perf", &["bench-tls"]),
-    package("nginx", "nginx", &["bench-tls"]),
+    package("nginx", "nginx", &["test", "bench", "bench-tls"]),
 ];
 
 const PATH_DIRS: &[&str] =
@@ -104,7 +108,7 @@ fn missing(lanes: &[&str]) -> Vec<&'static str> {
 pub(crate) fn present(program: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
     let dirs = path.split(':').chain(PATH_DIRS.iter().copied());
-    dirs.into_iter().any(|dir| std::path::Path::new(dir).join(program).is_file())
+    dirs.into_iter().any(|dir| Path::new(dir).join(program).is_file())
 }
 
 fn install(packages: &[&str]) -> Outcome<()> {
@@ -119,8 +123,35 @@ fn install(packages: &[&str]) -> Outcome<()> {
     apt(&["update", "-q"]).map_err(|end| format!("apt-get update: {end}"))?;
     let mut words = vec!["install", "-qy", "--no-install-recommends"];
     words.extend(packages);
-    apt(&words).map_err(|end| format!("apt-get install: {end}; {}", how_to(packages)))?;
+    let quiet = NoDaemons::begin();
+    let installed = apt(&words);
+    drop(quiet);
+    installed.map_err(|end| format!("apt-get install: {end}; {}", how_to(packages)))?;
     Ok(())
+}
+
+/// While it lives, packages that bring a server do not start it: the tests start their own, on
+/// ports of their own. A policy that is there already is left alone.
+struct NoDaemons(Option<&'static Path>);
+
+impl NoDaemons {
+    const POLICY: &'static str = "/usr/sbin/policy-rc.d";
+
+    fn begin() -> Self {
+        let path = Path::new(Self::POLICY);
+        let made = !path.exists()
+            && std::fs::write(path, "#!/bin/sh\nexit 101\n").is_ok()
+            && std::fs::set_permissions(path, Permissions::from_mode(0o755)).is_ok();
+        Self(made.then_some(path))
+    }
+}
+
+impl Drop for NoDaemons {
+    fn drop(&mut self) {
+        if let Some(path) = self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 fn how_to(packages: &[&str]) -> String {

@@ -21,7 +21,7 @@ pub enum SameSite {
 ///
 /// ```
 /// use zero_io::{HttpCookie, SameSite, ZeroResponse};
-/// let cookie = HttpCookie::new("session", "d41d8cd9").path("/").http_only().same_site(SameSite::Lax);
+/// let cookie = HttpCookie::new("session", "d41d8cd9").path("/").same_site(SameSite::Lax);
 /// let answer = ZeroResponse::ok().cookie(&cookie).text("welcome");
 /// # let _ = answer;
 /// ```

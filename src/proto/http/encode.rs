@@ -38,7 +38,8 @@ const DATE_LINE_LEN: usize = "Date: ".len() + DATE_LEN + "\r\n".len();
 impl Clock {
     pub(crate) fn at(secs: u64) -> Self {
         let mut line = *b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
-        line[6..6 + DATE_LEN].copy_from_slice(&date::format(secs));
+        let (_, date) = line.split_at_mut("Date: ".len());
+        date.split_at_mut(DATE_LEN).0.copy_from_slice(&date::format(secs));
         Self { line }
     }
 
@@ -50,7 +51,7 @@ impl Clock {
 
 /// A cursor over memory that is known to be large enough.
 pub(crate) struct Out<'a> {
-    bytes: &'a mut [u8],
+    rest: &'a mut [u8],
     len: usize,
 }
 
@@ -58,35 +59,40 @@ impl<'a> Out<'a> {
     /// Digits of the largest number.
     pub(crate) const NUMBER_LEN_MAX: usize = 20;
 
-    pub(crate) const fn new(bytes: &'a mut [u8]) -> Self {
-        Self { bytes, len: 0 }
+    pub(crate) const fn new(memory: &'a mut [u8]) -> Self {
+        Self { rest: memory, len: 0 }
     }
 
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
+    /// Appends bytes.
+    ///
+    /// # Panics
+    /// When the memory was not large enough: its owner reckoned wrong.
     #[inline]
     pub(crate) fn put(&mut self, data: &[u8]) {
-        let end = self.len + data.len();
-        self.bytes[self.len..end].copy_from_slice(data);
-        self.len = end;
+        let (place, rest) = std::mem::take(&mut self.rest).split_at_mut(data.len());
+        place.copy_from_slice(data);
+        self.rest = rest;
+        self.len += data.len();
     }
 
     /// A number in decimal digits.
     #[inline]
     pub(crate) fn number(&mut self, mut n: u64) {
-        let mut digits = [0; Self::NUMBER_LEN_MAX];
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (n % 10) as u8;
+        let mut digits = [b'0'; Self::NUMBER_LEN_MAX];
+        let mut len = 0;
+        for digit in digits.iter_mut().rev() {
+            *digit += (n % 10) as u8;
             n /= 10;
+            len += 1;
             if n == 0 {
                 break;
             }
         }
-        self.put(&digits[at..]);
+        self.put(digits.split_at(Self::NUMBER_LEN_MAX - len).1);
     }
 }
 
@@ -200,18 +206,21 @@ impl Head<'_> {
 /// The line before a chunk of `len` bytes, RFC 9112 §7.1: written into the end of `into`; where it
 /// begins.
 pub(crate) fn chunk_head(len: usize, into: &mut [u8; CHUNK_HEAD_LEN_MAX]) -> &[u8] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut at = into.len() - 2;
-    into[at..].copy_from_slice(b"\r\n");
+    *into = *b"................\r\n";
     let mut n = len;
-    loop {
-        at -= 1;
-        into[at] = HEX[n % 16];
+    let mut digits = 0;
+    for digit in into.iter_mut().rev().skip("\r\n".len()) {
+        *digit = match (n % 16) as u8 {
+            value @ 0..=9 => b'0' + value,
+            value => b'a' + value - 10,
+        };
         n /= 16;
+        digits += 1;
         if n == 0 {
-            return &into[at..];
+            break;
         }
     }
+    into.split_at(CHUNK_HEAD_LEN_MAX - "\r\n".len() - digits).1
 }
 
 #[cfg(test)]

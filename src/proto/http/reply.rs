@@ -53,15 +53,15 @@ impl Reply {
         let lines_max = parts_len_max(&parts);
         let mut json = Vec::new();
         let (copied, body) = match content {
-            Content::None => (&[][..], Body::None),
+            Content::None => (NOTHING, Body::None),
             Content::Copied(bytes) => (bytes, Body::Here),
             Content::Json(value) => {
                 value.write_to(&mut json).map_err(|_| BAD_JSON)?;
-                (&json[..], Body::Here)
+                (json.as_slice(), Body::Here)
             }
-            Content::Kept(memory) => (&[][..], Body::Kept(memory)),
-            Content::Buffer(buffer) => (&[][..], Body::Buffer(buffer)),
-            Content::Later(len) => (&[][..], Body::Later(len)),
+            Content::Kept(memory) => (NOTHING, Body::Kept(memory)),
+            Content::Buffer(buffer) => (NOTHING, Body::Buffer(buffer)),
+            Content::Later(len) => (NOTHING, Body::Later(len)),
         };
         let whole = lines_max + copied.len();
         let mut memory = match buffer(whole) {
@@ -102,6 +102,8 @@ impl Reply {
         self.memory.bytes().len() - self.lines_len as usize
     }
 }
+
+const NOTHING: &[u8] = &[];
 
 pub(crate) const BAD_JSON: IoError = IoError::InvalidArgument {
     what: "JSON of an answer",

@@ -3,9 +3,10 @@
 
 use std::ops::Range;
 
+use super::http1::request::parse_request_thoroughly;
+use super::http1::response::{ParsedResponse, ResponseBody, parse_response};
 use super::http1::{
-    Body, ChunkStep, HeadFlags, Limits, Parsed, ParsedResponse, ResponseBody, leading_empty_lines,
-    may_be_complete, parse_request, parse_request_thoroughly, parse_response,
+    Body, ChunkStep, HeadFlags, Limits, Parsed, leading_empty_lines, may_be_complete, parse_request,
 };
 use crate::http::{HttpHeaders, HttpMethod};
 

@@ -380,7 +380,7 @@ impl Http1 {
 
     /// What is known of a request whose answer is due.
     #[inline]
-    pub(crate) const fn pending(&self, id: u32) -> Pending {
+    pub(crate) fn pending(&self, id: u32) -> Pending {
         self.pending.get(id)
     }
 

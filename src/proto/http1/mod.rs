@@ -32,8 +32,8 @@ mod list;
 mod machine;
 mod pending;
 mod plain;
-mod request;
-mod response;
+pub(crate) mod request;
+pub(crate) mod response;
 mod server;
 mod target;
 #[cfg(test)]
@@ -44,10 +44,6 @@ pub(crate) use fault::Refusal;
 pub(crate) use machine::{Http1, Writing};
 pub(crate) use pending::Pending;
 pub(crate) use request::parse_request;
-#[cfg(any(test, feature = "_sim"))]
-pub(crate) use request::parse_request_thoroughly;
-#[cfg(any(test, feature = "_sim"))]
-pub(crate) use response::{ParsedResponse, ResponseBody, parse_response};
 pub(crate) use server::HttpServer;
 
 pub(crate) use super::http::Reply;

@@ -25,16 +25,19 @@ impl Pending {
 #[derive(Debug)]
 pub(super) struct PendingRing([Pending; PIPELINED_MAX]);
 
-#[expect(clippy::indexing_slicing, reason = "the index is taken modulo the length")]
 impl PendingRing {
     pub(super) const EMPTY: Self = Self([Pending::NONE; PIPELINED_MAX]);
 
-    pub(super) const fn get(&self, id: u32) -> Pending {
-        self.0[id as usize % PIPELINED_MAX]
+    #[inline]
+    pub(super) fn get(&self, id: u32) -> Pending {
+        self.0.get(id as usize % PIPELINED_MAX).copied().unwrap_or(Pending::NONE)
     }
 
-    pub(super) const fn set(&mut self, id: u32, pending: Pending) {
-        self.0[id as usize % PIPELINED_MAX] = pending;
+    #[inline]
+    pub(super) fn set(&mut self, id: u32, pending: Pending) {
+        if let Some(place) = self.0.get_mut(id as usize % PIPELINED_MAX) {
+            *place = pending;
+        }
     }
 }
 

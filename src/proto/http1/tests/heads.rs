@@ -2,9 +2,10 @@
 
 use super::LIMITS;
 use crate::http::{HttpHeaders, HttpMethod};
+use crate::proto::http1::request::parse_request_thoroughly;
 use crate::proto::http1::{
     Body, HEADER_COUNT_MAX, Head, HeadFlags, Limits, Parsed, leading_empty_lines, may_be_complete,
-    parse_request, parse_request_thoroughly,
+    parse_request,
 };
 
 fn accepted(bytes: &[u8]) -> Head {

@@ -2,9 +2,9 @@
 
 use super::LIMITS;
 use super::corpus::{Answer, rows};
+use crate::proto::http1::request::parse_request_thoroughly;
 use crate::proto::http1::{
     Body, ChunkStep, Chunked, Parsed, leading_empty_lines, may_be_complete, parse_request,
-    parse_request_thoroughly,
 };
 
 /// What a connection reads next.

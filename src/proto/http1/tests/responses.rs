@@ -3,9 +3,8 @@
 use super::LIMITS;
 use crate::code;
 use crate::http::{HttpHeaders, HttpMethod as M};
-use crate::proto::http1::{
-    HeadFlags as F, Limits, ParsedResponse, ResponseBody as B, parse_response,
-};
+use crate::proto::http1::response::{ParsedResponse, ResponseBody as B, parse_response};
+use crate::proto::http1::{HeadFlags as F, Limits};
 
 /// The verdict, the same at every cut.
 fn parse(bytes: &[u8], method: M) -> ParsedResponse {
