@@ -56,7 +56,8 @@ both! {
     }
 
     /// Writes a piece of a body that was begun with [`ZeroResponse::stream`]. Returns how many
-    /// bytes were accepted; fewer than given when the send queue is full: then `Event::Writable` follows.
+    /// bytes were accepted; fewer than given when the send queue is full: then `Event::Writable`
+    /// follows.
     ///
     /// # Errors
     /// `StaleConn`; `NoSuchRequest` when its answer has not begun (answers before it are due) or
