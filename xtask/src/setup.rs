@@ -49,7 +49,7 @@ const PACKAGES: &[Package] = &[
     package("kmod", "depmod", &["qemu"]),
     package("qemu-system-x86", "qemu-system-x86_64", &["qemu"]),
     package("xz-utils", "xz", &["qemu"]),
-    package("wrk", "wrk", &["bench"]),
+    package("wrk", "wrk", &["test", "bench"]),
     package("libssl-dev", "/usr/include/openssl/ssl.h", &["bench-tls"]),
     package("linux-perf", "perf", &["bench-tls"]),
     package("nginx", "nginx", &["test", "bench", "bench-tls"]),

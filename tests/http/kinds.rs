@@ -1,0 +1,103 @@
+//! Listeners of different kinds on one `Io`: plaintext, TLS, a Unix socket, and plain TCP beside.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use zero_io::{Config, Event, HttpListenConfig, Io, IoError, Protocol, TcpListenConfig};
+use zero_io::{UdsListenConfig, ZeroResponse};
+
+use crate::kit::{Client, get};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn serve_until(io: &mut Io, mut is_done: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_done() {
+        assert!(Instant::now() < end, "it takes too long");
+        io.poll(Duration::from_millis(5)).unwrap();
+        let (mut events, mut sender) = io.split();
+        while let Some(event) = events.next_event() {
+            match event {
+                Event::HttpRequest { conn, id, .. } => {
+                    let protocol = format!("{:?}", sender.peer_addr(conn).unwrap());
+                    let kind = if protocol == "Unix" { "unix" } else { "inet" };
+                    sender.http_respond(conn, id, ZeroResponse::ok().text(kind)).unwrap();
+                }
+                Event::StreamFrame { conn, stream, data, .. } => {
+                    sender.stream_write(conn, stream, data).unwrap();
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_unix_socket_and_tcp_side_by_side() {
+    let mut io = Io::new(Config::default()).unwrap();
+    let at = || "127.0.0.1:0".parse().unwrap();
+    let http = io.http_listen(at()).unwrap();
+    let raw = io.tcp_listen(at()).unwrap();
+    let path = std::env::temp_dir().join(format!("zero-io-http-{}.sock", std::process::id()));
+    let uds = io.http_listen_with(HttpListenConfig::new(UdsListenConfig::new(&path))).unwrap();
+    let addr = |io: &mut Io, id| io.local_addr(id).unwrap().inet().unwrap();
+    let (http_addr, raw_addr) = (addr(&mut io, http), addr(&mut io, raw));
+    let unix_path = path.clone();
+    let client = std::thread::spawn(move || {
+        let mut client = Client::dial(http_addr);
+        assert_eq!(client.ask(get("/")).text(), "inet");
+        let mut unix = UnixStream::connect(&unix_path).unwrap();
+        unix.write_all(b"GET / HTTP/1.1\r\nHost: u\r\nConnection: close\r\n\r\n").unwrap();
+        let mut said = String::new();
+        unix.read_to_string(&mut said).unwrap();
+        assert!(said.ends_with("\r\n\r\nunix"), "{said}");
+        let mut echo = std::net::TcpStream::connect(raw_addr).unwrap();
+        echo.write_all(get("/").as_bytes()).unwrap();
+        let mut back = vec![0; get("/").len()];
+        echo.read_exact(&mut back).unwrap();
+        assert_eq!(back, get("/").as_bytes());
+    });
+    serve_until(&mut io, || client.is_finished());
+    client.join().unwrap();
+    assert_eq!(io.http_counters(http).unwrap().requests, 1);
+    assert_eq!(io.http_counters(uds).unwrap().requests, 1);
+    let error = io.http_counters(raw).unwrap_err();
+    assert!(matches!(error, IoError::WrongEndpoint { protocol: Protocol::Tcp, .. }), "{error}");
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_bad_limit_is_named() {
+    let mut io = Io::new(Config::default()).unwrap();
+    let mut refused = |change: fn(&mut HttpListenConfig)| {
+        let config = HttpListenConfig::new(TcpListenConfig::new("127.0.0.1:0".parse().unwrap()));
+        io.http_listen_with(config.with(change)).unwrap_err().to_string()
+    };
+    assert!(refused(|c| c.max_header_count = 129).contains("max_header_count"));
+    assert!(refused(|c| c.max_header_size = 255).contains("max_header_size"));
+    assert!(refused(|c| c.max_body_inline = 60_000).contains("max_body_inline"));
+    assert!(refused(|c| c.max_pipelined = 0).contains("max_pipelined"));
+}
+
+#[test]
+fn the_access_log_is_told_of_every_answer() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let log = zero_io::AccessLog::new(move |access| {
+        let _ = tell.send((access.method, access.status, access.body_bytes));
+    });
+    let http = |c: &mut HttpListenConfig| c.access_log = Some(log);
+    let server = crate::kit::Server::with(http, |_| {}, crate::kit::hello);
+    let mut client = server.dial();
+    client.ask(get("/"));
+    client.ask("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc");
+    client.send("HEAD / HTTP/1.1\r\nHost: t\r\n\r\nGET bad\r\n\r\n");
+    client.answer_to("HEAD").unwrap();
+    assert_eq!(client.answer().unwrap().status, 400);
+    client.end();
+    drop(client);
+    server.stop();
+    use zero_io::HttpMethod::{Get, Head, Post};
+    let logged: Vec<_> = told.try_iter().collect();
+    assert_eq!(logged, [(Get, 200, 5), (Post, 200, 3), (Head, 200, 0), (Get, 400, 0)]);
+}
