@@ -393,21 +393,20 @@ mod tls {
             .expect("openssl is installed");
         child.stdin.as_mut().unwrap().write_all(input.as_bytes()).unwrap();
         let mut output = child.stdout.take().unwrap();
+        let (said, heard) = std::sync::mpsc::channel();
         let reader = std::thread::spawn(move || {
-            let (mut all, mut byte) = (String::new(), [0]);
-            while output.read(&mut byte).is_ok_and(|n| n > 0) {
-                all.push(char::from(byte[0]));
-            }
-            all
+            let mut byte = [0];
+            while output.read(&mut byte).is_ok_and(|n| n > 0) && said.send(byte[0]).is_ok() {}
         });
-        // Its end of input would end it before the answer: so it is killed when that had time.
-        let begun = std::time::Instant::now();
-        while begun.elapsed() < Duration::from_millis(700) && child.try_wait().unwrap().is_none() {
-            std::thread::sleep(Duration::from_millis(10));
+        let mut all = String::new();
+        while !all.contains(last) {
+            let Ok(byte) = heard.recv_timeout(PATIENCE) else { break };
+            all.push(char::from(byte));
         }
+        // Its end of input would end it before the answer: so it is killed after that.
         let _ = child.kill();
         child.wait().unwrap();
-        let all = reader.join().unwrap();
+        reader.join().unwrap();
         assert!(all.contains(last), "no {last:?} in {all:?}");
         all
     }

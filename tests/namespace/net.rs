@@ -132,3 +132,8 @@ pub(crate) fn socket_count() -> usize {
     let links = fds.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
     links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
 }
+
+/// How many times slower than a usual machine this one is: a guest with translated code says so.
+pub(crate) fn slower() -> u32 {
+    std::env::var("ZERO_IO_SLOWER").map_or(1, |times| times.parse().expect("a number"))
+}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use zero_io::{ConnId, IoError, PeerAddr, TcpConnectConfig, code};
 
 use crate::common::{STREAM, Seen, Shard, assert_same};
-use crate::net::{HERE_V4, HERE_V6, Namespace, VOID_V4, VOID_V6, ip_addr, socket_count};
+use crate::net::{HERE_V4, HERE_V6, Namespace, VOID_V4, VOID_V6, ip_addr, slower, socket_count};
 
 const ECONNREFUSED: u64 = libc::ECONNREFUSED as u64;
 const DELAY: Duration = Duration::from_millis(250);
@@ -105,7 +105,7 @@ fn the_time_limit_holds_for_all_attempts_together() {
     let _net = Namespace::enter(&[("host", &[VOID_V6, VOID_V4, "fd77::67", "10.77.0.67"])]);
     let mut shard = Shard::new();
     let sockets = socket_count();
-    let limit = Duration::from_millis(400);
+    let limit = Duration::from_millis(400) * slower();
     let start = Instant::now();
     let conn = connect(&mut shard, |c| {
         c.connect_timeout = limit;

@@ -10,6 +10,9 @@ use crate::{paths, toolchain};
 /// Building everything anew and running it several times slower.
 const LIMIT_S: u64 = 3600;
 
+/// Tests that ask glibc's allocator, which the sanitizer replaces, how much memory is in use.
+const NOT_HERE: &[&str] = &["an_idle_connection_is_small"];
+
 pub(crate) fn run(args: Args) -> Outcome<()> {
     args.finish()?;
     step().map(drop).map_err(|failure| failure.why)
@@ -32,7 +35,8 @@ pub(crate) fn step() -> Step {
     };
     // The tests start the examples, which `--tests` does not build.
     cargo(&["build", "--examples"]).run()?.good()?;
-    let ran = cargo(&["test", "--lib", "--tests", "--no-fail-fast"]).run()?;
+    let job = cargo(&["test", "--lib", "--tests", "--no-fail-fast"]);
+    let ran = NOT_HERE.iter().fold(job.arg("--"), |job, test| job.args(["--skip", test])).run()?;
     if ran.ok && ran.tally.passed == 0 {
         return Err("no test ran".to_string().into());
     }
