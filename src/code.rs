@@ -28,7 +28,7 @@ pub const BAD_FRAME: u64 = 0x1_0007;
 pub const FRAME_TOO_LONG: u64 = 0x1_0008;
 /// The peer ended in the middle of a message.
 pub const TRUNCATED: u64 = 0x1_0009;
-/// No buffer was left for a message that straddles others, and this connection was the slowest.
+/// No buffer was left for a message that straddles others: those who began earlier have them.
 pub const CARRY_EXHAUSTED: u64 = 0x1_000A;
 /// TLS refused what the peer sent; the low byte is the alert (RFC 8446 §6) for it, which was sent
 /// where the peer could still read it.

@@ -112,6 +112,10 @@ impl Engine {
     }
 
     fn hand_over_tx(&mut self, index: u32) {
+        if self.ktls_absent {
+            // Another connection has asked in the meantime.
+            return self.refused(index, Side::Tx, Refusal::NoModule);
+        }
         let rekeys = self.kernel_rekeys();
         let conn = self.conns.at(index);
         if conn.phase != Phase::Open || conn.has(Flags::SEND_BUSY | Flags::TLS_FAILED) {
@@ -152,6 +156,7 @@ impl Engine {
             return;
         }
         let key = match secure.tls.kernel_key(Side::Rx) {
+            Ok(_) if self.ktls_absent => return self.refused(index, Side::Rx, Refusal::NoModule),
             Ok(key) if secure.cipher.is_empty() => key,
             _ => return self.refused(index, Side::Rx, Refusal::Pending),
         };

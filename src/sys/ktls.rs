@@ -11,8 +11,6 @@
 //!
 //! *Invariant*: no copy of a key is left in memory that was used here.
 
-use std::io::IoSliceMut;
-
 use super::errno;
 use super::socket::{int_option, read_option, set_option};
 use crate::error::{Errno, IoError};
@@ -234,9 +232,7 @@ fn send_once(fd: i32, kind: u8, content: &[u8]) -> Result<(), Errno> {
 /// Takes the record at the front, whatever its type: that, and how long it is.
 pub(crate) fn recv(fd: i32, room: &mut [u8]) -> Result<(u8, usize), Errno> {
     let mut control = Control::new();
-    let mut slices = [IoSliceMut::new(room)];
-    let [slice] = &mut slices;
-    let mut piece = libc::iovec { iov_base: slice.as_mut_ptr().cast(), iov_len: slice.len() };
+    let mut piece = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
     let mut message = header(&mut piece, &mut control);
     // SAFETY: what the header points to are locals and a slice that outlive the call, which writes
     // no more than their lengths.
@@ -293,5 +289,77 @@ fn number(error: &IoError) -> Errno {
     match error {
         IoError::Os { errno, .. } => *errno,
         _ => Errno(libc::EIO),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    fn bytes_of<T>(value: &T) -> &[u8] {
+        // SAFETY: the structures of the tests are arrays of bytes and halves, without padding.
+        unsafe { std::slice::from_raw_parts((&raw const *value).cast(), size_of::<T>()) }
+    }
+
+    const IV: [u8; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+
+    fn info(cipher: Cipher, key: &[u8]) -> CryptoInfo {
+        let suite = Suite { is_tls13: true, cipher };
+        CryptoInfo::of(&Key { suite, key, iv: IV, seq: 0x0102 })
+    }
+
+    #[test]
+    fn the_layout_is_that_of_the_kernels_structures() {
+        let head = |cipher_type| libc::tls_crypto_info { version: 0x0304, cipher_type };
+        let (iv, salt, rec_seq) =
+            ([5, 6, 7, 8, 9, 10, 11, 12], [1, 2, 3, 4], [0, 0, 0, 0, 0, 0, 1, 2]);
+        let key = [9; 16];
+        let short = libc::tls12_crypto_info_aes_gcm_128 { info: head(51), iv, key, salt, rec_seq };
+        let ours = info(Cipher::Aes128Gcm, &key);
+        assert_eq!(&ours.bytes[..ours.len], bytes_of(&short));
+        let key = [9; 32];
+        let long = libc::tls12_crypto_info_aes_gcm_256 { info: head(52), iv, key, salt, rec_seq };
+        let ours = info(Cipher::Aes256Gcm, &key);
+        assert_eq!(&ours.bytes[..ours.len], bytes_of(&long));
+        let (salt, iv) = ([], IV);
+        let other =
+            libc::tls12_crypto_info_chacha20_poly1305 { info: head(54), iv, key, salt, rec_seq };
+        let ours = info(Cipher::ChaCha20Poly1305, &key);
+        assert_eq!(&ours.bytes[..ours.len], bytes_of(&other));
+        assert_eq!(ours.seq(), 0x0102);
+    }
+
+    #[test]
+    fn what_tcp_was_handed_is_counted() {
+        let (mut client, mut server) = pair();
+        let fd = client.as_raw_fd();
+        let before = handed_exactly(fd).unwrap();
+        client.write_all(&[1; 1000]).unwrap();
+        assert_eq!(handed(fd).map(|now| now - before), Ok(1000));
+        server.read_exact(&mut [0; 1000]).unwrap();
+        client.write_all(&[1; 10]).unwrap();
+        assert_eq!(handed_exactly(fd).map(|now| now - before), Some(1010));
+        assert_eq!(handed(-1), Err(Errno(libc::EBADF)));
+    }
+
+    #[test]
+    fn a_socket_without_tls_has_no_records() {
+        let (mut client, server) = pair();
+        let (fd, suite) = (server.as_raw_fd(), Cipher::Aes128Gcm);
+        assert_eq!(recv(fd, &mut [0; 10]), Err(Errno(libc::EAGAIN)));
+        client.write_all(b"plain").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert_eq!(recv(fd, &mut [0; 10]), Err(Errno(libc::EIO)), "data without a type");
+        assert!(seq(fd, Side::Tx, suite).is_err());
     }
 }
