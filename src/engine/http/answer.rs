@@ -20,7 +20,7 @@ use crate::proto::http::{
 use crate::proto::http1::{HeadFlags, Http1, Pending, Writing};
 
 /// A body up to this length is copied behind its head: that costs less than a segment of its own.
-const COPY_MAX: usize = 1024;
+pub(super) const COPY_MAX: usize = 1024;
 /// The largest body that is copied into buffers of the pool; a longer one is copied into memory of
 /// its own.
 const POOLED_MAX: usize = 128 * 1024;

@@ -1,6 +1,7 @@
 //! The short path of an answer: to the request whose turn it is, with a short body, on a
 //! connection with nothing special under way. What it writes is what the long path would.
 
+use super::answer::COPY_MAX;
 use super::{Engine, machine};
 use crate::conn::Flags;
 use crate::conn::tx::{Segment, Source};
@@ -24,7 +25,8 @@ impl Engine {
             _ => return false,
         };
         let Some(line) = status::line(response.status) else { return false };
-        if self.now >= self.http.clock_until || !response.is_short() {
+        let is_short = body.len() <= COPY_MAX && response.is_short();
+        if self.now >= self.http.clock_until || !is_short {
             return false;
         }
         let whole = SHORT_LEN_MAX + response.content_type.len() + body.len();
@@ -78,7 +80,9 @@ impl Engine {
     /// so that one send takes them all.
     #[inline]
     fn first_room(&mut self, whole: usize, is_last: bool) -> Option<(BufId, usize)> {
-        let large = if is_last { None } else { self.pool.take(Class::Stream, Use::TxBulk) };
+        let fits = whole <= self.pool.class_size(Class::Stream);
+        let large =
+            (fits && !is_last).then(|| self.pool.take(Class::Stream, Use::TxBulk)).flatten();
         let buf = match large {
             Some(buf) => buf,
             None if whole > self.pool.class_size(Class::Slots) => return None,
