@@ -429,6 +429,7 @@ impl Engine {
     fn refresh_clock(&mut self) {
         if self.now >= self.http.clock_until {
             self.http.clock = Clock::at(self.ring.wall_secs());
+            self.http.short_head.clear();
             self.http.clock_until = self.now.saturating_add(CLOCK_PERIOD);
         }
     }

@@ -27,7 +27,7 @@ use crate::event::HttpOwnedRequest;
 use crate::event::http::{HttpKind, places};
 use crate::ids::{ConnId, EndpointId, RequestId};
 use crate::pool::BufId;
-use crate::proto::http::{Clock, ZeroResponse};
+use crate::proto::http::{Clock, ShortHead, ZeroResponse};
 use crate::proto::http1::{Http1, Writing};
 use crate::proto::{App, Speaks};
 use crate::time::Time;
@@ -36,6 +36,7 @@ use crate::transport::Kind as EndpointKind;
 /// What the HTTP connections of a shard share.
 pub(super) struct Hub {
     clock: Clock,
+    short_head: ShortHead,
     /// When the clock's line is to be made anew.
     clock_until: Time,
     /// Connections to go on with.
@@ -50,6 +51,7 @@ impl Hub {
     pub(super) fn new() -> Self {
         Self {
             clock: Clock::at(0),
+            short_head: ShortHead::new(),
             clock_until: Time::ZERO,
             due: Vec::new(),
             scratch: Vec::new(),

@@ -5,10 +5,9 @@ use super::answer::COPY_MAX;
 use super::{Engine, machine};
 use crate::conn::Flags;
 use crate::conn::tx::{Segment, Source};
-use crate::http::status;
 use crate::ids::ConnId;
-use crate::pool::{BufId, Class, HEADROOM, Use};
-use crate::proto::http::{Content, Out, SHORT_LEN_MAX, ZeroResponse};
+use crate::pool::{BufId, Class, HEADROOM, Pool, Use};
+use crate::proto::http::{Content, Out, ZeroResponse};
 
 impl Engine {
     /// Whether the answer was given.
@@ -24,12 +23,10 @@ impl Engine {
             Content::None => &[],
             _ => return false,
         };
-        let Some(line) = status::line(response.status) else { return false };
         let is_short = body.len() <= COPY_MAX && response.is_short();
         if self.now >= self.http.clock_until || !is_short {
             return false;
         }
-        let whole = SHORT_LEN_MAX + response.content_type.len() + body.len();
         let Some(conn) = self.conns.place(id) else { return false };
         let is_plain = conn.is_plain(Flags::TLS | Flags::WRITE_LIMIT);
         let Some(http) = machine(conn) else { return false };
@@ -37,9 +34,13 @@ impl Engine {
             return false;
         }
         let is_last = http.due() == 1;
+        let hub = &mut self.http;
+        let head = hub.short_head.of(response.status, response.content_type, &hub.clock);
+        let Some(head) = head else { return false };
+        let whole = head.len() + Out::NUMBER_LEN_MAX + END.len() + body.len();
         let conn = self.conns.at(id.index());
         let place = if conn.tx.is_empty() {
-            self.first_room(whole, is_last)
+            first_room(&mut self.pool, whole, is_last)
         } else {
             self.segments
                 .appendable(&mut conn.tx, &self.pool)
@@ -47,16 +48,9 @@ impl Engine {
         };
         let Some((buf, end)) = place else { return false };
         let mut out = Out::new(&mut self.pool.room_mut(buf)[HEADROOM + end..]);
-        out.put(line);
-        self.http.clock.write(&mut out);
-        if !response.content_type.is_empty() {
-            out.put(b"Content-Type: ");
-            out.put(response.content_type.as_bytes());
-            out.put(b"\r\n");
-        }
-        out.put(b"Content-Length: ");
+        out.put(head);
         out.number(body.len() as u64);
-        out.put(b"\r\n\r\n");
+        out.put(END);
         out.put(body);
         let len = out.len() as u32;
         let ptr = self.pool.ptr(buf).cast_const();
@@ -75,19 +69,20 @@ impl Engine {
         }
         true
     }
+}
 
-    /// Room in a buffer that nothing was written to: a large one where more answers are to follow,
-    /// so that one send takes them all.
-    #[inline]
-    fn first_room(&mut self, whole: usize, is_last: bool) -> Option<(BufId, usize)> {
-        let fits = whole <= self.pool.class_size(Class::Stream);
-        let large =
-            (fits && !is_last).then(|| self.pool.take(Class::Stream, Use::TxBulk)).flatten();
-        let buf = match large {
-            Some(buf) => buf,
-            None if whole > self.pool.class_size(Class::Slots) => return None,
-            None => self.pool.take(Class::Slots, Use::TxBulk)?,
-        };
-        Some((buf, 0))
-    }
+const END: &[u8] = b"\r\n\r\n";
+
+/// Room in a buffer that nothing was written to: a large one where more answers are to follow, so
+/// that one send takes them all.
+#[inline]
+fn first_room(pool: &mut Pool, whole: usize, is_last: bool) -> Option<(BufId, usize)> {
+    let fits = whole <= pool.class_size(Class::Stream);
+    let large = (fits && !is_last).then(|| pool.take(Class::Stream, Use::TxBulk)).flatten();
+    let buf = match large {
+        Some(buf) => buf,
+        None if whole > pool.class_size(Class::Slots) => return None,
+        None => pool.take(Class::Slots, Use::TxBulk)?,
+    };
+    Some((buf, 0))
 }

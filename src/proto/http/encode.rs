@@ -81,7 +81,15 @@ impl<'a> Out<'a> {
 
     /// A number in decimal digits.
     #[inline]
-    pub(crate) fn number(&mut self, mut n: u64) {
+    pub(crate) fn number(&mut self, n: u64) {
+        match n {
+            0..10 => self.put(&[b'0' + n as u8]),
+            10..100 => self.put(&[b'0' + (n / 10) as u8, b'0' + (n % 10) as u8]),
+            _ => self.large_number(n),
+        }
+    }
+
+    fn large_number(&mut self, mut n: u64) {
         let mut digits = [b'0'; Self::NUMBER_LEN_MAX];
         let mut len = 0;
         for digit in digits.iter_mut().rev() {
@@ -96,6 +104,60 @@ impl<'a> Out<'a> {
     }
 }
 
+/// The beginning of the head that was written last on the short path, up to the digits of its
+/// `Content-Length`: most answers begin as the one before.
+pub(crate) struct ShortHead {
+    bytes: [u8; ShortHead::LEN_MAX],
+    len: usize,
+    status: u16,
+    /// Where the media type lies and how long it is: one of our own, which do not change.
+    media: (usize, usize),
+}
+
+impl ShortHead {
+    const LEN_MAX: usize = 256;
+
+    pub(crate) const fn new() -> Self {
+        Self { bytes: [0; Self::LEN_MAX], len: 0, status: 0, media: (0, 0) }
+    }
+
+    /// Forgets it: the time is another.
+    pub(crate) const fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// The beginning of an answer with that status code and media type, which must be one of
+    /// `ZeroResponse`'s own; `None` when it is too long, or the code has no name.
+    #[inline]
+    pub(crate) fn of(&mut self, status: u16, media: &str, clock: &Clock) -> Option<&[u8]> {
+        let key = (media.as_ptr().addr(), media.len());
+        if self.len == 0 || self.status != status || self.media != key {
+            self.make(status, media, clock)?;
+            (self.status, self.media) = (status, key);
+        }
+        self.bytes.get(..self.len)
+    }
+
+    fn make(&mut self, status: u16, media: &str, clock: &Clock) -> Option<()> {
+        let line = status::line(status)?;
+        self.len = 0;
+        if FIXED_LEN_MAX + CONTENT_TYPE_LEN + media.len() > Self::LEN_MAX {
+            return None;
+        }
+        let mut out = Out::new(&mut self.bytes);
+        out.put(line);
+        clock.write(&mut out);
+        if !media.is_empty() {
+            out.put(b"Content-Type: ");
+            out.put(media.as_bytes());
+            out.put(b"\r\n");
+        }
+        out.put(b"Content-Length: ");
+        self.len = out.len();
+        Some(())
+    }
+}
+
 /// What every head may have besides its own fields.
 const FIXED_LEN_MAX: usize = "HTTP/1.1 999 \r\n".len()
     + REASON_LEN_MAX
@@ -105,8 +167,6 @@ const FIXED_LEN_MAX: usize = "HTTP/1.1 999 \r\n".len()
     + "Connection: keep-alive\r\n".len()
     + "\r\n".len();
 const REASON_LEN_MAX: usize = 32;
-/// What a head has besides a `Content-Type`'s value, without fields of its own.
-pub(crate) const SHORT_LEN_MAX: usize = FIXED_LEN_MAX + CONTENT_TYPE_LEN;
 const CONTENT_TYPE_LEN: usize = "Content-Type: \r\n".len();
 /// Bytes of the longest line before a chunk.
 pub(crate) const CHUNK_HEAD_LEN_MAX: usize = 18;

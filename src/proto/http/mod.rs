@@ -12,7 +12,7 @@ mod response;
 
 pub use cookie::{HttpCookie, SameSite};
 pub(crate) use encode::{
-    BodyLen, CHUNK_HEAD_LEN_MAX, Clock, Head, Out, SHORT_LEN_MAX, chunk_head, head_len_max,
+    BodyLen, CHUNK_HEAD_LEN_MAX, Clock, Head, Out, ShortHead, chunk_head, head_len_max,
     parts_len_max,
 };
 pub(crate) use fields::Fields;
