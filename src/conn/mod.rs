@@ -48,7 +48,7 @@ pub(crate) enum Phase {
 bitflags::bitflags! {
     /// What is under way or wanted on a connection.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-    pub(crate) struct Flags: u64 {
+    pub(crate) struct Flags: u32 {
         /// A connect is under way.
         const CONNECT_BUSY = 1 << 0;
         /// The multishot receive is armed.
@@ -85,10 +85,10 @@ bitflags::bitflags! {
         const WAITS_FOR_BUFFERS = 1 << 16;
         /// `close_graceful` was called.
         const GRACEFUL = 1 << 17;
-        /// `Connected` was said.
-        const ANNOUNCED = 1 << 18;
-        /// The end was in order.
-        const CLEAN = 1 << 19;
+        /// The kernel seals what is sent.
+        const KERNEL_TX = 1 << 18;
+        /// The kernel opens what is received.
+        const KERNEL_RX = 1 << 19;
         /// It is being put into the fixed file table.
         const INSTALL_BUSY = 1 << 20;
         /// Zero-copy sends are of no use here.
@@ -113,10 +113,6 @@ bitflags::bitflags! {
         const TLS_FAILED = 1 << 30;
         /// Something that was accepted waits to be sealed.
         const UNSEALED = 1 << 31;
-        /// The kernel seals what is sent.
-        const KERNEL_TX = 1 << 32;
-        /// The kernel opens what is received.
-        const KERNEL_RX = 1 << 33;
     }
 }
 
@@ -145,8 +141,8 @@ impl Flags {
 /// One connection. What every message touches comes first, in two adjacent cache lines.
 #[repr(C, align(128))]
 pub(crate) struct Conn {
-    pub(crate) flags: Flags,
     pub(crate) generation: u32,
+    pub(crate) flags: Flags,
     /// Receive buffers held on its account.
     pub(crate) held: u32,
     /// Transmit block of the send under way, or `tx::NO_BLOCK`.
@@ -160,6 +156,10 @@ pub(crate) struct Conn {
     pub(crate) bytes_sent: u64,
     pub(crate) phase: Phase,
     pub(crate) protocol: Protocol,
+    /// `Connected` was said.
+    pub(crate) is_announced: bool,
+    /// The end was in order.
+    pub(crate) is_clean: bool,
     /// Bytes that zero-copy sends handed over and the peer did not acknowledge: their memory is
     /// held.
     pub(crate) pinned: u32,

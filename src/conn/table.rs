@@ -127,6 +127,8 @@ const fn blank() -> Conn {
     Conn {
         generation: 1,
         phase: Phase::Free,
+        is_announced: false,
+        is_clean: false,
         protocol: Protocol::Tcp,
         flags: Flags::empty(),
         sock: Sock::plain(-1),

@@ -225,7 +225,7 @@ impl Engine {
         if conn.has(Flags::SHAKING) {
             return self.shake(index);
         }
-        conn.set(Flags::ANNOUNCED);
+        conn.is_announced = true;
         let record = Record::bare(Kind::Connected, conn.id(index).as_u64(), conn.endpoint);
         self.inbox.push(record);
     }

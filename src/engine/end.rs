@@ -32,7 +32,7 @@ impl Engine {
     /// Sends what is queued, says FIN, and waits for the peer's until `deadline`.
     pub(crate) fn close_graceful(&mut self, conn: ConnId, deadline: Time) -> Result<()> {
         let entry = self.conns.get(conn)?;
-        let was_told = entry.has(Flags::ANNOUNCED) || !entry.has(Flags::SHAKING);
+        let was_told = entry.is_announced || !entry.has(Flags::SHAKING);
         if entry.phase != Phase::Open || !was_told {
             return self.close(conn);
         }
@@ -65,7 +65,7 @@ impl Engine {
             if failed && conn.code != 0 && code != code::LOCAL_CLOSE { conn.code } else { code };
         let is_sent = conn.tx.is_empty() || goodbye_alone;
         if clean && !failed && is_sent && !conn.has(Flags::UNSEALED) {
-            conn.set(Flags::CLEAN);
+            conn.is_clean = true;
         }
         if conn.has(Flags::HOLDING) {
             self.lists.holding -= 1;
@@ -181,12 +181,9 @@ impl Engine {
             let high = self.config.send_high_water;
             let Some(conn) = self.conns.find(id) else { continue };
             if conn.phase == Phase::Ended {
-                let notice = Notice::Disconnected {
-                    conn: id,
-                    error_code: conn.code,
-                    clean: conn.has(Flags::CLEAN),
-                };
-                crate::trace::conn_ended(id, conn.code, conn.has(Flags::CLEAN));
+                let notice =
+                    Notice::Disconnected { conn: id, error_code: conn.code, clean: conn.is_clean };
+                crate::trace::conn_ended(id, conn.code, conn.is_clean);
                 if conn.has(Flags::MUTED) {
                     self.lists.muted -= 1;
                 }
@@ -196,7 +193,7 @@ impl Engine {
             }
             if conn.has(Flags::ANNOUNCE_DUE) && conn.phase == Phase::Open {
                 conn.unset(Flags::ANNOUNCE_DUE);
-                conn.set(Flags::ANNOUNCED);
+                conn.is_announced = true;
                 self.settle_recv(index);
                 return Some(Notice::Connected { conn: id });
             }

@@ -47,7 +47,7 @@ impl Engine {
             conn.tx.busy = 1;
             let Segment { ptr, len, .. } = *conn.tx.first();
             let (sock, token) = (conn.sock, conn.token(Tag::Send, id.index()));
-            self.ring.push(Op::Send { sock, ptr, len, whole: true }, token);
+            self.ring.push(Op::Send { sock, ptr, len }, token);
         }
         self.flush_udp();
     }
@@ -63,7 +63,6 @@ impl Engine {
         if is_kernels && !self.flush_kernel(index) {
             return;
         }
-        let whole = !is_kernels;
         let conn = self.conns.at(index);
         if conn.tx.is_empty() {
             if is_all {
@@ -79,11 +78,16 @@ impl Engine {
         conn.set(Flags::SEND_BUSY);
         conn.unset(Flags::SEND_IS_ZC);
         let plain = conn.token(Tag::Send, index);
-        let block = if single && !zero_copy { None } else { self.blocks.take(conn.id(index)) };
+        let is_plain = single && !zero_copy && !is_kernels;
+        let block = if is_plain { None } else { self.blocks.take(conn.id(index)) };
         conn.block = block.unwrap_or(NO_BLOCK);
         let Some(block) = block else {
+            if is_kernels {
+                conn.unset(Flags::SEND_BUSY);
+                return self.send_again_later(index);
+            }
             conn.tx.busy = 1;
-            self.ring.push(Op::Send { sock, ptr, len, whole }, plain);
+            self.ring.push(Op::Send { sock, ptr, len }, plain);
             return;
         };
         let token = if zero_copy {
@@ -109,7 +113,7 @@ impl Engine {
         let op = match (zero_copy, single) {
             (true, true) => Op::SendZc { sock, ptr, len },
             (true, false) => Op::SendMsgZc { sock, gather: gather.seal() },
-            (false, _) => Op::SendMsg { sock, gather: gather.seal(), whole },
+            (false, _) => Op::SendMsg { sock, gather: gather.seal(), whole: !is_kernels },
         };
         self.ring.push(op, token);
     }

@@ -144,10 +144,10 @@ pub(crate) type PollMask = u32;
 pub(crate) enum Op {
     /// Multishot receive into the buffers of `group`: a completion with a buffer for each piece.
     RecvMulti { sock: Sock, group: u16 },
-    /// Send all of `len` bytes (`MSG_NOSIGNAL`, and `MSG_WAITALL` when it is to be `whole`, which
-    /// the kernel's TLS refuses); may still be short.
-    Send { sock: Sock, ptr: *const u8, len: u32, whole: bool },
-    /// The same, gathered.
+    /// Send all of `len` bytes (`MSG_WAITALL | MSG_NOSIGNAL`); may still be short.
+    Send { sock: Sock, ptr: *const u8, len: u32 },
+    /// The same, gathered; unless it is to be `whole` without `MSG_WAITALL`, which the kernel's TLS
+    /// refuses.
     SendMsg { sock: Sock, gather: *const Gather, whole: bool },
     /// `SEND_ZC` with `REPORT_USAGE`: a second completion with `NOTIF` iff the first has `MORE`.
     SendZc { sock: Sock, ptr: *const u8, len: u32 },

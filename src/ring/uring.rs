@@ -372,12 +372,13 @@ fn entry(op: Op) -> Entry {
         Op::RecvMulti { sock, group } => {
             on(sock, opcode::RecvMulti::new(target(sock), group).build())
         }
-        Op::Send { sock, ptr, len, whole } => {
-            on(sock, opcode::Send::new(target(sock), ptr, len).flags(send_flags(whole)).build())
+        Op::Send { sock, ptr, len } => {
+            on(sock, opcode::Send::new(target(sock), ptr, len).flags(SEND_FLAGS).build())
         }
         Op::SendMsg { sock, gather, whole } => {
             let send = opcode::SendMsg::new(target(sock), Gather::header(gather));
-            on(sock, send.flags(send_flags(whole) as u32).build())
+            let flags = if whole { SEND_FLAGS } else { libc::MSG_NOSIGNAL };
+            on(sock, send.flags(flags as u32).build())
         }
         Op::SendZc { sock, ptr, len } => {
             let send = opcode::SendZc::new(target(sock), ptr, len).flags(SEND_FLAGS);
@@ -401,11 +402,6 @@ fn entry(op: Op) -> Entry {
         Op::CloseFd { fd } => opcode::Close::new(RawFd(fd)).build(),
         Op::CloseSlot { slot } => opcode::Close::new(Fixed(slot)).build(),
     }
-}
-
-#[inline]
-const fn send_flags(whole: bool) -> i32 {
-    if whole { SEND_FLAGS } else { libc::MSG_NOSIGNAL }
 }
 
 /// The number of the socket: a descriptor, or a place in the fixed file table when [`on`] says so.

@@ -177,7 +177,7 @@ fn echoes_over_tcp_until_the_peer_is_done() {
         assert!(received.token == RECV && received.more());
         let echo = buffers.bytes(&received).to_vec();
         let (ptr, len) = (echo.as_ptr(), echo.len() as u32);
-        ring.push(Op::Send { sock, ptr, len, whole: true }, SEND);
+        ring.push(Op::Send { sock, ptr, len }, SEND);
         let done = one(&mut ring);
         assert_eq!((done.token, done.result), (SEND, 200));
         buffers.give_back(&mut ring, received.buffer().unwrap());
@@ -220,8 +220,7 @@ fn a_long_send_is_whole_or_says_how_far_it_came() {
     for (i, chunk) in data.chunks_mut(1000).enumerate() {
         chunk.fill(i as u8);
     }
-    let op =
-        Op::Send { sock: plain(&server), ptr: data.as_ptr(), len: data.len() as u32, whole: true };
+    let op = Op::Send { sock: plain(&server), ptr: data.as_ptr(), len: data.len() as u32 };
     ring.push(op, SEND);
     let total = data.len();
     let reader = std::thread::spawn(move || {
@@ -382,7 +381,7 @@ fn a_socket_lives_in_the_fixed_file_table() {
     let got = one(&mut ring);
     assert_eq!(buffers.bytes(&got), b"ping");
     buffers.give_back(&mut ring, got.buffer().unwrap());
-    ring.push(Op::Send { sock, ptr: b"pong".as_ptr(), len: 4, whole: true }, SEND);
+    ring.push(Op::Send { sock, ptr: b"pong".as_ptr(), len: 4 }, SEND);
     assert_eq!(one(&mut ring).result, 4);
     ring.push(Op::Shutdown { sock, how: libc::SHUT_WR }, Token::new(Tag::Shutdown, 0, 0));
     assert_eq!(one(&mut ring).result, 0);
@@ -393,7 +392,7 @@ fn a_socket_lives_in_the_fixed_file_table() {
     complete(&mut ring, 2);
     ring.push(Op::CloseSlot { slot: 7 }, Token::new(Tag::Close, 0, 0));
     assert_eq!(one(&mut ring).result, 0);
-    ring.push(Op::Send { sock, ptr: b"x".as_ptr(), len: 1, whole: true }, SEND);
+    ring.push(Op::Send { sock, ptr: b"x".as_ptr(), len: 1 }, SEND);
     assert_eq!(one(&mut ring).result, -libc::EBADF);
 }
 

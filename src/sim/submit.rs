@@ -87,7 +87,7 @@ impl Kernel {
         let one = |ptr, len: u32| vec![mem::Piece { ptr, len: len as usize }];
         match op {
             Op::RecvMulti { sock, group } => Some((Some(sock), Work::Recv { group })),
-            Op::Send { sock, ptr, len, .. } => send(sock, one(ptr, len), false),
+            Op::Send { sock, ptr, len } => send(sock, one(ptr, len), false),
             Op::SendZc { sock, ptr, len } => send(sock, one(ptr, len), true),
             Op::SendMsg { sock, gather, .. } => send(sock, mem::pieces(gather), false),
             Op::SendMsgZc { sock, gather } => send(sock, mem::pieces(gather), true),

@@ -90,10 +90,7 @@ fn k6_hazard_43_two_sends_interleave_and_are_noticed() {
     let (one, two) = (vec![1; 300], vec![2; 300]);
     a.send(fd, &one);
     let (ptr, len) = (two.as_ptr(), 300);
-    a.ring.push(
-        Op::Send { sock: Sock::plain(fd), ptr, len, whole: true },
-        Token::new(Tag::Send, 1, 0),
-    );
+    a.ring.push(Op::Send { sock: Sock::plain(fd), ptr, len }, Token::new(Tag::Send, 1, 0));
     b.recv(peer);
     let seen = settle(&world, &mut [&mut a, &mut b]);
     let got: Vec<u8> = seen[1].iter().flat_map(|c| b.data(c)).collect();

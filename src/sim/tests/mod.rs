@@ -66,7 +66,7 @@ impl Host {
 
     fn send(&mut self, fd: Fd, bytes: &[u8]) {
         let (ptr, len) = (bytes.as_ptr(), bytes.len() as u32);
-        self.ring.push(Op::Send { sock: Sock::plain(fd), ptr, len, whole: true }, send_token(fd));
+        self.ring.push(Op::Send { sock: Sock::plain(fd), ptr, len }, send_token(fd));
     }
 }
 
