@@ -138,6 +138,11 @@ impl Guards {
         self.done_tail = guard;
     }
 
+    /// Whether there are no guard writes at all.
+    pub(crate) const fn are_none(&self) -> bool {
+        self.capacity == 0
+    }
+
     /// Whether the bound is reached; never so where there are no guard writes at all.
     pub(crate) const fn is_full(&self) -> bool {
         self.used == self.capacity && self.capacity > 0

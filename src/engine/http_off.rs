@@ -46,6 +46,8 @@ impl Engine {
         false
     }
 
+    pub(super) const fn http_try_again(&mut self, _: u32) {}
+
     pub(super) const fn http_eof(&mut self, _: u32) -> bool {
         false
     }

@@ -292,13 +292,16 @@ impl Engine {
     }
 
     pub(super) fn resend(&mut self) {
-        while let Some(id) = self.lists.resend.pop() {
+        // What is still without room puts itself behind, for the next time.
+        for _ in 0..self.lists.resend.len() {
+            let id = self.lists.resend.remove(0);
             let Some(conn) = self.conns.find(id) else { continue };
             if let Some(secure) = &mut conn.secure {
                 secure.tries_again = false;
             }
             if conn.phase == Phase::Open {
                 self.mark_dirty(id.index());
+                self.http_try_again(id.index());
             }
         }
     }

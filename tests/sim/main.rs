@@ -9,6 +9,11 @@ mod differential;
 mod edges;
 mod extras;
 mod flow;
+#[cfg(feature = "http")]
+mod http;
+#[cfg(not(feature = "http"))]
+#[path = "http_off.rs"]
+mod http;
 mod node;
 mod nth;
 mod pattern;
@@ -24,7 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use scenario::{Seen, TLS_SEEDS, run, world};
+use scenario::{HTTP_SEEDS, Seen, TLS_SEEDS, run, world};
 
 const SEEDS_DEFAULT: u64 = 1_000;
 /// Lines of the trace that a failing seed prints.
@@ -121,6 +126,8 @@ fn add(total: &mut Seen, seen: Seen) {
     total.sealed_count += seen.sealed_count;
     total.refused_count += seen.refused_count;
     total.upgraded_count += seen.upgraded_count;
+    total.request_count += seen.request_count;
+    total.answer_count += seen.answer_count;
 }
 
 #[test]
@@ -154,9 +161,32 @@ fn tls_seeds() {
     assert!(count < 20 || least > count, "the workload does too little: {seen:?}");
 }
 
+/// The same number of seeds in which HTTP is spoken.
+#[test]
+fn http_seeds() {
+    if !http::ON || number("ZERO_IO_SIM_SEED").is_some() {
+        return;
+    }
+    let count = number("ZERO_IO_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT);
+    let seeds: Vec<u64> = (HTTP_SEEDS..HTTP_SEEDS + count).collect();
+    let seen = run_all(&seeds).unwrap_or_else(|text| panic!("{text}"));
+    eprintln!("{count} seeds with HTTP: {seen:?}");
+    let least = (seen.request_count / 10).min(seen.answer_count / 10).min(seen.refused_count);
+    assert!(count < 20 || least.min(seen.complete_count) > count, "too little: {seen:?}");
+}
+
+/// Whether what the seed speaks was built.
+const fn is_spoken(seed: u64) -> bool {
+    match seed {
+        HTTP_SEEDS.. => http::ON,
+        TLS_SEEDS.. => secure::ON,
+        _ => true,
+    }
+}
+
 #[test]
 fn regressions() {
-    for (seed, found) in REGRESSIONS.iter().filter(|(seed, _)| secure::ON || *seed < TLS_SEEDS) {
+    for (seed, found) in REGRESSIONS.iter().filter(|(seed, _)| is_spoken(*seed)) {
         if let Err(text) = attempt(*seed, TRACE_LINES) {
             panic!("{found}\n{text}");
         }
@@ -166,7 +196,8 @@ fn regressions() {
 #[test]
 fn the_same_seed_is_the_same_run() {
     let secure = if secure::ON { TLS_SEEDS..TLS_SEEDS + 6 } else { 0..0 };
-    for seed in (0..3).chain(secure) {
+    let http = if http::ON { HTTP_SEEDS..HTTP_SEEDS + 6 } else { 0..0 };
+    for seed in (0..3).chain(secure).chain(http) {
         let runs = [world(seed), world(seed)].map(|world| {
             let outcome = catch_unwind(AssertUnwindSafe(|| run(&world)));
             (outcome.is_ok(), world.now_ns(), world.operations())

@@ -20,6 +20,8 @@ const LIVENESS_LIMIT: Duration = Duration::from_secs(600);
 
 /// From this seed on a part of the connections speak TLS.
 pub(crate) const TLS_SEEDS: u64 = 1 << 32;
+/// From this seed on it is HTTP that is spoken.
+pub(crate) const HTTP_SEEDS: u64 = 1 << 33;
 
 /// What a run saw, so that a workload that does nothing is noticed.
 #[derive(Debug, Default, Clone, Copy)]
@@ -35,11 +37,18 @@ pub(crate) struct Seen {
     pub(crate) refused_count: u64,
     /// Upgrades by STARTTLS.
     pub(crate) upgraded_count: u64,
+    /// Requests of HTTP that were handed out.
+    pub(crate) request_count: u64,
+    /// Answers of HTTP that came whole.
+    pub(crate) answer_count: u64,
 }
 
 /// Runs a seed. Panics when something that was promised does not hold.
 pub(crate) fn run(world: &World) -> Seen {
     let seed = world.seed();
+    if seed >= HTTP_SEEDS {
+        return crate::http::run(world);
+    }
     let mut cx = Shared {
         world: world.clone(),
         chance: Chance::new(seed),
@@ -141,7 +150,7 @@ fn settle(nodes: &mut [Node], cx: &mut Shared, done: fn(&Node, &World) -> bool, 
 }
 
 /// Small everywhere, so that every bound is met.
-fn config(chance: &mut Chance) -> Config {
+pub(crate) fn config(chance: &mut Chance) -> Config {
     Config::default().with(|c| {
         c.huge_pages = Toggle::Off;
         c.pool_slot_count = chance.pick(&[32, 64, 256]);

@@ -28,6 +28,18 @@ const POOLED_MAX: usize = 128 * 1024;
 const CLOCK_PERIOD: std::time::Duration = std::time::Duration::from_millis(500);
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// Places in the send queue that a head and a body in one piece take at most, sealed or not.
+const AROUND_BODY: usize = 8;
+
+/// What follows a head, apart from what is copied behind it.
+#[derive(Clone, Copy)]
+enum Behind {
+    Nothing,
+    Buffer,
+    Kept(usize),
+    Copied(usize),
+}
+
 /// What is to be written.
 struct Answer<'a> {
     status: u16,
@@ -89,7 +101,10 @@ impl Engine {
             }
             return Ok(());
         }
-        self.write_reply(index, reply)?;
+        if let Some(http) = machine(self.conns.at(index)) {
+            // It was accepted: without room for it now, it waits.
+            http.keep(request, reply);
+        }
         self.http_settle(index);
         Ok(())
     }
@@ -117,7 +132,16 @@ impl Engine {
             let Some(http) = machine(conn).filter(|http| http.writing == Writing::Nothing) else {
                 return;
             };
-            let Some(reply) = http.next_early() else { return };
+            let Some(at) = http.early_at() else { return };
+            let reply = http.take_early(at);
+            if !self.has_room_for_reply(index, &reply) {
+                let Some(http) = machine(self.conns.at(index)) else { return };
+                http.put_back_early(reply);
+                if !std::mem::replace(&mut http.tries_again, true) {
+                    self.send_again_later(index);
+                }
+                return;
+            }
             if self.write_reply(index, reply).is_err() {
                 // It was accepted, and cannot be sent in its place.
                 return self.begin_end(index, code::HTTP_ANSWER_CUT, false);
@@ -230,12 +254,14 @@ impl Engine {
                 self.put_head(index, &head, memory.bytes())?;
             }
             Content::Copied(bytes) => self.put_copied(index, &head, bytes)?,
+            Content::Kept(memory) if self.guards.are_none() => {
+                self.put_copied(index, &head, memory.bytes())?;
+            }
             Content::Kept(memory) => self.put_guard(index, &head, memory)?,
             Content::Buffer(buffer) => {
+                self.check_room(Behind::Buffer)?;
                 let raw = self.pool.adopt(buffer)?;
-                if let Err(error) =
-                    self.check_pieces(index).and_then(|()| self.put_head(index, &head, &[]))
-                {
+                if let Err(error) = self.put_head(index, &head, &[]) {
                     self.pool.release(raw.buf);
                     return Err(error);
                 }
@@ -361,27 +387,69 @@ impl Engine {
         } else if end > 0 {
             self.segments.grow_last(&mut self.conns.at(index).tx, len);
         } else {
-            self.append(index, ptr, Source::Buf { buf, own: true }, len);
+            // What was taken from the last resort is accounted for elsewhere.
+            let own = self.pool.is_bulk(buf);
+            self.append(index, ptr, Source::Buf { buf, own }, len);
         }
         self.mark_dirty(index);
     }
 
-    /// Whether a body may follow in pieces of its own.
-    fn check_pieces(&self, _: u32) -> Result<()> {
-        const PIECES: usize = POOLED_MAX / 2048 + 2;
-        if self.segments.room() < PIECES {
+    /// Whether what follows a head finds room: an answer is queued whole, or nothing of it is.
+    fn check_room(&self, behind: Behind) -> Result<()> {
+        if matches!(behind, Behind::Nothing) {
+            return Ok(());
+        }
+        if self.segments.room() < AROUND_BODY {
             return Err(IoError::exhausted(PoolKind::SendQueue));
         }
-        if self.guards.is_full() {
+        let copied = match behind {
+            Behind::Copied(len) => len,
+            Behind::Kept(len) if self.guards.are_none() => len,
+            Behind::Kept(_) if self.guards.is_full() => {
+                return Err(IoError::exhausted(PoolKind::Guards));
+            }
+            _ => return Ok(()),
+        };
+        // What finds no buffer goes into memory of its own, where that is allowed.
+        let pieces = 1 + copied.div_ceil(self.pool.class_size(Class::Stream));
+        if self.guards.is_full() || self.guards.are_none() && self.segments.room() < 2 * pieces {
             return Err(IoError::exhausted(PoolKind::Guards));
+        }
+        let free = self.pool.free_for(Class::Stream, Use::TxBulk) as usize;
+        if self.guards.are_none() && free <= pieces {
+            return Err(IoError::exhausted(PoolKind::Slots));
         }
         Ok(())
     }
 
+    /// Whether an answer that was written down finds room, head and all.
+    fn has_room_for_reply(&mut self, index: u32, reply: &Reply) -> bool {
+        let (parts, len, is_copied) = reply.sizes();
+        let behind = match (len, is_copied) {
+            (None, _) => Behind::Buffer,
+            (Some(len), _) if len <= COPY_MAX => Behind::Nothing,
+            (Some(len), true) => Behind::Copied(len),
+            (Some(len), false) => Behind::Kept(len),
+        };
+        let short = len.filter(|len| *len <= COPY_MAX).unwrap_or(0);
+        let whole = head_len_max(&parts) + short;
+        if self.check_room(behind).is_err() {
+            return false;
+        }
+        let sealed = self.is_sealed(index);
+        match self.http_room(index, whole, sealed) {
+            Some((buf, 0)) => {
+                self.pool.release(buf);
+                true
+            }
+            place => place.is_some(),
+        }
+    }
+
     fn put_guard(&mut self, index: u32, head: &Head<'_>, memory: WriteGuard) -> Result<()> {
-        self.check_pieces(index)?;
         let conn = self.conns.at(index).id(index);
         let len = memory.bytes().len();
+        self.check_room(Behind::Kept(len))?;
         self.put_head(index, head, &[])?;
         self.count_sent(index, len);
         self.append_guard(conn, StreamId::ZERO, memory, None)
@@ -390,13 +458,19 @@ impl Engine {
     /// A body that is copied: into buffers of the pool while there are some, the rest into memory
     /// of its own.
     fn put_copied(&mut self, index: u32, head: &Head<'_>, bytes: &[u8]) -> Result<()> {
-        self.check_pieces(index)?;
+        self.check_room(Behind::Copied(bytes.len()))?;
         self.put_head(index, head, &[])?;
         self.stats.bytes_copied_tx += bytes.len() as u64;
         self.count_sent(index, bytes.len());
         let sealed = self.is_sealed(index);
+        let must = self.guards.are_none();
         let mut rest = bytes;
-        while !rest.is_empty() && bytes.len() <= POOLED_MAX {
+        while !rest.is_empty() && (must || bytes.len() <= POOLED_MAX) {
+            // Sealing takes of the same room, and the rest needs some.
+            let least = if sealed { AROUND_BODY } else { 1 };
+            if !must && self.segments.room() <= least {
+                break;
+            }
             let n = self.put_piece(index, rest, sealed);
             if n == 0 {
                 break;
@@ -407,6 +481,11 @@ impl Engine {
             return Ok(());
         }
         let conn = self.conns.at(index).id(index);
+        if must {
+            // The buffers were counted before; sealing took them.
+            self.begin_end(index, code::HTTP_ANSWER_CUT, false);
+            return Err(IoError::WriteClosed { conn });
+        }
         self.append_guard(conn, StreamId::ZERO, WriteGuard::Shared(Arc::from(rest)), None)
     }
 

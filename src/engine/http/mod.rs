@@ -105,7 +105,13 @@ impl Engine {
         if is_over {
             http.close_input();
         }
-        if http.is_closed() || !(http.must_wait() || is_backlogged) {
+        if http.is_closed() {
+            // The rest of what was begun does not come to anything.
+            conn.carry.clear(&mut self.pool);
+            return false;
+        }
+        let Some(http) = machine(conn) else { return false };
+        if !(http.must_wait() || is_backlogged) {
             return false;
         }
         http.parked.push_front(span);
@@ -201,6 +207,14 @@ impl Engine {
         self.conns.at(index).unset(Flags::WANT_WRITABLE);
         self.http_go_on(index);
         !is_writing
+    }
+
+    /// A while has passed since an answer found no room.
+    pub(super) fn http_try_again(&mut self, index: u32) {
+        let Some(http) = machine(self.conns.at(index)) else { return };
+        if std::mem::take(&mut http.tries_again) {
+            self.http_settle(index);
+        }
     }
 
     /// The peer sends no more; whether the connection is an HTTP one.

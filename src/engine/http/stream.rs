@@ -16,6 +16,8 @@ const AROUND: usize = CHUNK_HEAD_LEN_MAX + LINE.len();
 /// A chunk is not begun for less, if there is more to write: it costs the client as much as a long
 /// one.
 const PIECE_MIN: usize = 256;
+/// Places in the send queue that a piece and the lines around it take at most, sealed or not.
+const AROUND_PIECE: usize = 8;
 
 impl Engine {
     /// The machine, if the answer to that request is being written.
@@ -111,7 +113,7 @@ impl Engine {
             return Err(IoError::QueueFull { queue: "connection send", capacity });
         }
         // The line before it, the data, the line behind it.
-        if self.segments.room() < 3 {
+        if self.segments.room() < AROUND_PIECE {
             self.want_writable(conn, true);
             return Err(IoError::exhausted(PoolKind::SendQueue));
         }
@@ -142,7 +144,7 @@ impl Engine {
         }
         let (buf, _) = self.place_in_current(data).ok_or(NOT_CURRENT)?;
         let index = conn.index();
-        if self.segments.room() < 3 {
+        if self.segments.room() < AROUND_PIECE {
             return Err(IoError::exhausted(PoolKind::SendQueue));
         }
         self.start_write_clock(index);

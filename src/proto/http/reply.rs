@@ -97,6 +97,18 @@ impl Reply {
         send(Parts::Lines(lines), content)
     }
 
+    /// Its header lines, how long its body is if that is no buffer, and whether it is a copy.
+    pub(crate) fn sizes(&self) -> (Parts<'_>, Option<usize>, bool) {
+        let (lines, behind) = self.memory.bytes().split_at(self.lines_len as usize);
+        let (len, is_copied) = match &self.body {
+            Body::None | Body::Later(_) => (Some(0), false),
+            Body::Here => (Some(behind.len()), true),
+            Body::Kept(memory) => (Some(memory.bytes().len()), false),
+            Body::Buffer(_) => (None, false),
+        };
+        (Parts::Lines(lines), len, is_copied)
+    }
+
     /// Bytes that were copied into it.
     pub(crate) fn copied_len(&self) -> usize {
         self.memory.bytes().len() - self.lines_len as usize

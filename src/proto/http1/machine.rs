@@ -99,6 +99,8 @@ pub(crate) struct Http1 {
     pub(crate) parked: VecDeque<Span>,
     /// On the list of those to go on with.
     pub(crate) is_due: bool,
+    /// On the list of those whose answer is tried again.
+    pub(crate) tries_again: bool,
     /// When the head that is being read began, in microseconds that wrap around.
     head_since_us: u32,
     /// When the connection's timer comes next.
@@ -144,6 +146,7 @@ impl Http1 {
             early: Vec::new(),
             parked: VecDeque::new(),
             is_due: false,
+            tries_again: false,
             head_since_us: 0,
             armed_at: Time::MAX,
             answers_armed_from: Time::MAX,
@@ -420,10 +423,18 @@ impl Http1 {
         self.early.push((id as u32, reply));
     }
 
-    /// The answer whose turn it is, if it was given already.
-    pub(crate) fn next_early(&mut self) -> Option<Reply> {
-        let at = self.early.iter().position(|(id, _)| *id == self.answered)?;
-        Some(self.early.swap_remove(at).1)
+    /// Where the answer whose turn it is lies, if it was given already.
+    pub(crate) fn early_at(&self) -> Option<usize> {
+        self.early.iter().position(|(id, _)| *id == self.answered)
+    }
+
+    pub(crate) fn take_early(&mut self, at: usize) -> Reply {
+        self.early.swap_remove(at).1
+    }
+
+    /// There was no room for the answer whose turn it is.
+    pub(crate) fn put_back_early(&mut self, reply: Reply) {
+        self.early.push((self.answered, reply));
     }
 
     pub(crate) fn drop_early(&mut self) {
