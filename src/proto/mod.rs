@@ -95,6 +95,14 @@ impl App {
         }
     }
 
+    /// Whether it has something to send that is not queued yet.
+    pub(crate) const fn has_unsent(&self) -> bool {
+        match self {
+            Self::Http1(machine) => machine.has_file(),
+            Self::Raw | Self::Framed(_) => false,
+        }
+    }
+
     /// Looks at the front of `input`, which is not empty.
     #[inline]
     pub(crate) fn step(&mut self, input: &[u8], now: Time) -> Step {

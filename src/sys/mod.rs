@@ -8,6 +8,7 @@ pub(crate) mod addr;
 pub(crate) mod affinity;
 pub(crate) mod batch;
 pub(crate) mod cmsg;
+pub(crate) mod file;
 pub(crate) mod gather;
 pub(crate) mod kernel;
 pub(crate) mod ktls;
@@ -38,8 +39,9 @@ pub(crate) fn check(op: &'static str, answer: i32) -> Result<i32> {
 /// The error numbers that the engine tells apart.
 pub(crate) mod errno {
     pub(crate) use libc::{
-        EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EBADMSG, ECANCELED, ECONNREFUSED, EINTR, EINVAL, EIO,
-        EKEYEXPIRED, EMFILE, EMSGSIZE, ENOBUFS, ENOMEM, EOPNOTSUPP, EPIPE,
+        EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EBADF, EBADMSG, ECANCELED, ECONNREFUSED, EINTR, EINVAL,
+        EIO, EISDIR, EKEYEXPIRED, EMFILE, EMSGSIZE, ENOBUFS, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPIPE,
+        ESTALE,
     };
 }
 

@@ -69,7 +69,8 @@ impl Server {
             let mut io = Io::new(checked).unwrap();
             let tcp = TcpListenConfig::new("127.0.0.1:0".parse().unwrap());
             let endpoint = io.http_listen_with(HttpListenConfig::new(tcp).with(http)).unwrap();
-            let addr = io.local_addr(endpoint).unwrap().inet().unwrap();
+            let local = io.local_addr(endpoint).unwrap();
+            let addr = local.inet().unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
             tell.send((addr, io.handle())).unwrap();
             let ends = serve(&mut io, &mut handler, &mut taken);
             finish(io, endpoint, ends)

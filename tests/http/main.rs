@@ -3,6 +3,7 @@
 mod bodies;
 mod corpus;
 mod ending;
+mod files;
 #[path = "../http_corpus/mod.rs"]
 mod http_corpus;
 mod kit;

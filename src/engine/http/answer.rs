@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::file::FILE_READ_MAX;
 use super::{Engine, machine};
 use crate::code;
 use crate::config::HttpAccess;
@@ -223,6 +224,12 @@ impl Engine {
         match content {
             _ if headless => self.put_head(index, &head, &[])?,
             Content::None => self.put_head(index, &head, &[])?,
+            Content::File(span) if span.len <= FILE_READ_MAX => {
+                if !self.put_read_file(index, &head, &span)? {
+                    return Ok(());
+                }
+            }
+            Content::File(span) => return self.begin_file(index, &head, span),
             Content::Copied(bytes) if bytes.len() <= COPY_MAX => {
                 self.put_head(index, &head, bytes)?;
             }
@@ -292,7 +299,7 @@ impl Engine {
 
     /// Queues a head and a short body behind it.
     #[inline]
-    fn put_head(&mut self, index: u32, head: &Head<'_>, body: &[u8]) -> Result<()> {
+    pub(super) fn put_head(&mut self, index: u32, head: &Head<'_>, body: &[u8]) -> Result<()> {
         self.refresh_clock();
         let whole = head_len_max(&head.parts) + body.len();
         let sealed = self.is_sealed(index);
@@ -417,14 +424,14 @@ impl Engine {
         n
     }
 
-    fn count_sent(&mut self, index: u32, len: usize) {
+    pub(super) fn count_sent(&mut self, index: u32, len: usize) {
         if let Some(http) = machine(self.conns.at(index)) {
             http.server.counters.bytes_sent.add(len as u64);
         }
     }
 
     #[inline]
-    fn refresh_clock(&mut self) {
+    pub(super) fn refresh_clock(&mut self) {
         if self.now >= self.http.clock_until {
             self.http.clock = Clock::at(self.ring.wall_secs());
             self.http.clock_until = self.now.saturating_add(CLOCK_PERIOD);
@@ -475,6 +482,7 @@ fn content_len(content: &Content<'_>) -> Len {
         Content::Copied(bytes) => bytes.len() as u64,
         Content::Kept(memory) => memory.bytes().len() as u64,
         Content::Buffer(buffer) => buffer.len() as u64,
+        Content::File(span) => span.len,
     })
 }
 

@@ -14,6 +14,7 @@
 //! with something parked and room for another request is on the list of those to go on with.
 
 mod answer;
+mod file;
 mod short;
 mod stream;
 
@@ -195,6 +196,10 @@ impl Engine {
     /// The send queue has room again: whether that was the machine's to hear.
     pub(super) fn http_offer(&mut self, index: u32) -> bool {
         let Some(http) = machine(self.conns.at(index)) else { return false };
+        if http.has_file() {
+            self.mark_dirty(index);
+            return true;
+        }
         let is_writing = http.writing != Writing::Nothing;
         self.conns.at(index).unset(Flags::WANT_WRITABLE);
         self.http_go_on(index);
@@ -283,6 +288,7 @@ impl Engine {
     pub(super) fn http_ending(&mut self, index: u32, code: u64, clean: bool) -> (u64, bool) {
         let Some(http) = machine(self.conns.at(index)) else { return (code, clean) };
         http.drop_early();
+        http.file = None;
         let parked = std::mem::take(&mut http.parked);
         let own = http.code;
         for span in parked {

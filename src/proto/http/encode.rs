@@ -130,6 +130,7 @@ fn field_len_max(name: &str, value: &HttpFieldValue<'_>) -> usize {
             HttpFieldValue::Text(text) => text.len(),
             HttpFieldValue::Number(_) => Out::NUMBER_LEN_MAX,
             HttpFieldValue::Cookie(cookie) => cookie.len_max(),
+            HttpFieldValue::ContentRange { .. } => "bytes -/".len() + 3 * Out::NUMBER_LEN_MAX,
         }
 }
 
@@ -152,12 +153,30 @@ impl Parts<'_> {
                         HttpFieldValue::Text(text) => out.put(text.as_bytes()),
                         HttpFieldValue::Number(n) => out.number(*n),
                         HttpFieldValue::Cookie(cookie) => cookie.write(out),
+                        HttpFieldValue::ContentRange { range, len } => {
+                            content_range(out, *range, *len);
+                        }
                     }
                     out.put(b"\r\n");
                 }
             }
         }
     }
+}
+
+/// RFC 9110 §14.4.
+fn content_range(out: &mut Out<'_>, range: Option<(u64, u64)>, len: u64) {
+    out.put(b"bytes ");
+    match range {
+        Some((first, last)) => {
+            out.number(first);
+            out.put(b"-");
+            out.number(last);
+        }
+        None => out.put(b"*"),
+    }
+    out.put(b"/");
+    out.number(len);
 }
 
 impl Head<'_> {
@@ -232,6 +251,9 @@ mod tests {
         let mut fields = Fields::new();
         fields.push("x-a", "b".into());
         fields.push("age", 7.into());
+        for range in [Some((0, u64::MAX)), None] {
+            fields.push("r", HttpFieldValue::ContentRange { range, len: u64::MAX });
+        }
         let parts = || Parts::Fields { content_type: "text/plain", fields: &fields };
         let head = Head {
             status: 200,
@@ -241,7 +263,11 @@ mod tests {
             keep_alive: false,
         };
         let date = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
-        let own = "Content-Type: text/plain\r\nx-a: b\r\nage: 7\r\n";
+        let max = u64::MAX;
+        let own = format!(
+            "Content-Type: text/plain\r\nx-a: b\r\nage: 7\r\nr: bytes 0-{max}/{max}\r\n\
+             r: bytes */{max}\r\n"
+        );
         assert_eq!(
             written(&head),
             format!("HTTP/1.1 200 OK\r\n{date}{own}Content-Length: 13\r\n\r\n")

@@ -6,6 +6,7 @@
 mod cookie;
 mod encode;
 mod fields;
+mod file;
 mod json;
 mod reply;
 mod response;

@@ -2,6 +2,7 @@
 
 use super::{Content, Out, Parts, ZeroResponse, parts_len_max};
 use crate::error::{IoError, Result};
+use crate::http::FileSpan;
 use crate::pool::{SendBuffer, WriteGuard};
 
 /// Header lines, and what they stand before. It borrows nothing.
@@ -25,6 +26,7 @@ enum Body {
     Here,
     Kept(WriteGuard),
     Buffer(SendBuffer),
+    File(FileSpan),
     Later(Option<u64>),
 }
 
@@ -61,6 +63,7 @@ impl Reply {
             }
             Content::Kept(memory) => (&[][..], Body::Kept(memory)),
             Content::Buffer(buffer) => (&[][..], Body::Buffer(buffer)),
+            Content::File(span) => (&[][..], Body::File(span)),
             Content::Later(len) => (&[][..], Body::Later(len)),
         };
         let whole = lines_max + copied.len();
@@ -92,6 +95,7 @@ impl Reply {
             Body::Here => Content::Copied(behind),
             Body::Kept(memory) => Content::Kept(memory),
             Body::Buffer(buffer) => Content::Buffer(buffer),
+            Body::File(span) => Content::File(span),
             Body::Later(len) => Content::Later(len),
         };
         send(Parts::Lines(lines), content)

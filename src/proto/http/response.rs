@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{ErasedJson, Fields, HttpCookie, HttpFieldValue};
 use crate::error::{IoError, Result};
-use crate::http::status;
+use crate::http::{FileSpan, status};
 use crate::pool::{SendBuffer, WriteGuard};
 
 /// The body of an answer.
@@ -16,6 +16,8 @@ pub(crate) enum Content<'a> {
     Kept(WriteGuard),
     /// A buffer of the pool.
     Buffer(SendBuffer),
+    /// A part of a file, sent by the system.
+    File(FileSpan),
     /// Serialised into the send buffer.
     Json(&'a dyn ErasedJson),
     /// Written later, with `http_write`; of a known length, or chunked.
@@ -180,7 +182,7 @@ impl<'a> ZeroResponse<'a> {
     }
 
     #[inline]
-    fn typed(mut self, media_type: &'a str, content: Content<'a>) -> Self {
+    pub(super) fn typed(mut self, media_type: &'a str, content: Content<'a>) -> Self {
         if !self.has_own_type {
             self.content_type = media_type;
         }
