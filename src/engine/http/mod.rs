@@ -218,7 +218,11 @@ impl Engine {
             return true;
         }
         let conn = self.conns.at(index);
-        if conn.has(Flags::SHUT_DONE) {
+        if conn.has(Flags::SEND_FAILED) {
+            // No answer reaches it any more, and nothing else will come.
+            let code = conn.code;
+            self.begin_end(index, code, false);
+        } else if conn.has(Flags::SHUT_DONE) {
             self.begin_end(index, code::NONE, true);
         } else {
             self.http_settle(index);
