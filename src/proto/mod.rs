@@ -10,6 +10,12 @@
 //! come out; C7 it is not called again after it asked for a close.
 
 mod framed;
+#[cfg(feature = "http-gzip")]
+#[path = "http/gzip.rs"]
+pub(crate) mod gzip;
+#[cfg(all(feature = "http", not(feature = "http-gzip")))]
+#[path = "http/gzip_off.rs"]
+pub(crate) mod gzip;
 #[cfg(feature = "http")]
 pub(crate) mod http;
 #[cfg(feature = "http")]

@@ -15,8 +15,10 @@ use crate::http::{HttpMethod, status};
 use crate::ids::{ConnId, RequestId, StreamId};
 use crate::pool::{BufId, Class, HEADROOM, Use, WriteGuard};
 use crate::proto::App;
+use crate::proto::gzip::Gzip;
 use crate::proto::http::{
-    BAD_JSON, BodyLen, Clock, Content, Head, Out, Parts, Reply, ZeroResponse, head_len_max,
+    BAD_JSON, BodyLen, Clock, Coding, Content, Head, Out, Parts, Reply, ZeroResponse, coding,
+    head_len_max, is_compressible,
 };
 use crate::proto::http1::{HeadFlags, Http1, Pending, Writing};
 
@@ -35,6 +37,7 @@ struct Answer<'a> {
     close: bool,
     parts: Parts<'a>,
     content: Content<'a>,
+    coding: Coding,
 }
 
 impl Engine {
@@ -76,7 +79,8 @@ impl Engine {
         let content = std::mem::replace(&mut response.content, Content::None);
         let ZeroResponse { status, close, content_type, fields, .. } = response;
         let parts = Parts::Fields { content_type, fields };
-        self.write_answer(index, Answer { status: *status, close: *close, parts, content })?;
+        let (status, close, coding) = (*status, *close, Coding::Same);
+        self.write_answer(index, Answer { status, close, parts, content, coding })?;
         self.http_settle(index);
         Ok(())
     }
@@ -129,7 +133,7 @@ impl Engine {
     fn write_reply(&mut self, index: u32, reply: Reply) -> Result<()> {
         let (status, close) = (reply.status, reply.close);
         reply.with(|parts, content| {
-            self.write_answer(index, Answer { status, close, parts, content })
+            self.write_answer(index, Answer { status, close, parts, content, coding: Coding::Same })
         })
     }
 
@@ -160,7 +164,14 @@ impl Engine {
         let ZeroResponse { status, fields, .. } = response;
         let parts = Parts::Fields { content_type: "", fields: &fields };
         http.status = status;
-        let head = Head { status, parts, body: BodyLen::None, close: false, keep_alive: false };
+        let head = Head {
+            status,
+            parts,
+            body: BodyLen::None,
+            coding: Coding::Same,
+            close: false,
+            keep_alive: false,
+        };
         self.put_head(index, &head, &[])?;
         self.become_raw(index);
         Ok(())
@@ -202,15 +213,60 @@ impl Engine {
             let written = value.write_to(&mut scratch).map_err(|_| BAD_JSON);
             let content = Content::Copied(&scratch);
             let result =
-                written.and_then(|()| self.write_whole(index, Answer { content, ..answer }));
+                written.and_then(|()| self.write_coded(index, Answer { content, ..answer }));
             self.http.scratch = scratch;
             return result;
         }
-        self.write_whole(index, answer)
+        self.write_coded(index, answer)
+    }
+
+    /// Compresses what is worth it.
+    fn write_coded(&mut self, index: u32, answer: Answer<'_>) -> Result<()> {
+        let Some((bytes, accepts)) = self.worth_coding(index, &answer) else {
+            return self.write_whole(index, answer);
+        };
+        if !accepts {
+            return self.write_whole(index, Answer { coding: Coding::Varies, ..answer });
+        }
+        let mut gzip = std::mem::take(&mut self.http.gzip);
+        let result = match gzip.compress(bytes, bytes.len().saturating_sub(Coding::COST)) {
+            Some(small) => {
+                let (content, coding) = (Content::Copied(small), Coding::Gzip);
+                self.write_whole(index, Answer { content, coding, ..answer })
+            }
+            None => self.write_whole(index, Answer { coding: Coding::Varies, ..answer }),
+        };
+        self.http.gzip = gzip;
+        result
+    }
+
+    /// The body, if it is one that is compressed, and whether this client accepts that.
+    #[inline]
+    fn worth_coding<'a>(&mut self, index: u32, answer: &'a Answer<'_>) -> Option<(&'a [u8], bool)> {
+        if !Gzip::IS_ON {
+            return None;
+        }
+        let bytes = match &answer.content {
+            Content::Copied(bytes) => bytes,
+            Content::Kept(memory) => memory.bytes(),
+            _ => return None,
+        };
+        let http = machine(self.conns.at(index))?;
+        if bytes.len() < http.server.compression_min || bytes.len() > coding::LEN_MAX {
+            return None;
+        }
+        let is_worth_it = match &answer.parts {
+            Parts::Lines { is_compressible, .. } => *is_compressible,
+            Parts::Fields { content_type, fields } => {
+                is_compressible(answer.status, content_type, fields)
+            }
+        };
+        let pending = http.pending(http.turn());
+        is_worth_it.then(|| (bytes, pending.flags.contains(HeadFlags::ACCEPTS_GZIP)))
     }
 
     fn write_whole(&mut self, index: u32, answer: Answer<'_>) -> Result<()> {
-        let Answer { status, close, parts, content } = answer;
+        let Answer { status, close, parts, content, coding } = answer;
         let Some(http) = machine(self.conns.at(index)) else { return Ok(()) };
         let pending = http.pending(http.turn());
         let len = content_len(&content);
@@ -218,7 +274,7 @@ impl Engine {
         let closes =
             close || pending.flags.contains(HeadFlags::CLOSE) || body == BodyLen::UntilClose;
         let keep_alive = !closes && pending.flags.contains(HeadFlags::KEEP_ALIVE_10);
-        let head = Head { status, parts, body, close: closes, keep_alive };
+        let head = Head { status, parts, body, coding, close: closes, keep_alive };
         let headless = pending.method == HttpMethod::Head || status::has_no_body(status);
         self.start_write_clock(index);
         match content {

@@ -28,6 +28,7 @@ use crate::event::HttpOwnedRequest;
 use crate::event::http::{HttpKind, places};
 use crate::ids::{ConnId, EndpointId, RequestId};
 use crate::pool::BufId;
+use crate::proto::gzip::Gzip;
 use crate::proto::http::{Clock, ZeroResponse};
 use crate::proto::http1::{Http1, Writing};
 use crate::proto::{App, Speaks};
@@ -43,6 +44,7 @@ pub(super) struct Hub {
     due: Vec<ConnId>,
     /// Where values are serialised.
     scratch: Vec<u8>,
+    gzip: Gzip,
     /// What was handed out last, with its connection and its places.
     current: Option<(HttpKind, u64, u64)>,
 }
@@ -54,6 +56,7 @@ impl Hub {
             clock_until: Time::ZERO,
             due: Vec::new(),
             scratch: Vec::new(),
+            gzip: Gzip::default(),
             current: None,
         }
     }

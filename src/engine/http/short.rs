@@ -7,6 +7,7 @@ use crate::conn::tx::{Segment, Source};
 use crate::http::status;
 use crate::ids::ConnId;
 use crate::pool::{BufId, Class, HEADROOM, Use};
+use crate::proto::gzip::Gzip;
 use crate::proto::http::{Content, Out, SHORT_LEN_MAX, ZeroResponse};
 
 impl Engine {
@@ -31,7 +32,8 @@ impl Engine {
         let Some(conn) = self.conns.place(id) else { return false };
         let is_plain = conn.is_plain(Flags::TLS | Flags::WRITE_LIMIT);
         let Some(http) = machine(conn) else { return false };
-        if !is_plain || !http.is_simple(request) {
+        let may_code = Gzip::IS_ON && body.len() >= http.server.compression_min;
+        if !is_plain || may_code || !http.is_simple(request) {
             return false;
         }
         let conn = self.conns.at(id.index());

@@ -1,6 +1,6 @@
 //! How HTTP/1.1 writes the head of an answer, RFC 9112 §4 to §6.
 
-use super::{HttpFieldValue, Parts};
+use super::{Coding, HttpFieldValue, Parts};
 use crate::http::date::{self, DATE_LEN};
 use crate::http::status;
 
@@ -22,6 +22,7 @@ pub(crate) struct Head<'a> {
     pub(crate) status: u16,
     pub(crate) parts: Parts<'a>,
     pub(crate) body: BodyLen,
+    pub(crate) coding: Coding,
     /// `Connection: close`
     pub(crate) close: bool,
     /// `Connection: keep-alive`, which HTTP/1.0 has to be told.
@@ -94,6 +95,7 @@ impl<'a> Out<'a> {
 const FIXED_LEN_MAX: usize = "HTTP/1.1 999 \r\n".len()
     + REASON_LEN_MAX
     + DATE_LINE_LEN
+    + Coding::LEN_MAX
     + "Transfer-Encoding: chunked\r\n".len()
     + Out::NUMBER_LEN_MAX
     + "Connection: keep-alive\r\n".len()
@@ -119,7 +121,7 @@ pub(crate) fn parts_len_max(parts: &Parts<'_>) -> usize {
             let own: usize = fields.iter().map(|(name, value)| field_len_max(name, value)).sum();
             CONTENT_TYPE_LEN + content_type.len() + own
         }
-        Parts::Lines(lines) => lines.len(),
+        Parts::Lines { lines, .. } => lines.len(),
     }
 }
 
@@ -139,7 +141,7 @@ impl Parts<'_> {
     #[inline]
     pub(crate) fn write(&self, out: &mut Out<'_>) {
         match self {
-            Self::Lines(lines) => out.put(lines),
+            Self::Lines { lines, .. } => out.put(lines),
             Self::Fields { content_type, fields } => {
                 if !content_type.is_empty() {
                     out.put(b"Content-Type: ");
@@ -196,6 +198,9 @@ impl Head<'_> {
             clock.write(out);
         }
         self.parts.write(out);
+        if self.coding != Coding::Same {
+            out.put(self.coding.lines());
+        }
         match self.body {
             BodyLen::Known(len) => {
                 out.put(b"Content-Length: ");
@@ -259,6 +264,7 @@ mod tests {
             status: 200,
             parts: parts(),
             body: BodyLen::Known(13),
+            coding: Coding::Same,
             close: false,
             keep_alive: false,
         };
@@ -272,7 +278,9 @@ mod tests {
             written(&head),
             format!("HTTP/1.1 200 OK\r\n{date}{own}Content-Length: 13\r\n\r\n")
         );
-        let head = Head { status: 299, body: BodyLen::Chunked, close: true, ..head };
+        let coding = Coding::Gzip;
+        let head = Head { status: 299, body: BodyLen::Chunked, coding, close: true, ..head };
+        let own = format!("{own}Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n");
         let chunked = "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
         assert_eq!(written(&head), format!("HTTP/1.1 299 \r\n{date}{own}{chunked}"));
     }
@@ -283,7 +291,8 @@ mod tests {
         for status in 100..600 {
             let parts = Parts::Fields { content_type: "", fields: &fields };
             let body = BodyLen::Known(u64::MAX);
-            written(&Head { status, parts, body, close: false, keep_alive: true });
+            let coding = Coding::Gzip;
+            written(&Head { status, parts, body, coding, close: false, keep_alive: true });
             assert!(status::reason(status).len() <= REASON_LEN_MAX);
         }
     }

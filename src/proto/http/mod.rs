@@ -3,6 +3,7 @@
 //! Role: [`ZeroResponse`], and the bytes it becomes. Not role: where those go (the engine's), and
 //! whose turn it is (`proto::http1`).
 
+pub(crate) mod coding;
 mod cookie;
 mod encode;
 mod fields;
@@ -11,6 +12,7 @@ mod json;
 mod reply;
 mod response;
 
+pub(crate) use coding::{Coding, is_compressible};
 pub use cookie::{HttpCookie, SameSite};
 pub(crate) use encode::{
     BodyLen, CHUNK_HEAD_LEN_MAX, Clock, Head, Out, SHORT_LEN_MAX, chunk_head, head_len_max,

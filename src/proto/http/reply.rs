@@ -1,6 +1,7 @@
 //! [`Reply`]: an answer that was written down before its turn, or on another thread.
 
-use super::{Content, Out, Parts, ZeroResponse, parts_len_max};
+use super::super::gzip::Gzip;
+use super::{Content, Out, Parts, ZeroResponse, is_compressible, parts_len_max};
 use crate::error::{IoError, Result};
 use crate::http::FileSpan;
 use crate::pool::{SendBuffer, WriteGuard};
@@ -12,6 +13,7 @@ pub(crate) struct Reply {
     memory: Memory,
     /// The header lines; a body that was copied lies behind them.
     lines_len: u32,
+    is_compressible: bool,
     body: Body,
 }
 
@@ -52,6 +54,7 @@ impl Reply {
         let content = std::mem::replace(&mut response.content, Content::None);
         let ZeroResponse { status, close, content_type, fields, .. } = response;
         let parts = Parts::Fields { content_type, fields };
+        let is_compressible = Gzip::IS_ON && is_compressible(*status, content_type, fields);
         let lines_max = parts_len_max(&parts);
         let mut json = Vec::new();
         let (copied, body) = match content {
@@ -84,7 +87,7 @@ impl Reply {
             Memory::Buffer(buffer) => buffer.set_len(len),
             Memory::Heap(bytes) => bytes.truncate(len),
         }
-        Ok(Self { status: *status, close: *close, memory, lines_len, body })
+        Ok(Self { status: *status, close: *close, memory, lines_len, is_compressible, body })
     }
 
     /// Header lines and body, to be sent.
@@ -98,7 +101,8 @@ impl Reply {
             Body::File(span) => Content::File(span),
             Body::Later(len) => Content::Later(len),
         };
-        send(Parts::Lines(lines), content)
+        let is_compressible = self.is_compressible;
+        send(Parts::Lines { lines, is_compressible }, content)
     }
 
     /// Bytes that were copied into it.

@@ -243,5 +243,5 @@ impl std::fmt::Debug for ZeroResponse<'_> {
 /// another thread.
 pub(crate) enum Parts<'a> {
     Fields { content_type: &'a str, fields: &'a Fields<'a> },
-    Lines(&'a [u8]),
+    Lines { lines: &'a [u8], is_compressible: bool },
 }
