@@ -1,3 +1,4 @@
+#![expect(clippy::print_stdout, reason = "an example talks to its user")]
 //! Serves a directory: files with ranges and conditions, `index.html` for what ends with a slash.
 //!
 //! `cargo run --release --features http --example http_files -- 127.0.0.1:8080 DIR`

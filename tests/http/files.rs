@@ -12,27 +12,27 @@ use zero_io::{Event, HttpFile, Sender, ZeroResponse, code};
 use crate::kit::{Answer, Client, Server, get, pattern};
 
 /// A file that is gone with the test.
-struct Temporary(PathBuf);
+pub(crate) struct Temporary(PathBuf);
 
 impl Temporary {
-    fn new(name: &str, content: &[u8]) -> Self {
+    pub(crate) fn new(name: &str, content: &[u8]) -> Self {
         let path = std::env::temp_dir().join(format!("zero-io-{}-{name}", std::process::id()));
         std::fs::write(&path, content).unwrap();
         Self(path)
     }
 
     /// A file of that length with nothing in it.
-    fn sparse(name: &str, len: u64) -> Self {
+    pub(crate) fn sparse(name: &str, len: u64) -> Self {
         let made = Self::new(name, b"");
         made.file().set_len(len).unwrap();
         made
     }
 
-    fn file(&self) -> File {
+    pub(crate) fn file(&self) -> File {
         File::options().read(true).write(true).open(&self.0).unwrap()
     }
 
-    fn open(&self) -> HttpFile {
+    pub(crate) fn open(&self) -> HttpFile {
         HttpFile::open(&self.0).unwrap()
     }
 }
@@ -44,7 +44,7 @@ impl Drop for Temporary {
 }
 
 /// Answers every request with the file, but `/text`.
-fn serving(file: HttpFile) -> impl FnMut(&mut Sender<'_>, &Event<'_>) + Send + 'static {
+pub(crate) fn serving(file: HttpFile) -> impl FnMut(&mut Sender<'_>, &Event<'_>) + Send + 'static {
     move |sender, event| {
         let Event::HttpRequest { conn, id, request } = event else { return };
         let answer = match request.path() {
