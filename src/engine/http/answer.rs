@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use super::file::FILE_READ_MAX;
 use super::{Engine, machine};
 use crate::code;
 use crate::config::HttpAccess;
@@ -280,7 +279,7 @@ impl Engine {
         match content {
             _ if headless => self.put_head(index, &head, &[])?,
             Content::None => self.put_head(index, &head, &[])?,
-            Content::File(span) if span.len <= FILE_READ_MAX => {
+            Content::File(span) if self.is_read(&head, &span) => {
                 if !self.put_read_file(index, &head, &span)? {
                     return Ok(());
                 }
