@@ -3,9 +3,9 @@
 //!
 //! `cargo run --release --features http --example http_files -- 127.0.0.1:8080 DIR`
 //!
-//! No request leaves the directory by its path: each name between slashes is decoded on its own, and
-//! is refused when it begins with a dot or has a slash or a NUL in it. Symbolic links are followed, so
-//! what they lead to is served as well.
+//! No request leaves the directory by its path: each name between slashes is decoded on its own,
+//! and is refused when it begins with a dot or has a slash or a NUL in it. Symbolic links are
+//! followed, so what they lead to is served as well.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;

@@ -10,9 +10,9 @@ use crate::sys::file::OPEN_FLAGS;
 use crate::sys::kernel::wall_secs;
 
 impl HttpFile {
-    /// Opens a file for reading. Symbolic links are followed. Its media type is that which the ending
-    /// of its name suggests; [`content_type`](Self::content_type) says another. This blocks for as
-    /// long as the file system takes.
+    /// Opens a file for reading. Symbolic links are followed. Its media type is that which the
+    /// ending of its name suggests; [`content_type`](Self::content_type) says another. This blocks
+    /// for as long as the file system takes.
     ///
     /// # Errors
     /// Those of the system: `NotFound`, `PermissionDenied`; `IsADirectory` for a directory and
@@ -24,8 +24,8 @@ impl HttpFile {
     }
 
     /// The same for a file that is open for reading. Its media type is `application/octet-stream`,
-    /// unless [`content_type`](Self::content_type) says another. Where it is read from elsewhere does
-    /// not matter, and is not changed.
+    /// unless [`content_type`](Self::content_type) says another. Where it is read from elsewhere
+    /// does not matter, and is not changed.
     ///
     /// # Errors
     /// As [`open`](Self::open).

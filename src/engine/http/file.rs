@@ -225,8 +225,8 @@ impl Engine {
         self.mark_dirty_if_due(index);
     }
 
-    /// RFC 9112 §8: there is less of it than was promised, and the client can tell by the end of the
-    /// connection alone.
+    /// RFC 9112 §8: there is less of it than was promised, and the client can tell by the end of
+    /// the connection alone.
     fn cut(&mut self, index: u32) {
         self.begin_end(index, code::HTTP_ANSWER_CUT, false);
     }

@@ -3,8 +3,8 @@
 //! Role: an open file with what is said of it: length, date, entity tag, media type. Not role:
 //! opening (`io::http_file`), deciding what a request gets of it (`conditions`, `range`), sending.
 //!
-//! *Invariant*: what is said of a file was true when it was opened, and does not change: a file that
-//! changes later is noticed when less of it is there than was promised, not before.
+//! *Invariant*: what is said of a file was true when it was opened, and does not change: a file
+//! that changes later is noticed when less of it is there than was promised, not before.
 
 mod conditions;
 mod media;
@@ -27,8 +27,8 @@ pub(crate) use range::{Range, parse_range};
 /// Opening costs system calls, and answering none but those that send. So open a file once and keep
 /// it: a clone is a reference count, from any thread. It goes on giving the content that it was
 /// opened with if the file is *replaced* (a new file renamed over it), which is how files that are
-/// served should be changed. One that is written to in place may be seen in the middle of it, and one
-/// that is cut short ends the connections that were sending it with
+/// served should be changed. One that is written to in place may be seen in the middle of it, and
+/// one that is cut short ends the connections that were sending it with
 /// [`code::HTTP_ANSWER_CUT`](crate::code::HTTP_ANSWER_CUT).
 ///
 /// ```no_run

@@ -4,9 +4,10 @@ use super::{Content, HttpFieldValue, ZeroResponse};
 use crate::http::{Decision, HttpFile, HttpMethod, HttpRequest, decide};
 
 impl HttpFile {
-    /// The answer to a request for this file: all of it, a range of it (206), that the client has it
-    /// already (304), or that the request's conditions do not hold (412, 416), by RFC 9110 §13.2.2.
-    /// A request for several ranges gets the whole (§14.2). Methods other than GET and HEAD get 405.
+    /// The answer to a request for this file: all of it, a range of it (206), that the client has
+    /// it already (304), or that the request's conditions do not hold (412, 416), by RFC 9110
+    /// §13.2.2. A request for several ranges gets the whole (§14.2). Methods other than GET and
+    /// HEAD get 405.
     ///
     /// More may be added to it, `.header("cache-control", "max-age=60")` for example. The file is
     /// sent by the system from where it lies, without passing through the memory of the program

@@ -3,8 +3,8 @@
 //! Role: bytes in, fewer bytes out, in memory that is kept. Not role: which answers are worth it
 //! (`http::coding`).
 //!
-//! *Invariant*: what is kept is one compressor (some 270 KiB) and one buffer of [`LEN_MAX`] bytes at
-//! most, both made with the first answer that is compressed; later ones allocate nothing.
+//! *Invariant*: what is kept is one compressor (some 270 KiB) and one buffer of [`LEN_MAX`] bytes
+//! at most, both made with the first answer that is compressed; later ones allocate nothing.
 
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Status};
 

@@ -9,8 +9,8 @@
 //! Role: cutting requests (RFC 9112 §2 to §7), and the order of answers (§9.3.2). Not role: what is
 //! in a head ([`parse_request`]), what an answer looks like (`proto::http`).
 //!
-//! *Invariants*: requests are numbered in order, and answered in order: `answered <= asked`, and the
-//! difference is at most the bound. What arrives beyond it stays unread.
+//! *Invariants*: requests are numbered in order, and answered in order: `answered <= asked`, and
+//! the difference is at most the bound. What arrives beyond it stays unread.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
