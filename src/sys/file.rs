@@ -52,6 +52,14 @@ pub(crate) fn send_before_file(sock: RawFd, data: &[u8]) -> i32 {
     if sent < 0 { -errno() } else { sent as i32 }
 }
 
+/// Whether an attempt to send failed on the file's side, rather than the socket's.
+pub(crate) const fn is_of_the_file(error: i32) -> bool {
+    matches!(
+        error,
+        libc::EIO | libc::EINVAL | libc::EBADF | libc::EISDIR | libc::EOVERFLOW | libc::ESTALE
+    )
+}
+
 /// What the thread's signal mask was, and whether the signal waited already.
 struct Mask {
     before: libc::sigset_t,

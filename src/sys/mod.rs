@@ -39,9 +39,8 @@ pub(crate) fn check(op: &'static str, answer: i32) -> Result<i32> {
 /// The error numbers that the engine tells apart.
 pub(crate) mod errno {
     pub(crate) use libc::{
-        EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EBADF, EBADMSG, ECANCELED, ECONNREFUSED, EINTR, EINVAL,
-        EIO, EISDIR, EKEYEXPIRED, EMFILE, EMSGSIZE, ENOBUFS, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPIPE,
-        ESTALE,
+        EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EBADMSG, ECANCELED, ECONNREFUSED, EINTR, EINVAL, EIO,
+        EKEYEXPIRED, EMFILE, EMSGSIZE, ENOBUFS, ENOMEM, EOPNOTSUPP, EPIPE,
     };
 }
 

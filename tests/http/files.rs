@@ -421,6 +421,19 @@ fn one_answer_is_enough() {
 }
 
 #[test]
+fn a_media_type_with_a_line_break_is_refused() {
+    let made = Temporary::new("injected", b"x");
+    let file = made.open().content_type("x/y\r\nset-cookie: a=b");
+    let server = Server::start(move |sender, event| {
+        let Event::HttpRequest { conn, id, request } = event else { return };
+        assert!(sender.http_respond(*conn, *id, file.answer(request)).is_err());
+        sender.http_respond(*conn, *id, ZeroResponse::internal_error()).unwrap();
+    });
+    assert_eq!(server.dial().ask(get("/")).status, 500);
+    server.stop();
+}
+
+#[test]
 fn many_clients_get_the_same_file_at_once() {
     let content: Arc<[u8]> = Arc::from(pattern(4_000_000));
     let made = Temporary::new("many", &content);

@@ -11,8 +11,9 @@ use zero_io::{
 };
 
 use crate::chance::Chance;
+use crate::secure::{self, Secure};
 
-const SEEDS: u64 = 120;
+const SEEDS: u64 = 60;
 const ROUNDS: usize = 400;
 const ROUNDS_MAX: usize = 60_000;
 const CLIENTS: usize = 6;
@@ -113,20 +114,30 @@ fn drain(io: &mut Io, clients: &mut BTreeMap<ConnId, Asked>, chance: &mut Chance
     }
 }
 
-fn run(seed: u64, files: &[HttpFile]) -> usize {
+fn run(seed: u64, files: &[HttpFile], is_secure: bool) -> usize {
     let faults = if seed.is_multiple_of(4) { Faults::none() } else { Faults::from_seed(seed) };
     let world = World::new(seed, faults);
     let mut chance = Chance::new(seed);
     let mut server = Io::in_world(config(&mut chance), &world).expect("a node");
     let mut client = Io::in_world(config(&mut chance), &world).expect("a node");
+    let secure = is_secure.then(|| Secure::new(&mut chance));
     let addr = "127.0.0.1:80".parse().expect("an address");
     let listen = || HttpListenConfig::new(TcpListenConfig::new(addr));
-    while server.http_listen_with(listen()).is_err() {}
+    while match &secure {
+        None => server.http_listen_with(listen()),
+        Some(secure) => secure.http_listen(&mut server.split().1, listen()),
+    }
+    .is_err()
+    {}
     let mut clients: BTreeMap<ConnId, Asked> = BTreeMap::new();
     let mut is_settled = false;
     for round in 0..ROUNDS_MAX {
         if round < ROUNDS && clients.len() < CLIENTS && chance.once_in(20) {
-            let conn = client.tcp_connect_with(TcpConnectConfig::new(addr)).ok();
+            let to = TcpConnectConfig::new(addr);
+            let conn = match &secure {
+                None => client.tcp_connect_with(to).ok(),
+                Some(secure) => secure.connect(&mut client.split().1, to).ok(),
+            };
             clients.extend(conn.map(|conn| (conn, Asked::default())));
         }
         if round == ROUNDS {
@@ -162,10 +173,21 @@ fn run(seed: u64, files: &[HttpFile]) -> usize {
 
 #[test]
 fn files_come_whole_or_the_connection_ends() {
+    run_all("plain", false);
+}
+
+#[test]
+fn files_come_whole_over_tls_or_the_connection_ends() {
+    if secure::ON {
+        run_all("tls", true);
+    }
+}
+
+fn run_all(name: &str, is_secure: bool) {
     let files: Vec<(std::path::PathBuf, HttpFile)> = (0..LENS.len())
         .map(|which| {
-            let name = format!("zero-io-sim-{}-{which}", std::process::id());
-            let path = std::env::temp_dir().join(name);
+            let file_name = format!("zero-io-sim-{}-{name}-{which}", std::process::id());
+            let path = std::env::temp_dir().join(file_name);
             std::fs::write(&path, content(which)).expect("a file");
             let file = HttpFile::open(&path).expect("the same");
             (path, file)
@@ -177,7 +199,7 @@ fn files_come_whole_or_the_connection_ends() {
     }
     let mut whole = 0;
     for seed in 0..SEEDS {
-        let run = std::panic::AssertUnwindSafe(|| run(seed, &opened));
+        let run = std::panic::AssertUnwindSafe(|| run(seed, &opened, is_secure));
         whole += std::panic::catch_unwind(run).unwrap_or_else(|panic| {
             eprintln!("seed {seed}");
             std::panic::resume_unwind(panic)

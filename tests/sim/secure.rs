@@ -80,6 +80,15 @@ impl Secure {
         sender.tls_listen_with(TlsListenConfig::tcp(config, self.server.clone()))
     }
 
+    #[cfg(feature = "http")]
+    pub(crate) fn http_listen(
+        &self,
+        sender: &mut Sender<'_>,
+        config: zero_io::HttpListenConfig,
+    ) -> Result<EndpointId> {
+        sender.http_listen_tls_with(config, self.server.clone())
+    }
+
     pub(crate) fn connect(
         &self,
         sender: &mut Sender<'_>,

@@ -17,6 +17,15 @@ impl Secure {
         none()
     }
 
+    #[cfg(feature = "http")]
+    pub(crate) fn http_listen(
+        &self,
+        _: &mut Sender<'_>,
+        _: zero_io::HttpListenConfig,
+    ) -> Result<EndpointId> {
+        none()
+    }
+
     pub(crate) fn connect(&self, _: &mut Sender<'_>, _: TcpConnectConfig) -> Result<ConnId> {
         none()
     }

@@ -16,8 +16,8 @@ use crate::pool::{BufId, Class, HEADROOM, Use, WriteGuard};
 use crate::proto::App;
 use crate::proto::gzip::Gzip;
 use crate::proto::http::{
-    BAD_JSON, BodyLen, Clock, Coding, Content, Head, Out, Parts, Reply, ZeroResponse, coding,
-    head_len_max, is_compressible,
+    BAD_JSON, BodyLen, Clock, Coding, Content, ContentRange, Head, Out, Parts, Reply, ZeroResponse,
+    coding, is_compressible,
 };
 use crate::proto::http1::{HeadFlags, Http1, Pending, Writing};
 
@@ -168,6 +168,7 @@ impl Engine {
             parts,
             body: BodyLen::None,
             coding: Coding::Same,
+            range: None,
             close: false,
             keep_alive: false,
         };
@@ -269,16 +270,17 @@ impl Engine {
         let Some(http) = machine(self.conns.at(index)) else { return Ok(()) };
         let pending = http.pending(http.turn());
         let len = content_len(&content);
+        let range = content_range(status, &content);
         let body = body_len(status, &pending, len);
         let closes =
             close || pending.flags.contains(HeadFlags::CLOSE) || body == BodyLen::UntilClose;
         let keep_alive = !closes && pending.flags.contains(HeadFlags::KEEP_ALIVE_10);
-        let head = Head { status, parts, body, coding, close: closes, keep_alive };
+        let head = Head { status, parts, body, coding, range, close: closes, keep_alive };
         let headless = pending.method == HttpMethod::Head || status::has_no_body(status);
         self.start_write_clock(index);
         match content {
             _ if headless => self.put_head(index, &head, &[])?,
-            Content::None => self.put_head(index, &head, &[])?,
+            Content::None | Content::NotThere(_) => self.put_head(index, &head, &[])?,
             Content::File(span) if self.is_read(&head, &span) => {
                 if !self.put_read_file(index, &head, &span)? {
                     return Ok(());
@@ -356,7 +358,7 @@ impl Engine {
     #[inline]
     pub(super) fn put_head(&mut self, index: u32, head: &Head<'_>, body: &[u8]) -> Result<()> {
         self.refresh_clock();
-        let whole = head_len_max(&head.parts) + body.len();
+        let whole = head.len_max() + body.len();
         let sealed = self.is_sealed(index);
         let place =
             self.http_room(index, whole, sealed).ok_or(IoError::exhausted(PoolKind::Slots))?;
@@ -533,12 +535,24 @@ enum Len {
 fn content_len(content: &Content<'_>) -> Len {
     Len::Known(match content {
         Content::Later(len) => return Len::Later(*len),
-        Content::None | Content::Json(_) => 0,
+        Content::None | Content::NotThere(_) | Content::Json(_) => 0,
         Content::Copied(bytes) => bytes.len() as u64,
         Content::Kept(memory) => memory.bytes().len() as u64,
         Content::Buffer(buffer) => buffer.len() as u64,
         Content::File(span) => span.len,
     })
+}
+
+/// What is said of the part that a body is.
+fn content_range(status: u16, content: &Content<'_>) -> Option<ContentRange> {
+    match content {
+        Content::File(span) if status == 206 => {
+            let last = span.at + span.len.saturating_sub(1);
+            Some(ContentRange { part: Some((span.at, last)), of: span.whole_len() })
+        }
+        Content::NotThere(of) => Some(ContentRange { part: None, of: *of }),
+        _ => None,
+    }
 }
 
 /// How the client is to know where the body ends, RFC 9112 §6.

@@ -19,9 +19,10 @@ use crate::conn::{Flags, Phase};
 use crate::error::{IoError, PoolKind, Result};
 use crate::http::FileSpan;
 use crate::pool::{Class, HEADROOM, Use};
-use crate::proto::http::{Head, Out, head_len_max};
+use crate::proto::http::{Head, Out};
 use crate::proto::http1::Writing;
 use crate::ring::{Op, Ring, Tag};
+use crate::sys::file::is_of_the_file;
 use crate::sys::{POLLOUT, errno};
 
 /// A file up to this length is read behind its head, into the same buffer, if it fits there: that
@@ -34,7 +35,7 @@ impl Engine {
     /// Whether a file is so short that it is read.
     pub(super) fn is_read(&self, head: &Head<'_>, span: &FileSpan) -> bool {
         let room = self.pool.class_size(Class::Stream);
-        span.len <= READ_MAX && head_len_max(&head.parts) + span.len as usize <= room
+        span.len <= READ_MAX && head.len_max() + span.len as usize <= room
     }
 
     /// Queues a head and a short file behind it. False: the file is too short by now, and the
@@ -48,7 +49,7 @@ impl Engine {
         self.refresh_clock();
         let file_len = span.len as usize;
         let sealed = self.is_sealed(index);
-        let whole = head_len_max(&head.parts) + file_len;
+        let whole = head.len_max() + file_len;
         let place = self.http_room(index, whole, sealed);
         let (buf, end) = place.ok_or(IoError::exhausted(PoolKind::Slots))?;
         let room = &mut self.pool.room_mut(buf)[HEADROOM + end..];
@@ -243,17 +244,4 @@ fn read_whole(ring: &mut Ring, span: &FileSpan, into: &mut [u8]) -> bool {
         }
     }
     true
-}
-
-/// Whether an attempt to send failed on the file's side.
-const fn is_of_the_file(error: i32) -> bool {
-    matches!(
-        error,
-        errno::EIO
-            | errno::EINVAL
-            | errno::EBADF
-            | errno::EISDIR
-            | errno::EOVERFLOW
-            | errno::ESTALE
-    )
 }

@@ -168,6 +168,11 @@ impl FileSpan {
         self.opened.file.as_raw_fd()
     }
 
+    /// The length of the whole file.
+    pub(crate) fn whole_len(&self) -> u64 {
+        self.opened.len
+    }
+
     /// So many bytes of it were sent. Whether that was all.
     pub(crate) const fn advance(&mut self, len: u64) -> bool {
         self.at += len;

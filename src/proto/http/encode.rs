@@ -23,6 +23,7 @@ pub(crate) struct Head<'a> {
     pub(crate) parts: Parts<'a>,
     pub(crate) body: BodyLen,
     pub(crate) coding: Coding,
+    pub(crate) range: Option<ContentRange>,
     /// `Connection: close`
     pub(crate) close: bool,
     /// `Connection: keep-alive`, which HTTP/1.0 has to be told.
@@ -107,13 +108,7 @@ const CONTENT_TYPE_LEN: usize = "Content-Type: \r\n".len();
 /// Bytes of the longest line before a chunk.
 pub(crate) const CHUNK_HEAD_LEN_MAX: usize = 18;
 
-/// An upper bound of the length of a head.
-#[inline]
-pub(crate) fn head_len_max(parts: &Parts<'_>) -> usize {
-    FIXED_LEN_MAX + parts_len_max(parts)
-}
-
-/// The same of the lines that are the answer's own.
+/// An upper bound of the length of the lines that are the answer's own.
 #[inline]
 pub(crate) fn parts_len_max(parts: &Parts<'_>) -> usize {
     match parts {
@@ -132,7 +127,6 @@ fn field_len_max(name: &str, value: &HttpFieldValue<'_>) -> usize {
             HttpFieldValue::Text(text) => text.len(),
             HttpFieldValue::Number(_) => Out::NUMBER_LEN_MAX,
             HttpFieldValue::Cookie(cookie) => cookie.len_max(),
-            HttpFieldValue::ContentRange { .. } => "bytes -/".len() + 3 * Out::NUMBER_LEN_MAX,
         }
 }
 
@@ -155,9 +149,6 @@ impl Parts<'_> {
                         HttpFieldValue::Text(text) => out.put(text.as_bytes()),
                         HttpFieldValue::Number(n) => out.number(*n),
                         HttpFieldValue::Cookie(cookie) => cookie.write(out),
-                        HttpFieldValue::ContentRange { range, len } => {
-                            content_range(out, *range, *len);
-                        }
                     }
                     out.put(b"\r\n");
                 }
@@ -166,22 +157,42 @@ impl Parts<'_> {
     }
 }
 
-/// RFC 9110 §14.4.
-fn content_range(out: &mut Out<'_>, range: Option<(u64, u64)>, len: u64) {
-    out.put(b"bytes ");
-    match range {
-        Some((first, last)) => {
-            out.number(first);
-            out.put(b"-");
-            out.number(last);
+/// Which part of a representation the body is, RFC 9110 §14.4.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ContentRange {
+    /// The first byte and the last one; `None`: what was asked for is not there.
+    pub(crate) part: Option<(u64, u64)>,
+    /// Bytes of the whole.
+    pub(crate) of: u64,
+}
+
+impl ContentRange {
+    const LEN_MAX: usize = "Content-Range: bytes -/\r\n".len() + 3 * Out::NUMBER_LEN_MAX;
+
+    fn write(self, out: &mut Out<'_>) {
+        out.put(b"Content-Range: bytes ");
+        match self.part {
+            Some((first, last)) => {
+                out.number(first);
+                out.put(b"-");
+                out.number(last);
+            }
+            None => out.put(b"*"),
         }
-        None => out.put(b"*"),
+        out.put(b"/");
+        out.number(self.of);
+        out.put(b"\r\n");
     }
-    out.put(b"/");
-    out.number(len);
 }
 
 impl Head<'_> {
+    /// An upper bound of its length.
+    #[inline]
+    pub(crate) fn len_max(&self) -> usize {
+        let range = if self.range.is_some() { ContentRange::LEN_MAX } else { 0 };
+        FIXED_LEN_MAX + range + parts_len_max(&self.parts)
+    }
+
     /// Writes the head, the empty line included.
     #[inline]
     pub(crate) fn write(&self, out: &mut Out<'_>, clock: &Clock) {
@@ -200,6 +211,9 @@ impl Head<'_> {
         self.parts.write(out);
         if self.coding != Coding::Same {
             out.put(self.coding.lines());
+        }
+        if let Some(range) = self.range {
+            range.write(out);
         }
         match self.body {
             BodyLen::Known(len) => {
@@ -244,7 +258,7 @@ mod tests {
     use super::*;
 
     fn written(head: &Head<'_>) -> String {
-        let mut buffer = vec![0; head_len_max(&head.parts)];
+        let mut buffer = vec![0; head.len_max()];
         let mut out = Out::new(&mut buffer);
         head.write(&mut out, &Clock::at(784_111_777));
         let len = out.len();
@@ -256,24 +270,18 @@ mod tests {
         let mut fields = Fields::new();
         fields.push("x-a", "b".into());
         fields.push("age", 7.into());
-        for range in [Some((0, u64::MAX)), None] {
-            fields.push("r", HttpFieldValue::ContentRange { range, len: u64::MAX });
-        }
         let parts = || Parts::Fields { content_type: "text/plain", fields: &fields };
         let head = Head {
             status: 200,
             parts: parts(),
             body: BodyLen::Known(13),
             coding: Coding::Same,
+            range: None,
             close: false,
             keep_alive: false,
         };
         let date = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
-        let max = u64::MAX;
-        let own = format!(
-            "Content-Type: text/plain\r\nx-a: b\r\nage: 7\r\nr: bytes 0-{max}/{max}\r\n\
-             r: bytes */{max}\r\n"
-        );
+        let own = "Content-Type: text/plain\r\nx-a: b\r\nage: 7\r\n";
         assert_eq!(
             written(&head),
             format!("HTTP/1.1 200 OK\r\n{date}{own}Content-Length: 13\r\n\r\n")
@@ -283,6 +291,11 @@ mod tests {
         let own = format!("{own}Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n");
         let chunked = "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
         assert_eq!(written(&head), format!("HTTP/1.1 299 \r\n{date}{own}{chunked}"));
+        for (part, text) in [(Some((0, 9)), "0-9/10"), (None, "*/10")] {
+            let range = Some(ContentRange { part, of: 10 });
+            let head = Head { parts: parts(), range, ..head };
+            assert!(written(&head).contains(&format!("\r\nContent-Range: bytes {text}\r\n")));
+        }
     }
 
     #[test]
@@ -291,8 +304,9 @@ mod tests {
         for status in 100..600 {
             let parts = Parts::Fields { content_type: "", fields: &fields };
             let body = BodyLen::Known(u64::MAX);
-            let coding = Coding::Gzip;
-            written(&Head { status, parts, body, coding, close: false, keep_alive: true });
+            let (coding, of) = (Coding::Gzip, u64::MAX);
+            let range = Some(ContentRange { part: Some((of, of)), of });
+            written(&Head { status, parts, body, coding, range, close: false, keep_alive: true });
             assert!(status::reason(status).len() <= REASON_LEN_MAX);
         }
     }

@@ -13,14 +13,6 @@ pub enum HttpFieldValue<'a> {
     Number(u64),
     /// A cookie, for `Set-Cookie`.
     Cookie(&'a HttpCookie<'a>),
-    /// First and last byte of a part of `len` bytes, for `Content-Range` (RFC 9110 §14.4); `None`
-    /// when what was asked for is not there.
-    ContentRange {
-        /// The first byte and the last one.
-        range: Option<(u64, u64)>,
-        /// Of the whole.
-        len: u64,
-    },
 }
 
 impl<'a> From<&'a str> for HttpFieldValue<'a> {
@@ -96,7 +88,7 @@ impl<'a> Fields<'a> {
             }
             let ok = match value {
                 HttpFieldValue::Text(text) => text.bytes().all(is_field_byte),
-                HttpFieldValue::Number(_) | HttpFieldValue::ContentRange { .. } => true,
+                HttpFieldValue::Number(_) => true,
                 HttpFieldValue::Cookie(cookie) => cookie.is_sound(),
             };
             if !ok {

@@ -15,7 +15,7 @@ mod response;
 pub(crate) use coding::{Coding, is_compressible};
 pub use cookie::{HttpCookie, SameSite};
 pub(crate) use encode::{
-    BodyLen, CHUNK_HEAD_LEN_MAX, Clock, Head, Out, SHORT_LEN_MAX, chunk_head, head_len_max,
+    BodyLen, CHUNK_HEAD_LEN_MAX, Clock, ContentRange, Head, Out, SHORT_LEN_MAX, chunk_head,
     parts_len_max,
 };
 pub(crate) use fields::Fields;

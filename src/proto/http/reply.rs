@@ -29,6 +29,7 @@ enum Body {
     Kept(WriteGuard),
     Buffer(SendBuffer),
     File(FileSpan),
+    NotThere(u64),
     Later(Option<u64>),
 }
 
@@ -67,6 +68,7 @@ impl Reply {
             Content::Kept(memory) => (&[][..], Body::Kept(memory)),
             Content::Buffer(buffer) => (&[][..], Body::Buffer(buffer)),
             Content::File(span) => (&[][..], Body::File(span)),
+            Content::NotThere(of) => (&[][..], Body::NotThere(of)),
             Content::Later(len) => (&[][..], Body::Later(len)),
         };
         let whole = lines_max + copied.len();
@@ -99,6 +101,7 @@ impl Reply {
             Body::Kept(memory) => Content::Kept(memory),
             Body::Buffer(buffer) => Content::Buffer(buffer),
             Body::File(span) => Content::File(span),
+            Body::NotThere(of) => Content::NotThere(of),
             Body::Later(len) => Content::Later(len),
         };
         let is_compressible = self.is_compressible;

@@ -18,6 +18,8 @@ pub(crate) enum Content<'a> {
     Buffer(SendBuffer),
     /// A part of a file, sent by the system.
     File(FileSpan),
+    /// None: what was asked for is not there, in so many bytes.
+    NotThere(u64),
     /// Serialised into the send buffer.
     Json(&'a dyn ErasedJson),
     /// Written later, with `http_write`; of a known length, or chunked.
@@ -179,6 +181,12 @@ impl<'a> ZeroResponse<'a> {
     /// The same for a body whose length is known.
     pub fn stream_of(self, len: u64) -> Self {
         self.typed(BINARY, Content::Later(Some(len)))
+    }
+
+    /// No body: what was asked for is not there, in so many bytes.
+    pub(super) fn not_there(mut self, of: u64) -> Self {
+        self.content = Content::NotThere(of);
+        self
     }
 
     #[inline]
