@@ -81,7 +81,8 @@ pub const HTTP_ANSWER_TIMEOUT: u64 = 0x1_0421;
 pub const HTTP_REQUEST_TIMEOUT: u64 = 0x1_0422;
 /// HTTP: no request came within `HttpListenConfig::keep_alive_timeout_ms`. A clean end.
 pub const HTTP_IDLE: u64 = 0x1_0423;
-/// HTTP: the application finished an answer before all of the length that it had promised.
+/// HTTP: an answer ended before all of the length that it had promised: the application finished it
+/// early, or the file that was being sent was cut short.
 pub const HTTP_ANSWER_CUT: u64 = 0x1_0424;
 
 /// The name and meaning of a code, or `None` for an errno or an unknown number.

@@ -43,7 +43,7 @@ pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, TlsConfigFault,
 pub use event::HttpOwnedRequest;
 pub use event::{Event, PeerAddr, Readiness, SendOutcome};
 #[cfg(feature = "http")]
-pub use http::{HttpHeaders, HttpMethod, HttpRequest};
+pub use http::{HttpFile, HttpHeaders, HttpMethod, HttpRequest};
 pub use ids::{ConnId, EndpointId, Protocol, RequestId, StreamId, TimerId, WatchId};
 pub use io::{Events, Io, IoHandle, IoSeed, Sender, UdpTransmit};
 pub use pool::{

@@ -343,6 +343,56 @@ mod http {
         assert_eq!(said.lines().count(), 30);
     }
 
+    #[test]
+    fn http_files() {
+        let dir = std::env::temp_dir().join(format!("zero-io-files-{}", std::process::id()));
+        let sub = dir.join("sub dir");
+        std::fs::create_dir_all(&sub).unwrap();
+        let big = pattern(3_000_000);
+        std::fs::write(dir.join("index.html"), "<p>welcome").unwrap();
+        std::fs::write(dir.join(".secret"), "hidden").unwrap();
+        std::fs::write(sub.join("big.bin"), &big).unwrap();
+        let mut server = Example::start("http_files", &["127.0.0.1:0", dir.to_str().unwrap()]);
+        let base = format!("http://{}", server.place());
+        assert_eq!(curl(&[&base]), "<p>welcome");
+        let url = format!("{base}/sub%20dir/big.bin");
+        let out = dir.join("out");
+        let to = ["-o", out.to_str().unwrap()];
+        // All of it, a part, and the rest of a download that was cut.
+        curl(&[&to[..], &[&url]].concat());
+        assert!(std::fs::read(&out).unwrap() == big);
+        curl(&[&to[..], &["-r", "1000000-1999999", &url]].concat());
+        assert!(std::fs::read(&out).unwrap() == big[1_000_000..2_000_000]);
+        std::fs::write(&out, &big[..1_234_567]).unwrap();
+        curl(&[&to[..], &["-C", "-", &url]].concat());
+        assert!(std::fs::read(&out).unwrap() == big);
+        let code = |more: &[&str]| {
+            let asked = ["--path-as-is", "-o", "/dev/null", "-w", "%{http_code}"];
+            curl(&[&asked, more].concat())
+        };
+        // A copy that is still good, by date and by tag.
+        assert_eq!(code(&["-z", out.to_str().unwrap(), &url]), "304");
+        let head = curl(&["-I", &url]);
+        assert!(head.contains("Content-Length: 3000000\r\n"), "{head}");
+        let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).expect("a tag");
+        assert_eq!(code(&["-H", &format!("If-None-Match: {tag}"), &url]), "304");
+        assert_eq!(code(&["-H", "If-Match: \"other\"", &url]), "412");
+        assert_eq!(code(&["-r", "3000000-", &url]), "416");
+        assert_eq!(code(&["-X", "POST", &url]), "405");
+        assert_eq!(code(&[&format!("{base}/sub%20dir")]), "302");
+        // Nothing outside, nothing hidden, nothing that is no file.
+        let name = dir.file_name().unwrap().to_str().unwrap();
+        let outside = format!("/../{name}/index.html");
+        let encoded = format!("/%2e%2e/{name}/index.html");
+        let slashed = format!("/..%2f{name}%2findex.html");
+        let paths = [&outside, &encoded, &slashed, "/.secret", "/index.html%00", "//index.html"];
+        for path in paths.into_iter().chain(["/none", "/sub%20dir/", "/%", "/%2", "/%zz", "/a//b"])
+        {
+            assert_eq!(code(&[&format!("{base}{path}")]), "404", "{path}");
+        }
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
     #[cfg(feature = "tls")]
     #[test]
     fn http_hello() {

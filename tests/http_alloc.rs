@@ -153,6 +153,27 @@ fn a_large_static_body_is_not_copied() {
 }
 
 #[test]
+fn files_are_not_copied() {
+    let path = std::env::temp_dir().join(format!("zero-io-alloc-{}", std::process::id()));
+    for (len, copied) in [(1000, 1000.0), (20_000, 0.0)] {
+        std::fs::write(&path, vec![7; len]).unwrap();
+        let file = zero_io::HttpFile::open(&path).unwrap();
+        let (_, tx) = check(
+            &format!("GET, a file of {len} B"),
+            GET,
+            |_| {},
+            |sender, event| {
+                let Event::HttpRequest { conn, id, request } = event else { return 0 };
+                sender.http_respond(*conn, *id, file.answer(request)).unwrap();
+                1
+            },
+        );
+        assert_eq!(tx, copied);
+    }
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
 fn bodies_in_and_out() {
     let body = "x".repeat(500);
     let post = format!("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 500\r\n\r\n{body}");

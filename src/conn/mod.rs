@@ -216,9 +216,17 @@ impl Conn {
         )
     }
 
-    /// Whether memory is held for what the peer did not take yet.
+    /// Whether there is data that is to be handed to the socket as it is.
+    pub(crate) const fn has_data(&self) -> bool {
+        !self.tx.is_empty() || self.app.has_unsent()
+    }
+
+    /// Whether there is something that the peer did not take yet.
     pub(crate) const fn has_unsent(&self) -> bool {
-        !self.tx.is_empty() || self.pinned > 0 || self.flags.contains(Flags::UNSEALED)
+        !self.tx.is_empty()
+            || self.pinned > 0
+            || self.flags.contains(Flags::UNSEALED)
+            || self.app.has_unsent()
     }
 
     /// Counts a received buffer.

@@ -52,6 +52,22 @@ impl Engine {
         false
     }
 
+    pub(super) const fn http_has_file(&mut self, _: u32) -> bool {
+        false
+    }
+
+    pub(super) const fn http_send_file(&mut self, _: u32) -> bool {
+        false
+    }
+
+    pub(super) const fn http_send_head(&mut self, _: u32) -> bool {
+        false
+    }
+
+    pub(super) const fn http_seal_file(&mut self, _: u32) {}
+
+    pub(super) const fn http_drop_file(&mut self, _: u32) {}
+
     pub(super) const fn http_ends(&mut self, _: u32) -> bool {
         false
     }

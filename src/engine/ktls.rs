@@ -216,7 +216,7 @@ impl Engine {
             return true;
         }
         let bytes_sent = conn.bytes_sent;
-        let has_data = !conn.tx.is_empty();
+        let has_data = conn.has_data();
         let Some(secure) = &mut conn.secure else { return true };
         if has_data && secure.tls.check_kernel_send(bytes_sent).is_err() {
             self.key_exhausted(index);
@@ -230,7 +230,7 @@ impl Engine {
             return false;
         }
         let conn = self.conns.at(index);
-        let ends = conn.tx.is_empty() && conn.has(Flags::SHUT_WANTED);
+        let ends = !conn.has_data() && conn.has(Flags::SHUT_WANTED);
         if ends && !conn.has(Flags::SHUT_DONE) && !self.has_tcp_all(index) {
             self.wait_for_room(index);
             return false;
@@ -241,7 +241,7 @@ impl Engine {
     /// Asks for close_notify behind the last data.
     fn say_goodbye(&mut self, index: u32) {
         let conn = self.conns.at(index);
-        let is_due = conn.tx.is_empty() && conn.has(Flags::SHUT_WANTED);
+        let is_due = !conn.has_data() && conn.has(Flags::SHUT_WANTED);
         if !is_due || conn.secure.as_ref().is_none_or(|secure| secure.goodbye.is_some()) {
             return;
         }
@@ -256,7 +256,7 @@ impl Engine {
     fn send_own_records(&mut self, index: u32) -> bool {
         loop {
             let conn = self.conns.at(index);
-            let (fd, has_data) = (conn.sock.fd, !conn.tx.is_empty());
+            let (fd, has_data) = (conn.sock.fd, conn.has_data());
             let Some(secure) = &mut conn.secure else { return true };
             let Some((kind, own)) = secure.tls.own_record() else { return true };
             if own.is_last() && has_data {

@@ -157,13 +157,17 @@ impl Engine {
     /// Queues what TLS and the application have to send, in that order, and close_notify behind all
     /// of it when no more is to come. Whether nothing is left that waits for room.
     pub(super) fn flush_tls(&mut self, index: u32) -> bool {
+        self.http_seal_file(index);
         if !self.transmit(index) || !self.seal_waiting(index) {
             return false;
         }
-        let conn = self.conns.at(index);
-        if conn.has(Flags::KERNEL_TX) {
+        if self.conns.at(index).has(Flags::KERNEL_TX) {
             return true;
         }
+        if self.http_has_file(index) {
+            return false;
+        }
+        let conn = self.conns.at(index);
         match &mut conn.secure {
             Some(secure) if conn.flags.contains(Flags::SHUT_WANTED) => {
                 let alone = conn.tx.is_empty();

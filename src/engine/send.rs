@@ -63,9 +63,8 @@ impl Engine {
         if is_kernels && !self.flush_kernel(index) {
             return;
         }
-        let conn = self.conns.at(index);
-        if conn.tx.is_empty() {
-            if is_all {
+        if self.conns.at(index).tx.is_empty() || self.http_send_head(index) {
+            if is_all && !self.http_send_file(index) {
                 self.shut_if_wanted(index);
             }
             return;
@@ -214,7 +213,7 @@ impl Engine {
 
     /// Takes what was sent off the queue; its memory is released, or pinned to `pin` until the
     /// notification.
-    fn advance(&mut self, index: u32, sent: u32, pin: Option<u32>) {
+    pub(super) fn advance(&mut self, index: u32, sent: u32, pin: Option<u32>) {
         let now = self.now;
         let conn = self.conns.at(index);
         if sent > 0 {
@@ -257,7 +256,7 @@ impl Engine {
         });
     }
 
-    fn after_send(&mut self, index: u32, result: i32) {
+    pub(super) fn after_send(&mut self, index: u32, result: i32) {
         let conn = self.conns.at(index);
         conn.unset(Flags::SEND_BUSY | Flags::SEND_IS_ZC);
         conn.tx.busy = 0;
@@ -306,9 +305,10 @@ impl Engine {
         }
     }
 
-    fn mark_dirty_if_due(&mut self, index: u32) {
+    pub(super) fn mark_dirty_if_due(&mut self, index: u32) {
         let conn = self.conns.at(index);
-        if !conn.tx.is_empty() || conn.has(Flags::SHUT_WANTED | Flags::UNSEALED) {
+        let is_due = !conn.tx.is_empty() || conn.has(Flags::SHUT_WANTED | Flags::UNSEALED);
+        if is_due || self.http_has_file(index) {
             self.mark_dirty(index);
         }
     }
@@ -330,6 +330,7 @@ impl Engine {
             .has(Flags::RECV_ARMED | Flags::STARVED | Flags::HOLDING | Flags::STALLED)
             && !conn.has(Flags::PAUSED | Flags::EOF);
         self.drop_queue(index);
+        self.http_drop_file(index);
         if !reads_on {
             self.begin_end(index, error as u64, false);
         }

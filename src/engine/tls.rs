@@ -278,7 +278,8 @@ impl Engine {
     pub(super) fn is_reset_harmless(&mut self, index: u32) -> bool {
         let goodbye_alone = self.is_goodbye_alone(index);
         let conn = self.conns.at(index);
-        let is_sent = conn.tx.is_empty() && !conn.has(Flags::UNSEALED);
+        let is_queue_sent = conn.tx.is_empty() && !conn.has(Flags::UNSEALED);
+        let is_sent = is_queue_sent && !conn.app.has_unsent();
         conn.has(Flags::TLS) && conn.has(Flags::EOF) && (is_sent || goodbye_alone)
     }
 
@@ -304,6 +305,7 @@ impl Engine {
         conn.deadline = if conn.has(Flags::GRACEFUL) { conn.deadline.min(until) } else { until };
         self.arm_conn_timer(index);
         self.drop_unsealed(index);
+        self.http_drop_file(index);
         self.mark_dirty(index);
     }
 

@@ -199,7 +199,8 @@ impl Engine {
     ) -> Result<EndpointId> {
         config.validate()?;
         self.endpoints.check_room()?;
-        let speaks = Speaks::Http1(Rc::new(HttpServer::new(config)));
+        let speaks =
+            Speaks::Http1(Rc::new(HttpServer::new(config, self.config.compression_threshold)));
         let (fd, protocol, timeouts) = match &config.socket {
             HttpSocket::Tcp(tcp) => (self.ring.tcp_listen(tcp)?, Protocol::Tcp, tcp.timeouts),
             HttpSocket::Uds(uds) => (self.ring.uds_listen(uds)?, Protocol::Uds, uds.timeouts),

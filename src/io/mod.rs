@@ -6,6 +6,8 @@
 mod handle;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "http")]
+mod http_file;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod http_tls;
 mod seed;

@@ -401,11 +401,6 @@ impl Pool {
             && !self.poison
     }
 
-    /// Whether the buffer was taken for what is sent in bulk.
-    pub(crate) fn is_bulk(&self, buf: BufId) -> bool {
-        self.slot(buf).usage == Use::TxBulk
-    }
-
     /// As `release`, for a buffer that was only ever written and sent: it has one hold and no
     /// owner.
     #[inline]

@@ -4,7 +4,7 @@
 //!
 //! *Invariant* P2: the caller is the buffer's sole holder, or nobody else names the range.
 
-use super::{BufId, HEADROOM, Pool, TAILROOM, shared};
+use super::{BufId, HEADROOM, Pool, TAILROOM, Use, shared};
 
 impl Pool {
     /// The bytes of a buffer with the room behind it.
@@ -60,5 +60,10 @@ impl Pool {
     pub(crate) fn is_sole(&self, buf: BufId) -> bool {
         let slot = self.slot(buf);
         slot.holds == 1 && !slot.detached
+    }
+
+    /// Whether the buffer was taken for what is sent in bulk.
+    pub(crate) fn is_bulk(&self, buf: BufId) -> bool {
+        self.slot(buf).usage == Use::TxBulk
     }
 }

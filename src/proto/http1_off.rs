@@ -30,6 +30,10 @@ impl Http1 {
         match server.0 {}
     }
 
+    pub(crate) const fn has_file(&self) -> bool {
+        match self.0 {}
+    }
+
     pub(crate) fn step(&mut self, _: &[u8], _: Time) -> Step {
         match self.0 {}
     }

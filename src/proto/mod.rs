@@ -10,6 +10,12 @@
 //! come out; C7 it is not called again after it asked for a close.
 
 mod framed;
+#[cfg(feature = "http-gzip")]
+#[path = "http/gzip.rs"]
+pub(crate) mod gzip;
+#[cfg(all(feature = "http", not(feature = "http-gzip")))]
+#[path = "http/gzip_off.rs"]
+pub(crate) mod gzip;
 #[cfg(feature = "http")]
 pub(crate) mod http;
 #[cfg(feature = "http")]
@@ -92,6 +98,14 @@ impl App {
             Speaks::Raw => Self::Raw,
             Speaks::Framed(framing) => Self::Framed(Framed::new(framing)),
             Speaks::Http1(server) => Self::Http1(Box::new(Http1::new(server))),
+        }
+    }
+
+    /// Whether it has something to send that is not queued yet.
+    pub(crate) const fn has_unsent(&self) -> bool {
+        match self {
+            Self::Http1(machine) => machine.has_file(),
+            Self::Raw | Self::Framed(_) => false,
         }
     }
 

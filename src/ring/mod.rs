@@ -183,6 +183,14 @@ forward! {
 
     // ----
 
+    /// Sends up to `len` bytes of a file, from byte `at` on, to a non-blocking stream socket;
+    /// answers as a completion: a count (0: the file ends there), or a negative errno. After
+    /// `EAGAIN` a poll for `POLLOUT` completes when there is room, or the socket has failed.
+    fn sendfile(&mut self, fd: Fd, file: Fd, at: u64, len: usize) -> i32;
+    /// Sends what precedes a file; answers as `sendfile`.
+    fn send_before_file(&mut self, fd: Fd, data: &[u8]) -> i32;
+    /// Reads a file from byte `at` on; answers as `sendfile`.
+    fn read_file(&mut self, file: Fd, at: u64, into: &mut [u8]) -> i32;
     /// Closes a descriptor on which nothing is under way.
     fn close_now(&mut self, fd: Fd);
 }

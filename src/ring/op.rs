@@ -68,7 +68,7 @@ pub(crate) enum Tag {
     Shutdown = 12,
     /// One of several attempts to connect; `index` is the attempt.
     Attempt = 13,
-    /// A connection's socket takes more (where the kernel seals).
+    /// A connection's socket takes more: of a file, or where the kernel seals.
     Room = 14,
 }
 

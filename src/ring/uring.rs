@@ -40,7 +40,7 @@ use crate::sys::gather::Gather;
 use crate::sys::kernel::{ForkMark, monotonic_ns, uring_error};
 use crate::sys::sockopt::{Adopted, PeerCred, TcpInfo};
 use crate::sys::wake::Waker;
-use crate::sys::{errno, ktls, resolve, socket, tcp, udp, uds};
+use crate::sys::{errno, file, ktls, resolve, socket, tcp, udp, uds};
 use crate::time::Time;
 
 /// Buffer groups of one ring; their numbers are below this.
@@ -522,6 +522,18 @@ impl Uring {
 
     pub(crate) fn tcp_handed(&mut self, fd: Fd, exactly: bool) -> Option<u64> {
         if exactly { ktls::handed_exactly(fd) } else { ktls::handed(fd).ok() }
+    }
+
+    pub(crate) fn sendfile(&mut self, fd: Fd, file: Fd, at: u64, len: usize) -> i32 {
+        file::sendfile(fd, file, at, len)
+    }
+
+    pub(crate) fn send_before_file(&mut self, fd: Fd, data: &[u8]) -> i32 {
+        file::send_before_file(fd, data)
+    }
+
+    pub(crate) fn read_file(&mut self, file: Fd, at: u64, into: &mut [u8]) -> i32 {
+        file::read_at(file, at, into)
     }
 
     pub(crate) fn close_now(&mut self, fd: Fd) {

@@ -222,6 +222,10 @@ impl Node {
         *count > 1
     }
 
+    pub(super) fn has_claim(&self, claim: Claim) -> bool {
+        self.claims.contains_key(&claim)
+    }
+
     pub(super) fn unclaim(&mut self, claim: Claim) {
         if let Some(count) = self.claims.get_mut(&claim) {
             *count -= 1;

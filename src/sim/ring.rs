@@ -25,6 +25,7 @@ use crate::ids::Protocol;
 use crate::ring::op::{Completion, Fd, Op, Token, Wait};
 use crate::sys::addr::{SockAddr, UnixAddr};
 use crate::sys::batch::{RecvBatch, SendBatch};
+use crate::sys::file;
 use crate::sys::ktls;
 use crate::sys::sockopt::{Adopted, PeerCred, TcpInfo};
 use crate::sys::wake::Waker;
@@ -32,6 +33,8 @@ use crate::time::Time;
 
 /// `somaxconn`.
 const BACKLOG_MAX: u32 = 4096;
+/// Bytes of a file that one call sends at most.
+const FILE_READ_MAX: usize = 1 << 18;
 /// What the simulated peers say of themselves.
 const CREDENTIALS: PeerCred = PeerCred { pid: 1, uid: 1000, gid: 1000 };
 
@@ -383,6 +386,45 @@ impl SimRing {
             None => Err(libc::ENOTSOCK),
         };
         self.call_on("setsockopt", fd, run, |()| 0)
+    }
+
+    #[inline(never)]
+    pub(crate) fn sendfile(&mut self, fd: Fd, file: Fd, at: u64, len: usize) -> i32 {
+        let mut data = vec![0; len.min(FILE_READ_MAX)];
+        let read = file::read_at(file, at, &mut data);
+        match usize::try_from(read) {
+            Ok(0) | Err(_) => read,
+            Ok(len) => self.send_at_once("sendfile", fd, &data[..len]),
+        }
+    }
+
+    #[inline(never)]
+    pub(crate) fn send_before_file(&mut self, fd: Fd, data: &[u8]) -> i32 {
+        self.send_at_once("send", fd, data)
+    }
+
+    /// Files are those of the system: what a test wrote to them.
+    #[inline(never)]
+    pub(crate) fn read_file(&mut self, file: Fd, at: u64, into: &mut [u8]) -> i32 {
+        let kernel = &mut *self.kernel.borrow_mut();
+        let short = kernel.hit(Fault::SendShort);
+        let len =
+            if short { kernel.between(1, into.len().max(1) as u64) as usize } else { into.len() };
+        let read = file::read_at(file, at, &mut into[..len]);
+        kernel.trace(self.node, What::Call("pread", read.into()));
+        read
+    }
+
+    /// A send that does not wait; answers as a completion.
+    fn send_at_once(&mut self, name: &'static str, fd: Fd, data: &[u8]) -> i32 {
+        let kernel = &mut *self.kernel.borrow_mut();
+        let sent = match kernel.fd_file(self.node, fd, name) {
+            _ if data.is_empty() => 0,
+            Ok(id) => kernel.send_at_once(self.node, id, data),
+            Err(errno) => -errno,
+        };
+        kernel.trace(self.node, What::Call(name, sent.into()));
+        sent
     }
 
     #[inline(never)]

@@ -10,6 +10,7 @@ use super::fault::{Fault, PPM};
 use super::file::{Addr, FileId, Kind, Phase};
 use super::kernel::{Event, Kernel};
 use super::mem::{self, Piece};
+use super::node::Claim;
 use super::trace::What;
 
 /// The pause between two pieces of one burst.
@@ -82,6 +83,31 @@ impl Kernel {
             self.kick(id);
         }
         Ok(taken)
+    }
+
+    /// A send that does not wait: a count, or a negative errno.
+    pub(super) fn send_at_once(&mut self, node: usize, id: FileId, data: &[u8]) -> i32 {
+        if let Some(errno) = self.forced_failure() {
+            return -errno;
+        }
+        // K6 holds for these sends as well: they would go between the bytes of another.
+        if self.nodes[node].has_claim(Claim::Send(id)) {
+            self.violation(node, format!("K6: a send at once beside another on {id:?}"));
+        }
+        if self.hit(Fault::SendAgain) {
+            return -libc::EAGAIN;
+        }
+        if self.hit(Fault::SendError) {
+            self.break_connection(id);
+        }
+        let short = self.hit(Fault::SendShort);
+        let len_max = if short { self.between(1, data.len() as u64) as usize } else { data.len() };
+        let piece = Piece { ptr: data.as_ptr(), len: data.len() };
+        match self.write_from(id, &[piece], 0, len_max) {
+            Ok(0) => -libc::EAGAIN,
+            Ok(taken) => taken as i32,
+            Err(errno) => -errno,
+        }
     }
 
     /// The room for a send, or why there will be none.

@@ -8,6 +8,7 @@ pub(crate) mod addr;
 pub(crate) mod affinity;
 pub(crate) mod batch;
 pub(crate) mod cmsg;
+pub(crate) mod file;
 pub(crate) mod gather;
 pub(crate) mod kernel;
 pub(crate) mod ktls;

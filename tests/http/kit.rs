@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use zero_io::{
-    Config, EndpointId, Event, HttpCounters, HttpListenConfig, Io, IoHandle, IoStats, Sender,
-    TcpListenConfig, ZeroResponse,
+    Config, EndpointId, Event, HttpCounters, HttpListenConfig, Io, IoHandle, IoStats, PoolStats,
+    Sender, TcpListenConfig, ZeroResponse,
 };
 
 /// How long anything may take.
@@ -21,6 +21,7 @@ pub(crate) struct Report {
     pub(crate) ends: Vec<(u64, bool)>,
     pub(crate) counters: HttpCounters,
     pub(crate) stats: IoStats,
+    pub(crate) pools: PoolStats,
 }
 
 pub(crate) struct Server {
@@ -56,6 +57,30 @@ impl Server {
     pub(crate) fn full(
         http: impl FnOnce(&mut HttpListenConfig) + Send + 'static,
         config: impl FnOnce(&mut Config) + Send + 'static,
+        handler: impl FnMut(&mut Sender<'_>, &Event<'_>, &mut bool) + Send + 'static,
+        taken: impl FnMut(zero_io::HttpOwnedRequest) + Send + 'static,
+    ) -> Self {
+        let listen = |io: &mut Io| {
+            let tcp = TcpListenConfig::new("127.0.0.1:0".parse().unwrap());
+            io.http_listen_with(HttpListenConfig::new(tcp).with(http)).unwrap()
+        };
+        Self::launch(listen, config, handler, taken)
+    }
+
+    /// The same behind TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) fn secure(
+        tls: zero_io::TlsServerConfig,
+        mut handler: impl FnMut(&mut Sender<'_>, &Event<'_>) + Send + 'static,
+    ) -> Self {
+        let addr = "127.0.0.1:0".parse().unwrap();
+        let listen = move |io: &mut Io| io.http_listen_tls(addr, tls).unwrap();
+        Self::launch(listen, |_| {}, move |sender, event, _| handler(sender, event), |_| {})
+    }
+
+    fn launch(
+        listen: impl FnOnce(&mut Io) -> EndpointId + Send + 'static,
+        config: impl FnOnce(&mut Config) + Send + 'static,
         mut handler: impl FnMut(&mut Sender<'_>, &Event<'_>, &mut bool) + Send + 'static,
         mut taken: impl FnMut(zero_io::HttpOwnedRequest) + Send + 'static,
     ) -> Self {
@@ -67,9 +92,9 @@ impl Server {
                 config(c);
             });
             let mut io = Io::new(checked).unwrap();
-            let tcp = TcpListenConfig::new("127.0.0.1:0".parse().unwrap());
-            let endpoint = io.http_listen_with(HttpListenConfig::new(tcp).with(http)).unwrap();
-            let addr = io.local_addr(endpoint).unwrap().inet().unwrap();
+            let endpoint = listen(&mut io);
+            let local = io.local_addr(endpoint).unwrap();
+            let addr = local.inet().unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
             tell.send((addr, io.handle())).unwrap();
             let ends = serve(&mut io, &mut handler, &mut taken);
             finish(io, endpoint, ends)
@@ -166,7 +191,8 @@ fn finish(mut io: Io, endpoint: EndpointId, mut ends: Vec<(u64, bool)>) -> Repor
     }
     io.audit();
     let stats = io.io_stats();
-    Report { ends, counters, stats }
+    let pools = io.pool_stats();
+    Report { ends, counters, stats, pools }
 }
 
 /// An answer.

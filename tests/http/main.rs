@@ -3,6 +3,11 @@
 mod bodies;
 mod corpus;
 mod ending;
+mod files;
+#[cfg(feature = "tls")]
+mod files_tls;
+#[cfg(feature = "http-gzip")]
+mod gzip;
 #[path = "../http_corpus/mod.rs"]
 mod http_corpus;
 mod kinds;

@@ -8,6 +8,8 @@ mod differential;
 #[cfg(feature = "tls")]
 mod edges;
 mod extras;
+#[cfg(feature = "http")]
+mod files;
 mod flow;
 #[cfg(feature = "http")]
 mod http;

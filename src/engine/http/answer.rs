@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::file::READ_MAX;
 use super::{Engine, machine};
 use crate::code;
 use crate::config::HttpAccess;
@@ -14,8 +15,10 @@ use crate::http::{HttpMethod, status};
 use crate::ids::{ConnId, RequestId, StreamId};
 use crate::pool::{BufId, Class, HEADROOM, Use, WriteGuard};
 use crate::proto::App;
+use crate::proto::gzip::Gzip;
 use crate::proto::http::{
-    BAD_JSON, BodyLen, Clock, Content, Head, Out, Parts, Reply, ZeroResponse, head_len_max,
+    BAD_JSON, BodyLen, Clock, Coding, Content, ContentRange, Head, Out, Parts, Reply, ZeroResponse,
+    coding, head_len_max, is_compressible,
 };
 use crate::proto::http1::{HeadFlags, Http1, Pending, Writing};
 
@@ -46,6 +49,7 @@ struct Answer<'a> {
     close: bool,
     parts: Parts<'a>,
     content: Content<'a>,
+    coding: Coding,
 }
 
 impl Engine {
@@ -87,7 +91,8 @@ impl Engine {
         let content = std::mem::replace(&mut response.content, Content::None);
         let ZeroResponse { status, close, content_type, fields, .. } = response;
         let parts = Parts::Fields { content_type, fields };
-        self.write_answer(index, Answer { status: *status, close: *close, parts, content })?;
+        let (status, close, coding) = (*status, *close, Coding::Same);
+        self.write_answer(index, Answer { status, close, parts, content, coding })?;
         self.http_settle(index);
         Ok(())
     }
@@ -152,7 +157,7 @@ impl Engine {
     fn write_reply(&mut self, index: u32, reply: Reply) -> Result<()> {
         let (status, close) = (reply.status, reply.close);
         reply.with(|parts, content| {
-            self.write_answer(index, Answer { status, close, parts, content })
+            self.write_answer(index, Answer { status, close, parts, content, coding: Coding::Same })
         })
     }
 
@@ -183,7 +188,15 @@ impl Engine {
         let ZeroResponse { status, fields, .. } = response;
         let parts = Parts::Fields { content_type: "", fields: &fields };
         http.status = status;
-        let head = Head { status, parts, body: BodyLen::None, close: false, keep_alive: false };
+        let head = Head {
+            status,
+            parts,
+            body: BodyLen::None,
+            coding: Coding::Same,
+            range: None,
+            close: false,
+            keep_alive: false,
+        };
         self.put_head(index, &head, &[])?;
         self.become_raw(index);
         Ok(())
@@ -225,28 +238,80 @@ impl Engine {
             let written = value.write_to(&mut scratch).map_err(|_| BAD_JSON);
             let content = Content::Copied(&scratch);
             let result =
-                written.and_then(|()| self.write_whole(index, Answer { content, ..answer }));
+                written.and_then(|()| self.write_coded(index, Answer { content, ..answer }));
             self.http.scratch = scratch;
             return result;
         }
-        self.write_whole(index, answer)
+        self.write_coded(index, answer)
+    }
+
+    /// Compresses what is worth it.
+    fn write_coded(&mut self, index: u32, answer: Answer<'_>) -> Result<()> {
+        let Some((bytes, accepts)) = self.worth_coding(index, &answer) else {
+            return self.write_whole(index, answer);
+        };
+        if !accepts {
+            return self.write_whole(index, Answer { coding: Coding::Varies, ..answer });
+        }
+        let mut gzip = std::mem::take(&mut self.http.gzip);
+        let result = match gzip.compress(bytes, bytes.len().saturating_sub(Coding::COST)) {
+            Some(small) => {
+                let (content, coding) = (Content::Copied(small), Coding::Gzip);
+                self.write_whole(index, Answer { content, coding, ..answer })
+            }
+            None => self.write_whole(index, Answer { coding: Coding::Varies, ..answer }),
+        };
+        self.http.gzip = gzip;
+        result
+    }
+
+    /// The body, if it is one that is compressed, and whether this client accepts that.
+    #[inline]
+    fn worth_coding<'a>(&mut self, index: u32, answer: &'a Answer<'_>) -> Option<(&'a [u8], bool)> {
+        if !Gzip::IS_ON {
+            return None;
+        }
+        let bytes = match &answer.content {
+            Content::Copied(bytes) => bytes,
+            Content::Kept(memory) => memory.bytes(),
+            _ => return None,
+        };
+        let http = machine(self.conns.at(index))?;
+        if bytes.len() < http.server.compression_min || bytes.len() > coding::LEN_MAX {
+            return None;
+        }
+        let is_worth_it = match &answer.parts {
+            Parts::Lines { is_compressible, .. } => *is_compressible,
+            Parts::Fields { content_type, fields } => {
+                is_compressible(answer.status, content_type, fields)
+            }
+        };
+        let pending = http.pending(http.turn());
+        is_worth_it.then(|| (bytes, pending.flags.contains(HeadFlags::ACCEPTS_GZIP)))
     }
 
     fn write_whole(&mut self, index: u32, answer: Answer<'_>) -> Result<()> {
-        let Answer { status, close, parts, content } = answer;
+        let Answer { status, close, parts, content, coding } = answer;
         let Some(http) = machine(self.conns.at(index)) else { return Ok(()) };
         let pending = http.pending(http.turn());
         let len = content_len(&content);
+        let range = content_range(status, &content);
         let body = body_len(status, &pending, len);
         let closes =
             close || pending.flags.contains(HeadFlags::CLOSE) || body == BodyLen::UntilClose;
         let keep_alive = !closes && pending.flags.contains(HeadFlags::KEEP_ALIVE_10);
-        let head = Head { status, parts, body, close: closes, keep_alive };
+        let head = Head { status, parts, body, coding, range, close: closes, keep_alive };
         let headless = pending.method == HttpMethod::Head || status::has_no_body(status);
         self.start_write_clock(index);
         match content {
             _ if headless => self.put_head(index, &head, &[])?,
-            Content::None => self.put_head(index, &head, &[])?,
+            Content::None | Content::NotThere(_) => self.put_head(index, &head, &[])?,
+            Content::File(span) if self.is_read(&head, &span) => {
+                if !self.put_read_file(index, &head, &span)? {
+                    return Ok(());
+                }
+            }
+            Content::File(span) => return self.begin_file(index, &head, span),
             Content::Copied(bytes) if bytes.len() <= COPY_MAX => {
                 self.put_head(index, &head, bytes)?;
             }
@@ -318,9 +383,9 @@ impl Engine {
 
     /// Queues a head and a short body behind it.
     #[inline]
-    fn put_head(&mut self, index: u32, head: &Head<'_>, body: &[u8]) -> Result<()> {
+    pub(super) fn put_head(&mut self, index: u32, head: &Head<'_>, body: &[u8]) -> Result<()> {
         self.refresh_clock();
-        let whole = head_len_max(&head.parts) + body.len();
+        let whole = head.len_max() + body.len();
         let sealed = self.is_sealed(index);
         let place =
             self.http_room(index, whole, sealed).ok_or(IoError::exhausted(PoolKind::Slots))?;
@@ -431,7 +496,8 @@ impl Engine {
             (Some(len), true) => Behind::Copied(len),
             (Some(len), false) => Behind::Kept(len),
         };
-        let short = len.filter(|len| *len <= COPY_MAX).unwrap_or(0);
+        let read = reply.file_len().filter(|len| *len <= READ_MAX).unwrap_or(0) as usize;
+        let short = len.filter(|len| *len <= COPY_MAX).unwrap_or(read);
         let whole = head_len_max(&parts) + short;
         if self.check_room(behind).is_err() {
             return false;
@@ -498,14 +564,14 @@ impl Engine {
         n
     }
 
-    fn count_sent(&mut self, index: u32, len: usize) {
+    pub(super) fn count_sent(&mut self, index: u32, len: usize) {
         if let Some(http) = machine(self.conns.at(index)) {
             http.server.counters.bytes_sent.add(len as u64);
         }
     }
 
     #[inline]
-    fn refresh_clock(&mut self) {
+    pub(super) fn refresh_clock(&mut self) {
         if self.now >= self.http.clock_until {
             self.http.clock = Clock::at(self.ring.wall_secs());
             self.http.short_head.clear();
@@ -553,11 +619,24 @@ enum Len {
 fn content_len(content: &Content<'_>) -> Len {
     Len::Known(match content {
         Content::Later(len) => return Len::Later(*len),
-        Content::None | Content::Json(_) => 0,
+        Content::None | Content::NotThere(_) | Content::Json(_) => 0,
         Content::Copied(bytes) => bytes.len() as u64,
         Content::Kept(memory) => memory.bytes().len() as u64,
         Content::Buffer(buffer) => buffer.len() as u64,
+        Content::File(span) => span.len,
     })
+}
+
+/// What is said of the part that a body is.
+fn content_range(status: u16, content: &Content<'_>) -> Option<ContentRange> {
+    match content {
+        Content::File(span) if status == 206 => {
+            let last = span.at + span.len.saturating_sub(1);
+            Some(ContentRange { part: Some((span.at, last)), of: span.whole_len() })
+        }
+        Content::NotThere(of) => Some(ContentRange { part: None, of: *of }),
+        _ => None,
+    }
 }
 
 /// How the client is to know where the body ends, RFC 9112 §6.

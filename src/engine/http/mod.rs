@@ -14,6 +14,7 @@
 //! with something parked and room for another request is on the list of those to go on with.
 
 mod answer;
+mod file;
 mod short;
 mod stream;
 
@@ -27,6 +28,7 @@ use crate::event::HttpOwnedRequest;
 use crate::event::http::{HttpKind, places};
 use crate::ids::{ConnId, EndpointId, RequestId};
 use crate::pool::BufId;
+use crate::proto::gzip::Gzip;
 use crate::proto::http::{Clock, ShortHead, ZeroResponse};
 use crate::proto::http1::{Http1, Writing};
 use crate::proto::{App, Speaks};
@@ -43,6 +45,7 @@ pub(super) struct Hub {
     due: Vec<ConnId>,
     /// Where values are serialised.
     scratch: Vec<u8>,
+    gzip: Gzip,
     /// What was handed out last, with its connection and its places.
     current: Option<(HttpKind, u64, u64)>,
 }
@@ -55,6 +58,7 @@ impl Hub {
             clock_until: Time::ZERO,
             due: Vec::new(),
             scratch: Vec::new(),
+            gzip: Gzip::default(),
             current: None,
         }
     }
@@ -203,6 +207,10 @@ impl Engine {
     /// The send queue has room again: whether that was the machine's to hear.
     pub(super) fn http_offer(&mut self, index: u32) -> bool {
         let Some(http) = machine(self.conns.at(index)) else { return false };
+        if http.has_file() {
+            self.mark_dirty(index);
+            return true;
+        }
         let is_writing = http.writing != Writing::Nothing;
         self.conns.at(index).unset(Flags::WANT_WRITABLE);
         self.http_go_on(index);
@@ -229,7 +237,11 @@ impl Engine {
             return true;
         }
         let conn = self.conns.at(index);
-        if conn.has(Flags::SHUT_DONE) {
+        if conn.has(Flags::SEND_FAILED) {
+            // No answer reaches it any more, and nothing else will come.
+            let code = conn.code;
+            self.begin_end(index, code, false);
+        } else if conn.has(Flags::SHUT_DONE) {
             self.begin_end(index, code::NONE, true);
         } else {
             self.http_settle(index);
@@ -299,6 +311,7 @@ impl Engine {
     pub(super) fn http_ending(&mut self, index: u32, code: u64, clean: bool) -> (u64, bool) {
         let Some(http) = machine(self.conns.at(index)) else { return (code, clean) };
         http.drop_early();
+        http.file = None;
         let parked = std::mem::take(&mut http.parked);
         let own = http.code;
         for span in parked {

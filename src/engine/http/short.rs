@@ -7,6 +7,7 @@ use crate::conn::Flags;
 use crate::conn::tx::{Segment, Source};
 use crate::ids::ConnId;
 use crate::pool::{BufId, Class, HEADROOM, Pool, Use};
+use crate::proto::gzip::Gzip;
 use crate::proto::http::{Content, Out, ZeroResponse};
 
 impl Engine {
@@ -30,7 +31,8 @@ impl Engine {
         let Some(conn) = self.conns.place(id) else { return false };
         let is_plain = conn.is_plain(Flags::TLS | Flags::WRITE_LIMIT);
         let Some(http) = machine(conn) else { return false };
-        if !is_plain || !http.is_simple(request) {
+        let may_code = Gzip::IS_ON && body.len() >= http.server.compression_min;
+        if !is_plain || may_code || !http.is_simple(request) {
             return false;
         }
         let is_last = http.due() == 1;

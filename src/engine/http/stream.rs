@@ -63,7 +63,7 @@ impl Engine {
         Ok(done)
     }
 
-    fn queued_bytes(&mut self, index: u32) -> usize {
+    pub(super) fn queued_bytes(&mut self, index: u32) -> usize {
         let conn = self.conns.at(index);
         let unsealed = conn.secure.as_ref().map_or(0, |secure| secure.unsealed.bytes);
         conn.tx.bytes as usize + unsealed as usize

@@ -1,6 +1,6 @@
 //! How HTTP/1.1 writes the head of an answer, RFC 9112 §4 to §6.
 
-use super::{HttpFieldValue, Parts};
+use super::{Coding, HttpFieldValue, Parts};
 use crate::http::date::{self, DATE_LEN};
 use crate::http::status;
 
@@ -22,6 +22,8 @@ pub(crate) struct Head<'a> {
     pub(crate) status: u16,
     pub(crate) parts: Parts<'a>,
     pub(crate) body: BodyLen,
+    pub(crate) coding: Coding,
+    pub(crate) range: Option<ContentRange>,
     /// `Connection: close`
     pub(crate) close: bool,
     /// `Connection: keep-alive`, which HTTP/1.0 has to be told.
@@ -107,7 +109,7 @@ impl<'a> Out<'a> {
 /// The beginning of the head that was written last on the short path, up to the digits of its
 /// `Content-Length`: most answers begin as the one before.
 pub(crate) struct ShortHead {
-    bytes: [u8; ShortHead::LEN_MAX],
+    bytes: [u8; Self::LEN_MAX],
     len: usize,
     status: u16,
     /// Where the media type lies and how long it is: one of our own, which do not change.
@@ -162,6 +164,7 @@ impl ShortHead {
 const FIXED_LEN_MAX: usize = "HTTP/1.1 999 \r\n".len()
     + REASON_LEN_MAX
     + DATE_LINE_LEN
+    + Coding::LEN_MAX
     + "Transfer-Encoding: chunked\r\n".len()
     + Out::NUMBER_LEN_MAX
     + "Connection: keep-alive\r\n".len()
@@ -171,13 +174,12 @@ const CONTENT_TYPE_LEN: usize = "Content-Type: \r\n".len();
 /// Bytes of the longest line before a chunk.
 pub(crate) const CHUNK_HEAD_LEN_MAX: usize = 18;
 
-/// An upper bound of the length of a head.
-#[inline]
+/// An upper bound of the length of a head with those lines.
 pub(crate) fn head_len_max(parts: &Parts<'_>) -> usize {
-    FIXED_LEN_MAX + parts_len_max(parts)
+    FIXED_LEN_MAX + ContentRange::LEN_MAX + parts_len_max(parts)
 }
 
-/// The same of the lines that are the answer's own.
+/// An upper bound of the length of the lines that are the answer's own.
 #[inline]
 pub(crate) fn parts_len_max(parts: &Parts<'_>) -> usize {
     match parts {
@@ -185,7 +187,7 @@ pub(crate) fn parts_len_max(parts: &Parts<'_>) -> usize {
             let own: usize = fields.iter().map(|(name, value)| field_len_max(name, value)).sum();
             CONTENT_TYPE_LEN + content_type.len() + own
         }
-        Parts::Lines(lines) => lines.len(),
+        Parts::Lines { lines, .. } => lines.len(),
     }
 }
 
@@ -204,7 +206,7 @@ impl Parts<'_> {
     #[inline]
     pub(crate) fn write(&self, out: &mut Out<'_>) {
         match self {
-            Self::Lines(lines) => out.put(lines),
+            Self::Lines { lines, .. } => out.put(lines),
             Self::Fields { content_type, fields } => {
                 if !content_type.is_empty() {
                     out.put(b"Content-Type: ");
@@ -226,7 +228,42 @@ impl Parts<'_> {
     }
 }
 
+/// Which part of a representation the body is, RFC 9110 §14.4.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ContentRange {
+    /// The first byte and the last one; `None`: what was asked for is not there.
+    pub(crate) part: Option<(u64, u64)>,
+    /// Bytes of the whole.
+    pub(crate) of: u64,
+}
+
+impl ContentRange {
+    pub(crate) const LEN_MAX: usize = "Content-Range: bytes -/\r\n".len() + 3 * Out::NUMBER_LEN_MAX;
+
+    fn write(self, out: &mut Out<'_>) {
+        out.put(b"Content-Range: bytes ");
+        match self.part {
+            Some((first, last)) => {
+                out.number(first);
+                out.put(b"-");
+                out.number(last);
+            }
+            None => out.put(b"*"),
+        }
+        out.put(b"/");
+        out.number(self.of);
+        out.put(b"\r\n");
+    }
+}
+
 impl Head<'_> {
+    /// An upper bound of its length.
+    #[inline]
+    pub(crate) fn len_max(&self) -> usize {
+        let range = if self.range.is_some() { ContentRange::LEN_MAX } else { 0 };
+        FIXED_LEN_MAX + range + parts_len_max(&self.parts)
+    }
+
     /// Writes the head, the empty line included.
     #[inline]
     pub(crate) fn write(&self, out: &mut Out<'_>, clock: &Clock) {
@@ -243,6 +280,12 @@ impl Head<'_> {
             clock.write(out);
         }
         self.parts.write(out);
+        if self.coding != Coding::Same {
+            out.put(self.coding.lines());
+        }
+        if let Some(range) = self.range {
+            range.write(out);
+        }
         match self.body {
             BodyLen::Known(len) => {
                 out.put(b"Content-Length: ");
@@ -289,7 +332,7 @@ mod tests {
     use super::*;
 
     fn written(head: &Head<'_>) -> String {
-        let mut buffer = vec![0; head_len_max(&head.parts)];
+        let mut buffer = vec![0; head.len_max()];
         let mut out = Out::new(&mut buffer);
         head.write(&mut out, &Clock::at(784_111_777));
         let len = out.len();
@@ -306,6 +349,8 @@ mod tests {
             status: 200,
             parts: parts(),
             body: BodyLen::Known(13),
+            coding: Coding::Same,
+            range: None,
             close: false,
             keep_alive: false,
         };
@@ -315,9 +360,16 @@ mod tests {
             written(&head),
             format!("HTTP/1.1 200 OK\r\n{date}{own}Content-Length: 13\r\n\r\n")
         );
-        let head = Head { status: 299, body: BodyLen::Chunked, close: true, ..head };
+        let coding = Coding::Gzip;
+        let head = Head { status: 299, body: BodyLen::Chunked, coding, close: true, ..head };
+        let own = format!("{own}Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n");
         let chunked = "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
         assert_eq!(written(&head), format!("HTTP/1.1 299 \r\n{date}{own}{chunked}"));
+        for (part, text) in [(Some((0, 9)), "0-9/10"), (None, "*/10")] {
+            let range = Some(ContentRange { part, of: 10 });
+            let head = Head { parts: parts(), range, ..head };
+            assert!(written(&head).contains(&format!("\r\nContent-Range: bytes {text}\r\n")));
+        }
     }
 
     #[test]
@@ -326,7 +378,9 @@ mod tests {
         for status in 100..600 {
             let parts = Parts::Fields { content_type: "", fields: &fields };
             let body = BodyLen::Known(u64::MAX);
-            written(&Head { status, parts, body, close: false, keep_alive: true });
+            let (coding, of) = (Coding::Gzip, u64::MAX);
+            let range = Some(ContentRange { part: Some((of, of)), of });
+            written(&Head { status, parts, body, coding, range, close: false, keep_alive: true });
             assert!(status::reason(status).len() <= REASON_LEN_MAX);
         }
     }

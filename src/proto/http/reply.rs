@@ -1,7 +1,9 @@
 //! [`Reply`]: an answer that was written down before its turn, or on another thread.
 
-use super::{Content, Out, Parts, ZeroResponse, parts_len_max};
+use super::super::gzip::Gzip;
+use super::{Content, Out, Parts, ZeroResponse, is_compressible, parts_len_max};
 use crate::error::{IoError, Result};
+use crate::http::FileSpan;
 use crate::pool::{SendBuffer, WriteGuard};
 
 /// Header lines, and what they stand before. It borrows nothing.
@@ -11,6 +13,7 @@ pub(crate) struct Reply {
     memory: Memory,
     /// The header lines; a body that was copied lies behind them.
     lines_len: u32,
+    is_compressible: bool,
     body: Body,
 }
 
@@ -25,6 +28,8 @@ enum Body {
     Here,
     Kept(WriteGuard),
     Buffer(SendBuffer),
+    File(FileSpan),
+    NotThere(u64),
     Later(Option<u64>),
 }
 
@@ -50,6 +55,7 @@ impl Reply {
         let content = std::mem::replace(&mut response.content, Content::None);
         let ZeroResponse { status, close, content_type, fields, .. } = response;
         let parts = Parts::Fields { content_type, fields };
+        let is_compressible = Gzip::IS_ON && is_compressible(*status, content_type, fields);
         let lines_max = parts_len_max(&parts);
         let mut json = Vec::new();
         let (copied, body) = match content {
@@ -61,6 +67,8 @@ impl Reply {
             }
             Content::Kept(memory) => (NOTHING, Body::Kept(memory)),
             Content::Buffer(buffer) => (NOTHING, Body::Buffer(buffer)),
+            Content::File(span) => (NOTHING, Body::File(span)),
+            Content::NotThere(of) => (NOTHING, Body::NotThere(of)),
             Content::Later(len) => (NOTHING, Body::Later(len)),
         };
         let whole = lines_max + copied.len();
@@ -81,7 +89,7 @@ impl Reply {
             Memory::Buffer(buffer) => buffer.set_len(len),
             Memory::Heap(bytes) => bytes.truncate(len),
         }
-        Ok(Self { status: *status, close: *close, memory, lines_len, body })
+        Ok(Self { status: *status, close: *close, memory, lines_len, is_compressible, body })
     }
 
     /// Header lines and body, to be sent.
@@ -92,9 +100,12 @@ impl Reply {
             Body::Here => Content::Copied(behind),
             Body::Kept(memory) => Content::Kept(memory),
             Body::Buffer(buffer) => Content::Buffer(buffer),
+            Body::File(span) => Content::File(span),
+            Body::NotThere(of) => Content::NotThere(of),
             Body::Later(len) => Content::Later(len),
         };
-        send(Parts::Lines(lines), content)
+        let is_compressible = self.is_compressible;
+        send(Parts::Lines { lines, is_compressible }, content)
     }
 
     /// Its header lines, how long its body is if that is no buffer, and whether it is a copy.
@@ -104,9 +115,20 @@ impl Reply {
             Body::None | Body::Later(_) => (Some(0), false),
             Body::Here => (Some(behind.len()), true),
             Body::Kept(memory) => (Some(memory.bytes().len()), false),
-            Body::Buffer(_) => (None, false),
+            Body::NotThere(_) => (Some(0), false),
+            // A head, and what needs a place of its own.
+            Body::Buffer(_) | Body::File(_) => (None, false),
         };
-        (Parts::Lines(lines), len, is_copied)
+        let is_compressible = self.is_compressible;
+        (Parts::Lines { lines, is_compressible }, len, is_copied)
+    }
+
+    /// How long its body is, if that is of a file.
+    pub(crate) const fn file_len(&self) -> Option<u64> {
+        match &self.body {
+            Body::File(span) => Some(span.len),
+            _ => None,
+        }
     }
 
     /// Bytes that were copied into it.

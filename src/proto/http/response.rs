@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{ErasedJson, Fields, HttpCookie, HttpFieldValue};
 use crate::error::{IoError, Result};
-use crate::http::status;
+use crate::http::{FileSpan, status};
 use crate::pool::{SendBuffer, WriteGuard};
 
 /// The body of an answer.
@@ -16,6 +16,10 @@ pub(crate) enum Content<'a> {
     Kept(WriteGuard),
     /// A buffer of the pool.
     Buffer(SendBuffer),
+    /// A part of a file, sent by the system.
+    File(FileSpan),
+    /// None: what was asked for is not there, in so many bytes.
+    NotThere(u64),
     /// Serialised into the send buffer.
     Json(&'a dyn ErasedJson),
     /// Written later, with `http_write`; of a known length, or chunked.
@@ -179,8 +183,14 @@ impl<'a> ZeroResponse<'a> {
         self.typed(BINARY, Content::Later(Some(len)))
     }
 
+    /// No body: what was asked for is not there, in so many bytes.
+    pub(super) fn not_there(mut self, of: u64) -> Self {
+        self.content = Content::NotThere(of);
+        self
+    }
+
     #[inline]
-    fn typed(mut self, media_type: &'a str, content: Content<'a>) -> Self {
+    pub(super) fn typed(mut self, media_type: &'a str, content: Content<'a>) -> Self {
         if !self.has_own_type {
             self.content_type = media_type;
         }
@@ -241,5 +251,5 @@ impl std::fmt::Debug for ZeroResponse<'_> {
 /// another thread.
 pub(crate) enum Parts<'a> {
     Fields { content_type: &'a str, fields: &'a Fields<'a> },
-    Lines(&'a [u8]),
+    Lines { lines: &'a [u8], is_compressible: bool },
 }

@@ -24,7 +24,7 @@ use crate::code;
 use crate::config::{MessageKind, PIPELINED_MAX};
 use crate::event::http::HttpKind;
 use crate::event::record::Kind;
-use crate::http::{HttpMethod, RequestFlags};
+use crate::http::{FileSpan, HttpMethod, RequestFlags};
 use crate::pool::Span;
 use crate::proto::Step;
 use crate::proto::http::Reply;
@@ -60,6 +60,8 @@ pub(crate) enum Writing {
     UntilClose,
     /// The request was HEAD: what is written is thrown away.
     Headless,
+    /// By the engine, out of a file.
+    File,
 }
 
 /// One server connection.
@@ -83,6 +85,8 @@ pub(crate) struct Http1 {
     /// Of the answer that is being written.
     pub(crate) status: u16,
     pub(crate) body_bytes: u64,
+    /// What of it is still to be sent, if that is a part of a file.
+    pub(crate) file: Option<FileSpan>,
     /// Why the connection is to end, when zero-io decided that.
     pub(crate) code: u64,
     /// The last request is the last one by our own bound.
@@ -138,6 +142,7 @@ impl Http1 {
             writing: Writing::Nothing,
             status: 0,
             body_bytes: 0,
+            file: None,
             code: code::NONE,
             closes_by_limit: false,
             refused_body: false,
@@ -413,9 +418,16 @@ impl Http1 {
             && self.server.access_log().is_none()
     }
 
-    /// Whether the answer to that request is being written.
+    /// Whether the answer to that request is being written, by the application.
     pub(crate) fn is_writing(&self, id: u64) -> bool {
-        id == u64::from(self.answered) && self.writing != Writing::Nothing
+        let is_ours = matches!(self.writing, Writing::Nothing | Writing::File);
+        id == u64::from(self.answered) && !is_ours
+    }
+
+    /// Whether a file is being sent.
+    #[inline]
+    pub(crate) const fn has_file(&self) -> bool {
+        self.file.is_some()
     }
 
     /// Keeps an answer until its turn.

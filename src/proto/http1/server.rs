@@ -13,6 +13,8 @@ pub(crate) struct HttpServer {
     pub(super) body_inline: u64,
     pub(super) body_max: u64,
     pub(super) pipelined_max: u32,
+    /// Bytes from which a body is compressed.
+    pub(crate) compression_min: usize,
     pub(super) requests_max: u32,
     pub(super) auto_continue: bool,
     pub(super) request_timeout: Option<Duration>,
@@ -74,7 +76,8 @@ impl Counters {
 }
 
 impl HttpServer {
-    pub(crate) fn new(config: &HttpListenConfig) -> Self {
+    /// `compression_min` where the listener has no bound of its own.
+    pub(crate) fn new(config: &HttpListenConfig, compression_min: usize) -> Self {
         let limit = |ms: u64| (ms > 0).then(|| Duration::from_millis(ms));
         Self {
             limits: Limits {
@@ -84,6 +87,7 @@ impl HttpServer {
             body_inline: config.max_body_inline as u64,
             body_max: config.max_body_size,
             pipelined_max: config.max_pipelined as u32,
+            compression_min: config.compression_threshold.unwrap_or(compression_min),
             requests_max: config.keep_alive_requests,
             auto_continue: config.auto_continue,
             request_timeout: limit(config.request_timeout_ms),

@@ -139,7 +139,18 @@ impl State {
                 let living = self.living(conn, "StreamFrame");
                 let talk = &mut cx.talks[living.talk];
                 let limits = cx.places[talk.listener].1;
-                if std::env::var_os("HS").is_some() { eprintln!("talk {} {:?} count {} : {:?}", living.talk, talk.asks.iter().map(|a| (a.method,a.reply,a.answer().len(),a.is_10)).collect::<Vec<_>>(), living.reader.count, String::from_utf8_lossy(&data[..data.len().min(90)])); }
+                if std::env::var_os("HS").is_some() {
+                    eprintln!(
+                        "talk {} {:?} count {} : {:?}",
+                        living.talk,
+                        talk.asks
+                            .iter()
+                            .map(|a| (a.method, a.reply, a.answer().len(), a.is_10))
+                            .collect::<Vec<_>>(),
+                        living.reader.count,
+                        String::from_utf8_lossy(&data[..data.len().min(90)])
+                    );
+                }
                 living.reader.feed(data, talk, &limits);
             }
             Event::ReadClosed { conn, .. } => self.living(conn, "ReadClosed").read_closed = true,
@@ -228,7 +239,7 @@ impl Conn {
 
 /// The talk is over for the client: it ends it, or waits for the server to do so.
 fn leave(id: ConnId, conn: &mut Conn, talk: &Talk, idle_ms: u64, sender: &mut Sender<'_>) {
-    let waits = talk.asks.len() % 2 == 0 && idle_ms < 1_000 && talk.tunnel.is_empty();
+    let waits = talk.asks.len().is_multiple_of(2) && idle_ms < 1_000 && talk.tunnel.is_empty();
     if conn.read_closed || !(waits || conn.reader.is_over()) {
         conn.closed = true;
         let _ = sender.close_graceful(id, Duration::from_secs(20));

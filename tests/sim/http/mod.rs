@@ -67,7 +67,10 @@ impl Talk {
         }
         let in_order = client.clean && server.clean && !self.broken_off;
         if in_order && !self.has_last {
-            assert!(self.is_complete || self.answer_count < self.asks.len(), "talk {key}: {self:?}");
+            assert!(
+                self.is_complete || self.answer_count < self.asks.len(),
+                "talk {key}: {self:?}"
+            );
         }
     }
 }
@@ -106,16 +109,26 @@ pub(crate) fn run(world: &World) -> Seen {
         round(&mut server, &mut clients, &mut cx);
     }
     cx.may_start = false;
-    settle(&mut server, &mut clients, &mut cx, "the connections do not end", |server, clients, _| {
-        server.is_settled() && clients.iter().all(Client::is_settled)
-    });
+    settle(
+        &mut server,
+        &mut clients,
+        &mut cx,
+        "the connections do not end",
+        |server, clients, _| server.is_settled() && clients.iter().all(Client::is_settled),
+    );
     for (id, _) in std::mem::take(&mut server.listeners) {
         server.io.endpoint_close(id).expect("it is open");
     }
-    settle(&mut server, &mut clients, &mut cx, "not everything came home", |server, clients, world| {
-        let idle = server.io.is_idle() && clients.iter().all(|client| client.io.is_idle());
-        idle && (0..=clients.len()).all(|node| world.open_fds(node) == 0)
-    });
+    settle(
+        &mut server,
+        &mut clients,
+        &mut cx,
+        "not everything came home",
+        |server, clients, world| {
+            let idle = server.io.is_idle() && clients.iter().all(|client| client.io.is_idle());
+            idle && (0..=clients.len()).all(|node| world.open_fds(node) == 0)
+        },
+    );
     for node in 0..=clients.len() {
         assert_eq!(world.open_slots(node), 0, "slots of node {node}");
     }

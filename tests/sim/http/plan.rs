@@ -1,4 +1,5 @@
-//! What is said on a connection, decided before: the client's bytes, and the answer to each request.
+//! What is said on a connection, decided before: the client's bytes, and the answer to each
+//! request.
 
 use std::sync::OnceLock;
 

@@ -8,9 +8,13 @@ const HEAD_LEN_MAX: usize = 2_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
     Head,
-    Known { left: usize },
+    Known {
+        left: usize,
+    },
     ChunkSize,
-    ChunkData { left: usize },
+    ChunkData {
+        left: usize,
+    },
     ChunkEnd,
     Trailers,
     UntilClose,
@@ -173,7 +177,14 @@ impl Reader {
         let end = self.got + len;
         assert!(end <= self.expected.len(), "a body of {}: {end}", self.expected.len());
         let data = &self.bytes[from..from + len];
-        assert!(self.expected[self.got..end] == *data, "answer {}: body at {} of {}: {:?}", self.count, self.got, self.expected.len(), String::from_utf8_lossy(&data[..data.len().min(180)]));
+        assert!(
+            self.expected[self.got..end] == *data,
+            "answer {}: body at {} of {}: {:?}",
+            self.count,
+            self.got,
+            self.expected.len(),
+            String::from_utf8_lossy(&data[..data.len().min(180)])
+        );
         self.got = end;
     }
 

@@ -118,7 +118,8 @@ impl Server {
         let mut out = String::from("\nserver:");
         for (id, conn) in &self.state.conns {
             let tunnel = conn.tunnel.as_ref().map(|t| (t.backlog.len(), t.blocked, t.read_closed));
-            out += &format!("\n  {id} talk {:?} asked {} body {:?}", conn.talk, conn.asked, conn.body);
+            out +=
+                &format!("\n  {id} talk {:?} asked {} body {:?}", conn.talk, conn.asked, conn.body);
             out += &format!(" closed {} tunnel {tunnel:?}", conn.is_closed);
             if let Some(talk) = conn.talk.map(|talk| &cx.talks[talk]) {
                 out += &format!(" bad {:?} {:?}", talk.bad, conn.limits);
@@ -452,7 +453,12 @@ fn answer(
         true => handle.http_respond(job.conn, job.id, response),
         false => sender.http_respond(job.conn, job.id, response),
     };
-    if std::env::var_os("HS").is_some() { eprintln!("{} {:?} {} by handle {} -> {outcome:?}", job.conn, job.ask.reply, name, job.by_handle); }
+    if std::env::var_os("HS").is_some() {
+        eprintln!(
+            "{} {:?} {} by handle {} -> {outcome:?}",
+            job.conn, job.ask.reply, name, job.by_handle
+        );
+    }
     match outcome {
         Ok(()) => job.stage = if has_body { Stage::Body(0) } else { Stage::Done },
         Err(error) if is_over(&error) => {
