@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// What the test lanes compile with.
-pub(crate) const FEATURES: &str = "zero-io/_sim,zero-io/http,zero-io/tracing,zero-io/tls-ktls,\
+pub(crate) const FEATURES: &str = "zero-io/_sim,zero-io/http-gzip,zero-io/tracing,zero-io/tls-ktls,\
                                    zero-io/tls-platform-roots,zero-io/tls-webpki-roots";
 /// Building and running everything.
 const SUITE_LIMIT_S: u64 = 1500;

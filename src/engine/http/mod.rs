@@ -58,7 +58,7 @@ impl Hub {
             clock_until: Time::ZERO,
             due: Vec::new(),
             scratch: Vec::new(),
-            gzip: Gzip::default(),
+            gzip: Gzip::new(),
             current: None,
         }
     }

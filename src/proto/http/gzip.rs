@@ -23,6 +23,10 @@ pub(crate) struct Gzip {
 }
 
 impl Gzip {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
     /// Whether there is one.
     pub(crate) const IS_ON: bool = true;
 
