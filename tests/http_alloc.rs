@@ -173,6 +173,24 @@ fn files_are_not_copied() {
     std::fs::remove_file(&path).unwrap();
 }
 
+#[cfg(feature = "http-gzip")]
+#[test]
+fn compressed_answers() {
+    let page = "all work and no play ".repeat(100);
+    let request = "GET / HTTP/1.1\r\nHost: test\r\nAccept-Encoding: gzip\r\n\r\n";
+    let (_, tx) = check(
+        "GET, 2.1 kB of text, compressed",
+        request,
+        |_| {},
+        |sender, event| {
+            let Event::HttpRequest { conn, id, .. } = event else { return 0 };
+            sender.http_respond(*conn, *id, ZeroResponse::ok().text(&page)).unwrap();
+            1
+        },
+    );
+    assert!(tx < 200.0, "{tx} B: it is not compressed");
+}
+
 #[test]
 fn bodies_in_and_out() {
     let body = "x".repeat(500);
