@@ -2,8 +2,8 @@
 //! [`Io::next_event`].
 
 #![cfg_attr(
-    any(not(feature = "_sim"), not(feature = "http")),
-    expect(dead_code, reason = "the simulator and HTTP use parts that are always compiled")
+    any(not(feature = "_sim"), not(feature = "http"), not(feature = "tls")),
+    expect(dead_code, reason = "the simulator, HTTP and TLS use parts that are always compiled")
 )]
 
 pub mod code;

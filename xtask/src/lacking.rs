@@ -50,11 +50,7 @@ const NEEDS_PROGRAM: &[(&str, &str, &[&str])] = &[
             "upgrade::pythons_smtplib_asks_for_starttls",
         ],
     ),
-    (
-        "http",
-        "curl",
-        &["peers::curl_reuses_its_connection", "sealed::https_is_http_behind_tls"],
-    ),
+    ("http", "curl", &["peers::curl_reuses_its_connection", "sealed::https_is_http_behind_tls"]),
     ("http", "nginx", &["corpus::nginx_beside_it"]),
     ("http", "python3", &["peers::python_sends_every_kind_of_body"]),
     ("http", "wrk", &["peers::wrk_finds_no_error"]),
