@@ -54,6 +54,17 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (5186, "a handle's command that found no room kept the loop awake until there was some"),
     (TLS_SEEDS + 31, "the buffer of a record that was not whole was the one too many to read on"),
     (TLS_SEEDS + 199, "the same, of a client"),
+    (HTTP_SEEDS, "what followed an upgrade was thrown away where the request was the last one"),
+    (HTTP_SEEDS + 1, "an answer failed behind its head, and was sent twice"),
+    (HTTP_SEEDS + 4, "a partial head was gathered when the connection took no more requests"),
+    (HTTP_SEEDS + 11, "a buffer of the last resort was released as one of bulk"),
+    (HTTP_SEEDS + 7, "no timer came once an answer had been written while the last one did"),
+    (HTTP_SEEDS + 12, "an answer of another thread that found no room was lost"),
+    (HTTP_SEEDS + 19, "a connection whose sends failed waited for answers that nobody could give"),
+    (HTTP_SEEDS + 59, "the body of the last request that may wait was not read"),
+    (HTTP_SEEDS + 166, "what was parked stayed so when `100 Continue` was sent"),
+    (HTTP_SEEDS + 334, "a connection was idle unnoticed while a longer limit ran"),
+    (HTTP_SEEDS + 362, "TLS's goodbye behind the last request made a reset of the close"),
     (412, "the last free buffer did not arm the connection that would have freed others"),
 ];
 

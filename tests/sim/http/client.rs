@@ -6,7 +6,7 @@ use std::time::Duration;
 use zero_io::{ConnId, Event, HostOrAddr, Io, IoError, Sender, StreamId, TcpConnectConfig};
 
 use super::Cx;
-use super::plan::{Ended, Stop, Talk};
+use super::plan::{Ended, Reply, Stop, Talk};
 use super::reader::Reader;
 
 const STREAM: StreamId = StreamId::ZERO;
@@ -61,6 +61,16 @@ impl Client {
         for id in ids {
             self.state.progress(id, &mut sender, cx);
         }
+    }
+
+    /// Something is about to be sent.
+    pub(crate) fn is_busy(&self, cx: &Cx) -> bool {
+        self.state.conns.values().any(|conn| {
+            let talk = &cx.talks[conn.talk];
+            let can = conn.connected && !(conn.closed || conn.blocked || conn.is_mute);
+            let left = conn.sent < talk.bytes.len() || talk.shuts && !conn.shut;
+            can && left && !conn.reader.is_over() && conn.is_about_to(talk)
+        })
     }
 
     pub(crate) fn is_settled(&self) -> bool {
@@ -139,18 +149,6 @@ impl State {
                 let living = self.living(conn, "StreamFrame");
                 let talk = &mut cx.talks[living.talk];
                 let limits = cx.places[talk.listener].1;
-                if std::env::var_os("HS").is_some() {
-                    eprintln!(
-                        "talk {} {:?} count {} : {:?}",
-                        living.talk,
-                        talk.asks
-                            .iter()
-                            .map(|a| (a.method, a.reply, a.answer().len(), a.is_10))
-                            .collect::<Vec<_>>(),
-                        living.reader.count,
-                        String::from_utf8_lossy(&data[..data.len().min(90)])
-                    );
-                }
                 living.reader.feed(data, talk, &limits);
             }
             Event::ReadClosed { conn, .. } => self.living(conn, "ReadClosed").read_closed = true,
@@ -218,6 +216,13 @@ impl State {
 }
 
 impl Conn {
+    /// Whether it does not wait for an answer.
+    fn is_about_to(&self, talk: &Talk) -> bool {
+        let end = self.may_send(talk);
+        let waits = |stop: &(usize, Stop)| stop.0 == end && matches!(stop.1, Stop::Continue(_));
+        end > self.sent || end == talk.bytes.len() || talk.stops.iter().any(waits)
+    }
+
     /// Up to where it may send now.
     fn may_send(&self, talk: &Talk) -> usize {
         for (at, stop) in &talk.stops {
@@ -239,7 +244,8 @@ impl Conn {
 
 /// The talk is over for the client: it ends it, or waits for the server to do so.
 fn leave(id: ConnId, conn: &mut Conn, talk: &Talk, idle_ms: u64, sender: &mut Sender<'_>) {
-    let waits = talk.asks.len().is_multiple_of(2) && idle_ms < 1_000 && talk.tunnel.is_empty();
+    let is_tunnel = talk.asks.last().is_some_and(|ask| ask.reply == Reply::Upgrade);
+    let waits = talk.asks.len() % 2 == 0 && idle_ms < 1_000 && !is_tunnel;
     if conn.read_closed || !(waits || conn.reader.is_over()) {
         conn.closed = true;
         let _ = sender.close_graceful(id, Duration::from_secs(20));

@@ -333,6 +333,10 @@ impl Talk {
                 ask.closes = true;
             }
         }
+        if is_polite {
+            // Who says that it sends no more does not.
+            asks.iter_mut().for_each(|ask| ask.closes = false);
+        }
         let mut tunnel = &[][..];
         let mut bad: Option<Row> = None;
         if let Some(last) = asks.last_mut() {

@@ -74,6 +74,8 @@ struct Job {
     arrived: usize,
     /// It is to be forwarded, and some of it could not be.
     behind: bool,
+    /// Its body is too long to be given as one.
+    in_pieces: bool,
 }
 
 /// Whether the payload is to be taken out of its event.
@@ -110,6 +112,11 @@ impl Server {
         self.state.act(&mut sender, cx);
     }
 
+    /// Answers are about to be given.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.state.jobs.iter().any(|job| !job.blocked)
+    }
+
     pub(crate) fn is_settled(&self) -> bool {
         self.state.conns.is_empty()
     }
@@ -118,8 +125,7 @@ impl Server {
         let mut out = String::from("\nserver:");
         for (id, conn) in &self.state.conns {
             let tunnel = conn.tunnel.as_ref().map(|t| (t.backlog.len(), t.blocked, t.read_closed));
-            out +=
-                &format!("\n  {id} talk {:?} asked {} body {:?}", conn.talk, conn.asked, conn.body);
+            out += &format!("\n  {id} talk {:?} asked {} body {:?}", conn.talk, conn.asked, conn.body);
             out += &format!(" closed {} tunnel {tunnel:?}", conn.is_closed);
             if let Some(talk) = conn.talk.map(|talk| &cx.talks[talk]) {
                 out += &format!(" bad {:?} {:?}", talk.bad, conn.limits);
@@ -251,6 +257,7 @@ impl State {
             blocked: false,
             arrived,
             behind: false,
+            in_pieces: false,
             ask,
         };
         self.jobs.push(job);
@@ -311,7 +318,7 @@ impl State {
             let other = at + cx.chance.below(self.jobs.len() - at);
             self.jobs.swap(at, other);
             self.jobs[at].wait = self.jobs[at].wait.saturating_sub(1);
-            if self.jobs[at].wait == 0 {
+            if self.jobs[at].wait == 0 || cx.is_liveness {
                 self.step(at, sender, cx);
             }
             at += 1;
@@ -358,6 +365,9 @@ impl State {
 
     fn step(&mut self, at: usize, sender: &mut Sender<'_>, cx: &mut Cx) {
         let job = &mut self.jobs[at];
+        if job.stage == Stage::Done {
+            return;
+        }
         match job.stage {
             Stage::Fresh => answer(job, &mut self.conns, &self.handle, sender, cx),
             Stage::Body(_) => write(job, sender, cx),
@@ -432,6 +442,7 @@ fn answer(
         response = response.close();
     }
     response = match reply {
+        _ if job.in_pieces => response.stream_of(text.len() as u64),
         Reply::Empty => response,
         Reply::Text => response.text(std::str::from_utf8(&text).expect("a path")),
         Reply::Copied | Reply::Echo => response.bytes(&text),
@@ -441,26 +452,27 @@ fn answer(
         Reply::StreamOf => response.stream_of(text.len() as u64),
         Reply::Stream | Reply::StreamBuffers | Reply::Forward => response.stream(),
         Reply::Buffer => {
-            let Ok(mut buffer) = sender.send_buffer(text.len()) else { return };
-            buffer.as_mut_slice()[..text.len()].copy_from_slice(&text);
-            buffer.set_len(text.len());
-            response.buffer(buffer)
+            match sender.send_buffer(text.len()) {
+                Ok(mut buffer) => {
+                    buffer.as_mut_slice()[..text.len()].copy_from_slice(&text);
+                    buffer.set_len(text.len());
+                    response.buffer(buffer)
+                }
+                // The handles' reserve may leave none at all.
+                Err(_) => response.bytes(&text),
+            }
         }
         Reply::Upgrade | Reply::Never => unreachable!("looked for above"),
     };
-    let has_body = reply.is_open_ended() || reply == Reply::StreamOf;
+    let has_body = reply.is_open_ended() || reply == Reply::StreamOf || job.in_pieces;
     let outcome = match job.by_handle {
         true => handle.http_respond(job.conn, job.id, response),
         false => sender.http_respond(job.conn, job.id, response),
     };
-    if std::env::var_os("HS").is_some() {
-        eprintln!(
-            "{} {:?} {} by handle {} -> {outcome:?}",
-            job.conn, job.ask.reply, name, job.by_handle
-        );
-    }
     match outcome {
         Ok(()) => job.stage = if has_body { Stage::Body(0) } else { Stage::Done },
+        // Without guard writes there is a bound: then in pieces.
+        Err(IoError::BufferTooLarge { .. }) => job.in_pieces = true,
         Err(error) if is_over(&error) => {
             check_over(&error, conn, &cx.talks, job);
             job.stage = Stage::Done;
