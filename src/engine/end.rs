@@ -201,6 +201,7 @@ impl Engine {
                 conn.unset(Flags::WRITABLE_QUEUED);
                 if conn.takes_writes() {
                     let credit = high.saturating_sub(conn.tx.bytes as usize);
+                    self.http_told(index);
                     return Some(Notice::Writable { conn: id, credit });
                 }
             }

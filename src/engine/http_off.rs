@@ -46,6 +46,8 @@ impl Engine {
         false
     }
 
+    pub(super) const fn http_told(&mut self, _: u32) {}
+
     pub(super) const fn http_try_again(&mut self, _: u32) {}
 
     pub(super) const fn http_eof(&mut self, _: u32) -> bool {
@@ -67,6 +69,10 @@ impl Engine {
     pub(super) const fn http_seal_file(&mut self, _: u32) {}
 
     pub(super) const fn http_drop_file(&mut self, _: u32) {}
+
+    pub(super) const fn http_must_send(&mut self, _: u32) -> bool {
+        false
+    }
 
     pub(super) const fn http_ends(&mut self, _: u32) -> bool {
         false

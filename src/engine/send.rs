@@ -292,8 +292,9 @@ impl Engine {
 
     pub(super) fn resend(&mut self) {
         // What is still without room puts itself behind, for the next time.
-        for _ in 0..self.lists.resend.len() {
-            let id = self.lists.resend.remove(0);
+        let count = self.lists.resend.len();
+        for at in 0..count {
+            let id = self.lists.resend[at];
             let Some(conn) = self.conns.find(id) else { continue };
             if let Some(secure) = &mut conn.secure {
                 secure.tries_again = false;
@@ -303,6 +304,7 @@ impl Engine {
                 self.http_try_again(id.index());
             }
         }
+        self.lists.resend.drain(..count);
     }
 
     pub(super) fn mark_dirty_if_due(&mut self, index: u32) {
@@ -331,7 +333,7 @@ impl Engine {
             && !conn.has(Flags::PAUSED | Flags::EOF);
         self.drop_queue(index);
         self.http_drop_file(index);
-        if !reads_on {
+        if !reads_on || self.http_must_send(index) {
             self.begin_end(index, error as u64, false);
         }
     }

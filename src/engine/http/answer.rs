@@ -39,8 +39,8 @@ const AROUND_BODY: usize = 8;
 enum Behind {
     Nothing,
     Buffer,
-    Kept(usize),
-    Copied(usize),
+    Kept,
+    Copied,
 }
 
 /// What is to be written.
@@ -368,16 +368,20 @@ impl Engine {
             let request = RequestId::from_u64(request.into());
             log.call(&HttpAccess { conn: id, request, method, status, body_bytes, latency });
         }
+        let lacks_timer = http.lacks_timer();
         if closes {
             // What was asked behind it is not answered any more.
             let is_asked_for = flags.contains(HeadFlags::CLOSE) && !http.closes_by_limit;
             let is_all = http.due() == 0 && http.parked.is_empty() && !http.is_mid_request(false);
             http.drop_early();
-            if is_asked_for && is_all {
+            // What TLS says behind the last request may be on its way still.
+            if is_asked_for && is_all && !self.is_sealed(index) {
                 self.end_when_sent(index);
             } else {
                 self.end_gracefully(index);
             }
+        } else if lacks_timer && self.conns.at(index).phase == Phase::Open {
+            self.arm_conn_timer(index);
         }
     }
 
@@ -467,22 +471,10 @@ impl Engine {
         if self.segments.room() < AROUND_BODY {
             return Err(IoError::exhausted(PoolKind::SendQueue));
         }
-        let copied = match behind {
-            Behind::Copied(len) => len,
-            Behind::Kept(len) if self.guards.are_none() => len,
-            Behind::Kept(_) if self.guards.is_full() => {
-                return Err(IoError::exhausted(PoolKind::Guards));
-            }
-            _ => return Ok(()),
-        };
-        // What finds no buffer goes into memory of its own, where that is allowed.
-        let pieces = 1 + copied.div_ceil(self.pool.class_size(Class::Stream));
-        if self.guards.is_full() || self.guards.are_none() && self.segments.room() < 2 * pieces {
+        // Without guard writes it lies in one buffer with its head.
+        let is_needed = !matches!(behind, Behind::Buffer) && !self.guards.are_none();
+        if is_needed && self.guards.is_full() {
             return Err(IoError::exhausted(PoolKind::Guards));
-        }
-        let free = self.pool.free_for(Class::Stream, Use::TxBulk) as usize;
-        if self.guards.are_none() && free <= pieces {
-            return Err(IoError::exhausted(PoolKind::Slots));
         }
         Ok(())
     }
@@ -493,14 +485,19 @@ impl Engine {
         let behind = match (len, is_copied) {
             (None, _) => Behind::Buffer,
             (Some(len), _) if len <= COPY_MAX => Behind::Nothing,
-            (Some(len), true) => Behind::Copied(len),
-            (Some(len), false) => Behind::Kept(len),
+            (Some(len), true) => Behind::Copied,
+            (Some(len), false) => Behind::Kept,
         };
         let read = reply.file_len().filter(|len| *len <= READ_MAX).unwrap_or(0) as usize;
-        let short = len.filter(|len| *len <= COPY_MAX).unwrap_or(read);
+        let is_one = |len: &usize| *len <= COPY_MAX || self.guards.are_none();
+        let short = len.filter(is_one).unwrap_or(read);
         let whole = head_len_max(&parts) + short;
         if self.check_room(behind).is_err() {
             return false;
+        }
+        if whole > self.pool.class_size(Class::Stream) {
+            // Waiting would not help.
+            return true;
         }
         let sealed = self.is_sealed(index);
         match self.http_room(index, whole, sealed) {
@@ -515,7 +512,7 @@ impl Engine {
     fn put_guard(&mut self, index: u32, head: &Head<'_>, memory: WriteGuard) -> Result<()> {
         let conn = self.conns.at(index).id(index);
         let len = memory.bytes().len();
-        self.check_room(Behind::Kept(len))?;
+        self.check_room(Behind::Kept)?;
         self.put_head(index, head, &[])?;
         self.count_sent(index, len);
         self.append_guard(conn, StreamId::ZERO, memory, None)
@@ -524,19 +521,23 @@ impl Engine {
     /// A body that is copied: into buffers of the pool while there are some, the rest into memory
     /// of its own.
     fn put_copied(&mut self, index: u32, head: &Head<'_>, bytes: &[u8]) -> Result<()> {
-        self.check_room(Behind::Copied(bytes.len()))?;
+        self.check_room(Behind::Copied)?;
+        if self.guards.are_none() {
+            let size = self.pool.class_size(Class::Stream);
+            let max = size.saturating_sub(head_len_max(&head.parts));
+            if bytes.len() > max {
+                return Err(IoError::BufferTooLarge { len: bytes.len(), max });
+            }
+            return self.put_head(index, head, bytes);
+        }
         self.put_head(index, head, &[])?;
         self.stats.bytes_copied_tx += bytes.len() as u64;
         self.count_sent(index, bytes.len());
         let sealed = self.is_sealed(index);
-        let must = self.guards.are_none();
+        // Sealing takes of the same room, and the rest needs some.
+        let least = if sealed { AROUND_BODY } else { 1 };
         let mut rest = bytes;
-        while !rest.is_empty() && (must || bytes.len() <= POOLED_MAX) {
-            // Sealing takes of the same room, and the rest needs some.
-            let least = if sealed { AROUND_BODY } else { 1 };
-            if !must && self.segments.room() <= least {
-                break;
-            }
+        while !rest.is_empty() && bytes.len() <= POOLED_MAX && self.segments.room() > least {
             let n = self.put_piece(index, rest, sealed);
             if n == 0 {
                 break;
@@ -547,11 +548,6 @@ impl Engine {
             return Ok(());
         }
         let conn = self.conns.at(index).id(index);
-        if must {
-            // The buffers were counted before; sealing took them.
-            self.begin_end(index, code::HTTP_ANSWER_CUT, false);
-            return Err(IoError::WriteClosed { conn });
-        }
         self.append_guard(conn, StreamId::ZERO, WriteGuard::Shared(Arc::from(rest)), None)
     }
 

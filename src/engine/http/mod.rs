@@ -225,6 +225,16 @@ impl Engine {
         }
     }
 
+    /// `Writable` is handed out. What was parked for want of room in the meantime goes on with it:
+    /// no send may be under way that would say so.
+    pub(super) fn http_told(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        if conn.tx.is_empty() && !conn.has(Flags::WAITS_FOR_BUFFERS) && machine(conn).is_some() {
+            self.conns.at(index).unset(Flags::WANT_WRITABLE);
+            self.http_go_on(index);
+        }
+    }
+
     /// The peer sends no more; whether the connection is an HTTP one.
     pub(super) fn http_eof(&mut self, index: u32) -> bool {
         let conn = self.conns.at(index);
@@ -260,9 +270,7 @@ impl Engine {
         let is_eof = conn.has(Flags::EOF);
         let has_partial = !conn.carry.is_empty();
         let Some(http) = machine(conn) else { return };
-        if http.take_continue() {
-            return self.http_continue_now(index);
-        }
+        let continues = http.take_continue();
         if is_eof && http.parked.is_empty() && !http.is_tunnel() {
             if http.is_mid_request(has_partial) {
                 return self.begin_end(index, code::TRUNCATED, false);
@@ -270,6 +278,9 @@ impl Engine {
             if http.due() == 0 {
                 return self.end_when_sent(index);
             }
+        }
+        if continues {
+            self.http_continue_now(index);
         }
         self.http_go_on(index);
     }
@@ -300,6 +311,11 @@ impl Engine {
         let closed = self.close_graceful(id, deadline);
         debug_assert!(closed.is_ok(), "it is open");
         self.http_go_on(index);
+    }
+
+    /// Whether reading on is of no use once nothing can be sent: no request can be answered.
+    pub(super) fn http_must_send(&mut self, index: u32) -> bool {
+        machine(self.conns.at(index)).is_some_and(|http| !http.is_tunnel())
     }
 
     /// Everything was sent: whether the connection is to be closed at once.

@@ -298,6 +298,8 @@ impl Http1 {
         self.pending.set(id, pending);
         self.asked = id.wrapping_add(1);
         (self.looked_at, self.empty_bytes, self.continued) = (0, 0, false);
+        let becomes_another =
+            flags.contains(RequestFlags::UPGRADE) || head.method == HttpMethod::Connect;
         self.reading = match head.body {
             Body::Length(left) if flags.contains(RequestFlags::BODY_FOLLOWS) => {
                 Reading::Body { left }
@@ -305,11 +307,11 @@ impl Http1 {
             Body::Chunked => {
                 Reading::Chunked { chunked: Chunked::new(), left: self.server.body_max }
             }
+            // What follows is another protocol's, if it is accepted.
+            _ if becomes_another => Reading::Head,
             _ if head_flags.contains(HeadFlags::CLOSE) => Reading::Closed,
             _ => Reading::Head,
         };
-        let becomes_another =
-            flags.contains(RequestFlags::UPGRADE) || head.method == HttpMethod::Connect;
         if becomes_another {
             self.gate = Some(id);
         }
@@ -321,10 +323,12 @@ impl Http1 {
         Step::Message { kind, extra, skip: 0, len: whole }
     }
 
-    /// Whether what arrives stays unread for now.
+    /// Whether what arrives stays unread for now: another request. A body is read, or nobody could
+    /// answer from it.
     #[inline]
     pub(crate) fn must_wait(&self) -> bool {
-        self.asked.wrapping_sub(self.answered) >= self.server.pipelined_max || self.gate.is_some()
+        matches!(self.reading, Reading::Head)
+            && (self.due() >= self.server.pipelined_max || self.gate.is_some())
     }
 
     /// Whether a request is in the middle of being read; `has_partial`: some of its head is kept.
@@ -416,6 +420,7 @@ impl Http1 {
             && self.parked.is_empty()
             && self.continue_for.is_none()
             && self.server.access_log().is_none()
+            && !self.lacks_timer()
     }
 
     /// Whether the answer to that request is being written, by the application.
@@ -505,9 +510,10 @@ impl Http1 {
         } else if has_partial {
             due = due.min(ago(since(now, self.head_since_us), self.server.receive_timeout));
         } else if self.due() == 0 && matches!(self.reading, Reading::Head) {
-            due = due.min(at(last_rx.max(last_tx), self.server.keep_alive_timeout));
+            return at(last_rx.max(last_tx), self.server.keep_alive_timeout);
         }
-        due
+        // Not idle yet, but soon perhaps: then it is looked at again.
+        due.min(at(now, self.server.keep_alive_timeout))
     }
 
     /// The request whose turn it is has not come whole: its own limit holds.
@@ -533,6 +539,14 @@ impl Http1 {
         } else {
             self.due() > 0 && now < self.answers_armed_from
         }
+    }
+
+    /// Whether no timer is to come although something may fall due: it came while an answer was
+    /// being given, or waited for without a limit, which has none.
+    pub(crate) fn lacks_timer(&self) -> bool {
+        let server = &self.server;
+        self.armed_at.is_never()
+            && (server.keep_alive_timeout.is_some() || server.request_timeout.is_some())
     }
 
     /// Whether nothing follows from what was read.

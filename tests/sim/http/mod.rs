@@ -75,7 +75,10 @@ impl Talk {
         let was_idle = server.code == code::HTTP_IDLE;
         let in_order = client.clean && server.clean && !self.broken_off && !was_idle;
         if in_order && !self.has_last {
-            assert!(self.is_complete || self.answer_count < self.asks.len(), "talk {key}: {self:?}");
+            assert!(
+                self.is_complete || self.answer_count < self.asks.len(),
+                "talk {key}: {self:?}"
+            );
         }
     }
 }
@@ -114,16 +117,26 @@ pub(crate) fn run(world: &World) -> Seen {
         round(&mut server, &mut clients, &mut cx);
     }
     cx.may_start = false;
-    settle(&mut server, &mut clients, &mut cx, "the connections do not end", |server, clients, _| {
-        server.is_settled() && clients.iter().all(Client::is_settled)
-    });
+    settle(
+        &mut server,
+        &mut clients,
+        &mut cx,
+        "the connections do not end",
+        |server, clients, _| server.is_settled() && clients.iter().all(Client::is_settled),
+    );
     for (id, _) in server.listeners.clone() {
         server.io.endpoint_close(id).expect("it is open");
     }
-    settle(&mut server, &mut clients, &mut cx, "not everything came home", |server, clients, world| {
-        let idle = server.io.is_idle() && clients.iter().all(|client| client.io.is_idle());
-        idle && (0..=clients.len()).all(|node| world.open_fds(node) == 0)
-    });
+    settle(
+        &mut server,
+        &mut clients,
+        &mut cx,
+        "not everything came home",
+        |server, clients, world| {
+            let idle = server.io.is_idle() && clients.iter().all(|client| client.io.is_idle());
+            idle && (0..=clients.len()).all(|node| world.open_fds(node) == 0)
+        },
+    );
     for node in 0..=clients.len() {
         assert_eq!(world.open_slots(node), 0, "slots of node {node}");
     }

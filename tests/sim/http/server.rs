@@ -125,7 +125,8 @@ impl Server {
         let mut out = String::from("\nserver:");
         for (id, conn) in &self.state.conns {
             let tunnel = conn.tunnel.as_ref().map(|t| (t.backlog.len(), t.blocked, t.read_closed));
-            out += &format!("\n  {id} talk {:?} asked {} body {:?}", conn.talk, conn.asked, conn.body);
+            out +=
+                &format!("\n  {id} talk {:?} asked {} body {:?}", conn.talk, conn.asked, conn.body);
             out += &format!(" closed {} tunnel {tunnel:?}", conn.is_closed);
             if let Some(talk) = conn.talk.map(|talk| &cx.talks[talk]) {
                 out += &format!(" bad {:?} {:?}", talk.bad, conn.limits);
