@@ -42,8 +42,9 @@ both! {
     /// `StaleConn`; `NoSuchRequest` when it was answered already or timed out; `WriteClosed` when
     /// the connection is closing; `InvalidArgument` for a header field that would break the
     /// message, a status code outside 200 to 599, or a value that cannot be serialised;
-    /// `PoolExhausted` when no buffer is left. After `InvalidArgument` and `PoolExhausted` nothing
-    /// was sent, and the request is still to be answered.
+    /// `PoolExhausted` when no buffer is left; `BufferTooLarge` for a body that does not fit one
+    /// buffer where `Config::guard_count` is 0: stream it. After these three nothing was sent, and
+    /// the request is still to be answered.
     #[inline]
     pub fn http_respond(
         &mut self_,

@@ -12,6 +12,7 @@ mod gzip;
 mod http_corpus;
 mod kinds;
 mod kit;
+mod limits;
 mod nginx;
 mod order;
 mod peers;

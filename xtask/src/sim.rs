@@ -37,8 +37,16 @@ pub(crate) fn step(seeds: u64) -> Step {
 }
 
 fn job(seeds: u64) -> Outcome<Job> {
-    let words =
-        ["test", "--release", "--package", "zero-io", "--features", "_sim,tls", "--test", "sim"];
+    let words = [
+        "test",
+        "--release",
+        "--package",
+        "zero-io",
+        "--features",
+        "_sim,tls,http",
+        "--test",
+        "sim",
+    ];
     let job = Job::cargo(&words)
         .arg("--")
         .target_dir(&paths::lane_target("sim")?)

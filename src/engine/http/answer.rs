@@ -485,8 +485,8 @@ impl Engine {
         let behind = match (len, is_copied) {
             (None, _) => Behind::Buffer,
             (Some(len), _) if len <= COPY_MAX => Behind::Nothing,
-            (Some(len), true) => Behind::Copied,
-            (Some(len), false) => Behind::Kept,
+            (Some(_), true) => Behind::Copied,
+            (Some(_), false) => Behind::Kept,
         };
         let read = reply.file_len().filter(|len| *len <= READ_MAX).unwrap_or(0) as usize;
         let is_one = |len: &usize| *len <= COPY_MAX || self.guards.are_none();
