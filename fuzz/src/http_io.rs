@@ -39,6 +39,8 @@ pub(crate) fn run(bytes: &[u8]) {
     let (seed, inline) = (input.byte(), usize::from(input.byte()) * 16);
     let pipelined = 1 + usize::from(input.byte() % 32);
     let said = &input.rest()[..input.rest().len().min(LEN_MAX)];
+    // A line that has no end is looked at when others come with it, and not alone.
+    let said = &[said, b"\r\n\r\n"].concat()[..];
     let limits = (inline, pipelined);
     let whole = converse(said, limits, || usize::MAX);
     let mut cut = usize::from(seed);
@@ -187,7 +189,7 @@ impl App {
         while let Some(event) = events.next_event() {
             self.on_event(event, &mut sender, outcome);
         }
-        for conn in self.open.iter().filter(|_| !self.tunnel.is_empty()) {
+        if let Some(conn) = self.open.first().filter(|_| !self.tunnel.is_empty()) {
             let sent = sender.stream_write(*conn, StreamId::ZERO, &self.tunnel);
             self.tunnel.drain(..sent.unwrap_or(0));
         }

@@ -272,10 +272,13 @@ impl Engine {
         let Some(http) = machine(conn) else { return };
         let continues = http.take_continue();
         if is_eof && http.parked.is_empty() && !http.is_tunnel() {
-            if http.is_mid_request(has_partial) {
-                return self.begin_end(index, code::TRUNCATED, false);
+            let is_cut = http.is_mid_request(has_partial);
+            if is_cut && http.due_before_what_is_read() == 0 {
+                // What was asked before is answered.
+                http.code = code::TRUNCATED;
+                return self.end_when_sent(index);
             }
-            if http.due() == 0 {
+            if !is_cut && http.due() == 0 {
                 return self.end_when_sent(index);
             }
         }

@@ -386,6 +386,11 @@ impl Http1 {
         self.asked.wrapping_sub(self.answered)
     }
 
+    /// The same without the request whose body is being read.
+    pub(crate) const fn due_before_what_is_read(&self) -> u32 {
+        self.due().saturating_sub(self.is_mid_request(false) as u32)
+    }
+
     pub(crate) const fn turn(&self) -> u32 {
         self.answered
     }
