@@ -245,7 +245,7 @@ impl Conn {
 /// The talk is over for the client: it ends it, or waits for the server to do so.
 fn leave(id: ConnId, conn: &mut Conn, talk: &Talk, idle_ms: u64, sender: &mut Sender<'_>) {
     let is_tunnel = talk.asks.last().is_some_and(|ask| ask.reply == Reply::Upgrade);
-    let waits = talk.asks.len() % 2 == 0 && idle_ms < 1_000 && !is_tunnel;
+    let waits = talk.asks.len().is_multiple_of(2) && idle_ms < 1_000 && !is_tunnel;
     if conn.read_closed || !(waits || conn.reader.is_over()) {
         conn.closed = true;
         let _ = sender.close_graceful(id, Duration::from_secs(20));
