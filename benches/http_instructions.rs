@@ -11,16 +11,13 @@ mod callgrind;
 
 use std::time::Duration;
 
-use zero_io::sim::{Faults, World};
-use zero_io::{Config, Event, Io, StreamId, Toggle, ZeroResponse};
+use zero_io::{Event, Io, StreamId, ZeroResponse};
 
-const CONNECTIONS: usize = 64;
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n";
 /// A run above this has lost ground and fails.
 const LIMIT: f64 = 1_592.0;
 const SHORT: u64 = 2_000;
 const LONG: u64 = 12_000;
-const ROUNDS_MAX: u64 = 10_000_000;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -45,31 +42,11 @@ fn main() {
     assert!(total <= LIMIT, "{total:.0} instructions per request, at most {LIMIT} are allowed");
 }
 
+#[expect(clippy::redundant_closure, reason = "its symbol bears this file's name, and is counted")]
 fn run(requests: u64, http: bool) {
-    let world = World::new(1, Faults::none());
-    let config = Config::default().with(|c| {
-        c.huge_pages = Toggle::Off;
-        c.max_connections = CONNECTIONS;
-    });
-    let mut server = Io::in_world(config.clone(), &world).expect("a server");
-    let mut client = Io::in_world(config, &world).expect("a client");
     let addr = "127.0.0.1:0".parse().expect("an address");
-    let listener = if http { server.http_listen(addr) } else { server.tcp_listen(addr) };
-    let listener = listener.expect("listen");
-    let addr = server.local_addr(listener).expect("bound").inet().expect("an IP address");
-    for _ in 0..CONNECTIONS {
-        client.tcp_connect(addr).expect("room for all");
-    }
-    let mut done = 0;
-    for _ in 0..ROUNDS_MAX {
-        turn(&mut server, &mut 0);
-        turn(&mut client, &mut done);
-        if done >= requests {
-            return;
-        }
-        assert!(world.advance_to_next(), "the conversation stopped");
-    }
-    panic!("too many rounds");
+    let listen = |io: &mut Io| if http { io.http_listen(addr) } else { io.tcp_listen(addr) };
+    callgrind::talk(requests, listen, |io, done| turn(io, done));
 }
 
 fn turn(io: &mut Io, done: &mut u64) {

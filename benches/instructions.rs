@@ -13,10 +13,8 @@ mod callgrind;
 
 use std::time::Duration;
 
-use zero_io::sim::{Faults, World};
-use zero_io::{Config, Event, Io, StreamId, Toggle};
+use zero_io::{Event, Io, StreamId};
 
-const CONNECTIONS: usize = 64;
 const MESSAGE: [u8; 64] = [42; 64];
 /// What is aimed at.
 const GOAL: f64 = 400.0;
@@ -24,7 +22,6 @@ const GOAL: f64 = 400.0;
 const LIMIT: f64 = 420.0;
 const SHORT: u64 = 2_000;
 const LONG: u64 = 12_000;
-const ROUNDS_MAX: u64 = 10_000_000;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -52,28 +49,8 @@ fn main() {
 
 /// Both shards until `echoes` messages came back.
 fn echo(echoes: u64, forward: bool) {
-    let world = World::new(1, Faults::none());
-    let config = Config::default().with(|c| {
-        c.huge_pages = Toggle::Off;
-        c.max_connections = CONNECTIONS;
-    });
-    let mut server = Io::in_world(config.clone(), &world).expect("a server");
-    let mut client = Io::in_world(config, &world).expect("a client");
-    let listener = server.tcp_listen("127.0.0.1:0".parse().expect("an address")).expect("listen");
-    let addr = server.local_addr(listener).expect("bound").inet().expect("an IP address");
-    for _ in 0..CONNECTIONS {
-        client.tcp_connect(addr).expect("room for all");
-    }
-    let mut done = 0;
-    for _ in 0..ROUNDS_MAX {
-        turn(&mut server, forward, &mut 0);
-        turn(&mut client, forward, &mut done);
-        if done >= echoes {
-            return;
-        }
-        assert!(world.advance_to_next(), "the conversation stopped");
-    }
-    panic!("too many rounds");
+    let addr = "127.0.0.1:0".parse().expect("an address");
+    callgrind::talk(echoes, |io| io.tcp_listen(addr), |io, done| turn(io, forward, done));
 }
 
 /// Sends everything back that came, and a first message on each outgoing connection.

@@ -2,6 +2,8 @@
 //! limits.
 
 mod common;
+#[path = "common/linger.rs"]
+mod linger;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 use common::{
     PATIENCE, STREAM, Seen, Shard, TICK, assert_same, dial, pattern, plain_listener, read_to_end,
 };
+use linger::linger_zero;
 use zero_io::{ConnTimeouts, IoError, TcpConnectConfig, code};
 
 fn timeouts(change: impl FnOnce(&mut ConnTimeouts)) -> ConnTimeouts {
@@ -22,18 +25,8 @@ fn timeouts(change: impl FnOnce(&mut ConnTimeouts)) -> ConnTimeouts {
 
 /// Makes the coming close of a plain socket a reset.
 fn reset(stream: TcpStream) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: the option's value outlives the call.
-    let answer = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of_val(&linger) as libc::socklen_t,
-        )
-    };
-    assert_eq!(answer, 0);
+    linger_zero(&stream);
+    drop(stream);
 }
 
 // ---- halves

@@ -12,6 +12,8 @@ mod closing;
 mod datagrams;
 mod lifetime;
 mod limits;
+#[path = "../common/linger.rs"]
+mod linger;
 mod reset;
 mod sending;
 mod slow;

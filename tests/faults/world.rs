@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use zero_io::{
     Config, ConnId, EndpointId, Event, Io, OwnedSlot, SendOutcome, StreamId, TcpListenConfig,
 };
+
+pub(crate) use crate::linger::linger_zero;
 
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -277,22 +278,6 @@ pub(crate) fn push(mut stream: &TcpStream, data: &[u8]) -> usize {
     }
     stream.set_nonblocking(false).unwrap();
     sent
-}
-
-/// Makes the closing of a socket a reset.
-pub(crate) fn linger_zero(stream: &impl AsRawFd) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: the value is a local of the stated size, and the descriptor is open.
-    let answer = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of_val(&linger) as u32,
-        )
-    };
-    assert_eq!(answer, 0);
 }
 
 /// Ends a client with RST.

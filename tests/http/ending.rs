@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use zero_io::{Event, IoError, ZeroResponse, code};
 
 use crate::kit::{Server, get, hello};
+use crate::linger::linger_zero;
 
 #[test]
 fn the_client_says_when_to_close() {
@@ -247,28 +248,12 @@ fn a_client_that_vanishes_leaves_nothing() {
             }
             // With linger 0 the close is a reset.
             let socket = client.stream.get_ref();
-            socket2_linger(socket);
+            linger_zero(socket);
         }
     }
     std::thread::sleep(Duration::from_millis(50));
     let ends = server.stop().ends;
     assert_eq!(ends.len(), 4, "{ends:?}");
-}
-
-fn socket2_linger(socket: &std::net::TcpStream) {
-    use std::os::fd::AsRawFd;
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: the option's value is a local that outlives the call.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of::<libc::linger>() as u32,
-        )
-    };
-    assert_eq!(result, 0);
 }
 
 #[test]

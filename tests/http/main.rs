@@ -13,6 +13,8 @@ mod http_corpus;
 mod kinds;
 mod kit;
 mod limits;
+#[path = "../common/linger.rs"]
+mod linger;
 mod nginx;
 mod order;
 mod peers;

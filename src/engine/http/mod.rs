@@ -17,6 +17,7 @@ mod answer;
 mod file;
 mod short;
 mod stream;
+mod write;
 
 use super::Engine;
 use super::events::peer_addr;

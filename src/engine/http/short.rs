@@ -1,7 +1,7 @@
 //! The short path of an answer: to the request whose turn it is, with a short body, on a
 //! connection with nothing special under way. What it writes is what the long path would.
 
-use super::answer::COPY_MAX;
+use super::write::COPY_MAX;
 use super::{Engine, machine};
 use crate::conn::Flags;
 use crate::conn::tx::{Segment, Source};

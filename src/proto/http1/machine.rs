@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use super::pending::{Pending, PendingRing, micros, since};
 use super::{
-    Body, ChunkStep, Chunked, Head, HeadFlags, HttpServer, Parsed, Refusal, parse_request,
+    Body, ChunkStep, Chunked, EMPTY_LINES_MAX, Head, HeadFlags, HttpServer, Parsed, Refusal,
+    may_be_complete, parse_request,
 };
 use crate::code;
 use crate::config::{MessageKind, PIPELINED_MAX};
@@ -124,9 +125,6 @@ impl std::fmt::Debug for Http1 {
 }
 
 impl Http1 {
-    /// Bytes of empty lines before a request line; more are refused.
-    const EMPTY_BYTES_MAX: u8 = 8;
-
     pub(crate) const fn new(server: Rc<HttpServer>) -> Self {
         Self {
             server,
@@ -214,7 +212,7 @@ impl Http1 {
         if self.looked_at == 0 {
             self.head_since_us = micros(now);
         } else if let Some(new) = input.get(self.looked_at as usize..)
-            && !new.contains(&b'\n')
+            && !may_be_complete(new)
             && input.len() < self.server.limits.header_size as usize
         {
             // Not before another line is whole: a peer that sends single bytes costs a look each.
@@ -235,7 +233,8 @@ impl Http1 {
     /// RFC 9112 §2.2: a server ought to ignore an empty line before a request line.
     fn empty_line(&mut self, input: &[u8]) -> Step {
         let expected = if self.empty_bytes % 2 == 1 { b'\n' } else { b'\r' };
-        if input.first() != Some(&expected) || self.empty_bytes == Self::EMPTY_BYTES_MAX {
+        if input.first() != Some(&expected) || usize::from(self.empty_bytes) == 2 * EMPTY_LINES_MAX
+        {
             return self.refuse(Refusal { status: 400, code: code::HTTP_BAD_REQUEST_LINE });
         }
         self.empty_bytes += 1;
