@@ -47,7 +47,6 @@ fn main() {
     assert!(total <= LIMIT, "{total:.0} instructions per request, at most {LIMIT} are allowed");
 }
 
-#[expect(clippy::redundant_closure, reason = "its symbol bears this file's name, and is counted")]
 fn run(requests: u64, http: bool, depth: usize) {
     let addr = "127.0.0.1:0".parse().expect("an address");
     let listen = |io: &mut Io| if http { io.http_listen(addr) } else { io.tcp_listen(addr) };

@@ -15,4 +15,4 @@ pub(crate) use file::{Decision, FileSpan, decide};
 pub use headers::HttpHeaders;
 pub use method::HttpMethod;
 pub use request::HttpRequest;
-pub(crate) use request::{Places, RequestFlags};
+pub(crate) use request::{Lens, Places, RequestFlags};
