@@ -85,6 +85,58 @@ pub const HTTP_IDLE: u64 = 0x1_0423;
 /// early, or the file that was being sent was cut short.
 pub const HTTP_ANSWER_CUT: u64 = 0x1_0424;
 
+/// QUIC: the peer no longer knows the connection (a stateless reset, RFC 9000 §10.3): it was
+/// restarted, or timed out earlier.
+pub const QUIC_STATELESS_RESET: u64 = 0x1_0500;
+/// QUIC: the peer speaks no version that we do.
+pub const QUIC_VERSION: u64 = 0x1_0501;
+/// QUIC: there are no connection ids left to connect with.
+pub const QUIC_CIDS_EXHAUSTED: u64 = 0x1_0502;
+/// QUIC: the server takes no connections at present (`CONNECTION_REFUSED`).
+pub const QUIC_REFUSED: u64 = 0x1_0503;
+
+/// Of the codes of QUIC connections, the two highest bits: nobody's but zero-io's.
+const QUIC_OWNER_SHIFT: u32 = 62;
+/// The peer's application closed the connection; the other bits are its code, of which 0 is an
+/// orderly end.
+pub const QUIC_APP: u64 = 1 << QUIC_OWNER_SHIFT;
+/// The peer's QUIC gave up; the other bits are the code of RFC 9000 §20.1.
+pub const QUIC_PEER_TRANSPORT: u64 = 2 << QUIC_OWNER_SHIFT;
+/// The peer broke the protocol; the other bits are the code of RFC 9000 §20.1 that it was told.
+pub const QUIC_OWN_TRANSPORT: u64 = 3 << QUIC_OWNER_SHIFT;
+
+/// Whose code ended a QUIC connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum QuicCloser {
+    /// The peer's application.
+    PeerApplication,
+    /// The peer's QUIC.
+    PeerTransport,
+    /// Our QUIC.
+    OwnTransport,
+}
+
+/// The code of a QUIC connection's end that is not zero-io's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct QuicClose {
+    /// Whose.
+    pub by: QuicCloser,
+    /// The code as it was on the wire.
+    pub code: u64,
+}
+
+/// Takes apart the code of a QUIC connection. `None`: it is a number of this module.
+#[must_use]
+pub const fn quic_close(error_code: u64) -> Option<QuicClose> {
+    let by = match error_code >> QUIC_OWNER_SHIFT {
+        0 => return None,
+        1 => QuicCloser::PeerApplication,
+        2 => QuicCloser::PeerTransport,
+        _ => QuicCloser::OwnTransport,
+    };
+    Some(QuicClose { by, code: error_code & (QUIC_APP - 1) })
+}
+
 /// The name and meaning of a code, or `None` for an errno or an unknown number.
 #[must_use]
 pub const fn reason(code: u64) -> Option<&'static str> {
@@ -105,6 +157,10 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         TLS_HANDSHAKE_TIMEOUT => "TLS handshake timed out",
         TLS_KEY_EXHAUSTED => "TLS key used up: reconnect",
         TLS_NO_REKEY => "TLS key change that the kernel cannot do",
+        QUIC_STATELESS_RESET => "QUIC: the peer has lost the connection",
+        QUIC_VERSION => "QUIC: no version in common",
+        QUIC_CIDS_EXHAUSTED => "QUIC: no connection ids left",
+        QUIC_REFUSED => "QUIC: the server refuses connections",
         HTTP_BODY_TOO_LARGE => "HTTP body too large",
         HTTP_ANSWER_TIMEOUT => "HTTP request not answered in time",
         HTTP_REQUEST_TIMEOUT => "HTTP request did not arrive in time",

@@ -9,7 +9,7 @@
 use std::net::SocketAddr;
 use std::{fmt, io};
 
-use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::ids::{ConnId, EndpointId, Protocol, StreamDir};
 
 mod tls;
 
@@ -332,10 +332,48 @@ pub enum IoError {
         conn: ConnId,
     },
     /// A stream number that the connection does not have.
-    #[error("{conn} has no such stream: TCP and Unix connections have StreamId::ZERO alone")]
+    #[error(
+        "{conn} has no such stream, or not this direction of it, or not any more; TCP and Unix \
+         connections have StreamId::ZERO alone"
+    )]
     NoSuchStream {
         /// The connection.
         conn: ConnId,
+    },
+    /// The peer does not let more QUIC streams be opened now.
+    #[error(
+        "the peer of {conn} takes no more {dir:?} streams now: Event::StreamsAvailable tells when"
+    )]
+    StreamLimit {
+        /// The connection.
+        conn: ConnId,
+        /// Of which kind.
+        dir: StreamDir,
+    },
+    /// The peer asked that no more be sent on a QUIC stream (STOP_SENDING).
+    #[error(
+        "the peer of {conn} does not want the rest of the stream (its code: {error_code}): reset \
+         it, or open another"
+    )]
+    StreamStopped {
+        /// The connection.
+        conn: ConnId,
+        /// The peer application's reason.
+        error_code: u64,
+    },
+    /// The peer takes no datagrams, or we take none (`QuicTransport::datagrams`).
+    #[error("{conn} has no datagrams: both sides must allow them (QuicTransport::datagrams)")]
+    DatagramsUnsupported {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// The connection's protocol has nothing of the kind.
+    #[error("{protocol} connections have no {what}")]
+    NotForProtocol {
+        /// The connection's protocol.
+        protocol: Protocol,
+        /// What was asked for.
+        what: &'static str,
     },
     /// The connection has no such request that waits for an answer: it was answered, its time ran
     /// out, or it never was. Nothing returns it without the feature `http`.
@@ -441,12 +479,16 @@ impl From<IoError> for io::Error {
             IoError::KernelTooOld { .. }
             | IoError::NotSupportedOnPlatform { .. }
             | IoError::NotSupportedOnBackend { .. }
+            | IoError::DatagramsUnsupported { .. }
+            | IoError::NotForProtocol { .. }
             | IoError::StreamNotPullable { .. } => K::Unsupported,
             IoError::UringDenied { .. } | IoError::ProfileForbidden | IoError::HmacMismatch => {
                 K::PermissionDenied
             }
             IoError::MemlockLimit { .. } | IoError::NofileLimit { .. } => K::OutOfMemory,
-            IoError::PoolExhausted { .. } | IoError::QueueFull { .. } => K::WouldBlock,
+            IoError::PoolExhausted { .. }
+            | IoError::QueueFull { .. }
+            | IoError::StreamLimit { .. } => K::WouldBlock,
             IoError::ConnectTimeout { .. } => K::TimedOut,
             IoError::InvalidConfig { .. }
             | IoError::TlsConfig { .. }
@@ -459,7 +501,9 @@ impl From<IoError> for io::Error {
             IoError::StaleConn { .. }
             | IoError::StaleEndpoint { .. }
             | IoError::NotConnected { .. } => K::NotConnected,
-            IoError::WriteClosed { .. } | IoError::IoGone => K::BrokenPipe,
+            IoError::WriteClosed { .. } | IoError::StreamStopped { .. } | IoError::IoGone => {
+                K::BrokenPipe
+            }
             IoError::AddrInUse { .. } => K::AddrInUse,
             IoError::Os { errno, .. } => errno.kind(),
             _ => K::Other,

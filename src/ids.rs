@@ -71,7 +71,18 @@ id! {
     WatchId, "watch#"
 }
 
-/// One stream of a connection. TCP and Unix connections have [`StreamId::ZERO`] alone.
+/// Whether both sides send on a QUIC stream, or only the one that opened it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StreamDir {
+    /// Both send.
+    Bidi,
+    /// Only the side that opened it sends.
+    Uni,
+}
+
+/// One stream of a connection. TCP and Unix connections have [`StreamId::ZERO`] alone; those of
+/// QUIC have the numbers of RFC 9000 §2.1, of which [`StreamId::ZERO`] is the client's first
+/// bidirectional one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct StreamId(u64);
 
@@ -89,6 +100,24 @@ impl StreamId {
     #[must_use]
     pub const fn as_u64(self) -> u64 {
         self.0
+    }
+
+    /// Which sides of a QUIC stream send.
+    #[must_use]
+    pub const fn dir(self) -> StreamDir {
+        if self.0 & 2 == 0 { StreamDir::Bidi } else { StreamDir::Uni }
+    }
+
+    /// Whether the client opened a QUIC stream, or the server did.
+    #[must_use]
+    pub const fn opened_by_client(self) -> bool {
+        self.0 & 1 == 0
+    }
+
+    /// How many QUIC streams of its kind were opened before it.
+    #[must_use]
+    pub const fn index(self) -> u64 {
+        self.0 >> 2
     }
 }
 
@@ -121,6 +150,8 @@ pub enum Protocol {
     Uds,
     /// UDP, RFC 768.
     Udp,
+    /// QUIC, RFC 9000.
+    Quic,
 }
 
 impl fmt::Display for Protocol {
@@ -129,6 +160,7 @@ impl fmt::Display for Protocol {
             Self::Tcp => "TCP",
             Self::Uds => "Unix",
             Self::Udp => "UDP",
+            Self::Quic => "QUIC",
         })
     }
 }
@@ -143,5 +175,22 @@ mod tests {
         assert_eq!((id.index(), id.generation()), (7, u32::MAX));
         assert_eq!(ConnId::from_u64(id.as_u64()), id);
         assert_eq!(ConnId::new(3, 4).to_string(), "conn#3.4");
+    }
+
+    #[test]
+    fn a_streams_number_says_whose_it_is() {
+        let rows = [
+            (0, StreamDir::Bidi, true, 0),
+            (1, StreamDir::Bidi, false, 0),
+            (2, StreamDir::Uni, true, 0),
+            (7, StreamDir::Uni, false, 1),
+        ];
+        for (number, dir, opened_by_client, index) in rows {
+            let id = StreamId::from_u64(number);
+            assert_eq!(
+                (id.dir(), id.opened_by_client(), id.index()),
+                (dir, opened_by_client, index)
+            );
+        }
     }
 }

@@ -34,6 +34,15 @@ pub struct IoStats {
     pub udp_errors: u64,
     /// Times a connection's receive ended for want of buffers.
     pub starved: u64,
+    /// QUIC handshakes that were done, as client or server.
+    pub quic_handshakes: u64,
+    /// QUIC clients that were refused.
+    pub quic_refused: u64,
+    /// QUIC clients that were asked to retry.
+    pub quic_retried: u64,
+    /// QUIC packets that were copied on arrival, because peers kept too many buffers from coming
+    /// home.
+    pub quic_rx_copied: u64,
     /// Commands taken from handles.
     pub commands: u64,
     /// Commands of handles that came too late: their connection had ended.
@@ -72,4 +81,44 @@ pub struct ConnStats {
     pub packets_received: u32,
     /// The kernel's estimate of the delivery rate in bytes per second.
     pub delivery_rate: u64,
+    /// The figures that QUIC connections have besides; `None` for others.
+    pub quic: Option<QuicStats>,
+}
+
+/// Whether the path marks packets instead of dropping them: RFC 9000 §13.4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum EcnState {
+    /// `QuicTransport::ecn` is off.
+    #[default]
+    Off,
+    /// What is sent says that it may be marked.
+    On,
+    /// The path, or the peer, does not keep the marks; they are no longer sent.
+    Failed,
+}
+
+/// Figures of a QUIC connection. Of [`ConnStats`], a segment is a QUIC packet, and bytes sent and
+/// received are those of UDP payloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct QuicStats {
+    /// The longest UDP payload that is sent.
+    pub mtu: u16,
+    /// Bytes of packets that were lost ever.
+    pub bytes_lost: u64,
+    /// Times that the congestion window shrank.
+    pub congestion_events: u64,
+    /// As it was when something was last sent.
+    pub ecn: EcnState,
+    /// UDP datagrams sent.
+    pub udp_sent: u64,
+    /// UDP datagrams received.
+    pub udp_received: u64,
+    /// Datagrams (RFC 9221) sent.
+    pub datagrams_sent: u64,
+    /// Datagrams received.
+    pub datagrams_received: u64,
+    /// Datagrams that made room for later ones before they were sent.
+    pub datagrams_dropped_tx: u64,
 }

@@ -7,6 +7,8 @@ mod endpoint;
 mod framing;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "quic")]
+mod quic;
 #[cfg(feature = "tls")]
 mod tls;
 mod uring;
@@ -22,6 +24,8 @@ pub use framing::{Frame, Framing, MessageKind};
 pub(crate) use http::PIPELINED_MAX;
 #[cfg(feature = "http")]
 pub use http::{AccessLog, HttpAccess, HttpCounters, HttpListenConfig, HttpSocket};
+#[cfg(feature = "quic")]
+pub use quic::*;
 #[cfg(feature = "tls")]
 pub use tls::*;
 pub use uring::{Effective, HugePages, UringConfig};
@@ -113,6 +117,12 @@ pub struct Config {
     pub jumbo_size: usize,
     /// Slots set aside for `IoHandle`'s buffers. Default 256; 0 to half of `pool_slot_count`.
     pub handle_reserve_count: usize,
+    /// 64 KiB buffers that QUIC packets are received into, taken at the first QUIC endpoint.
+    /// Default 64; 8 to 4096. When peers keep many of them from coming home, packets are copied.
+    pub quic_recv_buffers: usize,
+    /// Cells of 16 KiB for what is written to QUIC connections, taken one by one. Default 512;
+    /// 8 to 65,536. When all wait for acknowledgements, written bytes get memory of their own.
+    pub quic_send_cells: usize,
     /// Payloads that may be held as `OwnedSlot` at a time, per buffer class in percent of the
     /// class. Default 50; 1 to 90.
     pub detached_max_pct: u8,
@@ -173,6 +183,8 @@ impl Default for Config {
             jumbo_count: 16,
             jumbo_size: 1 << 20,
             handle_reserve_count: 256,
+            quic_recv_buffers: 64,
+            quic_send_cells: 512,
             detached_max_pct: 50,
             max_connections: 1024,
             max_endpoints: 64,
@@ -210,7 +222,7 @@ impl Config {
     /// # Errors
     /// [`IoError::InvalidConfig`] with the first bad field, its value and its range.
     pub fn validate(&self) -> Result<()> {
-        let ranges: [(&'static str, usize, usize, usize, &'static str); 19] = [
+        let ranges: [(&'static str, usize, usize, usize, &'static str); 21] = [
             ("Config::pool_slot_count", self.pool_slot_count, 16, 65_536, "16 to 65,536"),
             (
                 "Config::pool_slot_size",
@@ -237,6 +249,8 @@ impl Config {
                 self.pool_slot_count / 2,
                 "0 to half of pool_slot_count",
             ),
+            ("Config::quic_recv_buffers", self.quic_recv_buffers, 8, 4096, "8 to 4096"),
+            ("Config::quic_send_cells", self.quic_send_cells, 8, 65_536, "8 to 65,536"),
             ("Config::detached_max_pct", usize::from(self.detached_max_pct), 1, 90, "1 to 90"),
             ("Config::max_connections", self.max_connections, 1, 1_000_000, "1 to 1,000,000"),
             ("Config::max_endpoints", self.max_endpoints, 1, 4096, "1 to 4096"),

@@ -32,7 +32,13 @@ impl Engine {
             self.stats.events += 1;
             let data = self.hand_out(buf, offset, len);
             let conn = ConnId::from_u64(id);
-            return Some(Event::StreamFrame { conn, stream: StreamId::ZERO, kind, data });
+            return Some(Event::StreamFrame {
+                conn,
+                stream: StreamId::ZERO,
+                kind,
+                data,
+                fin: false,
+            });
         }
         if let Some(&Record { kind: Kind::Http(kind), buf, offset, len, id, extra }) =
             self.inbox.first()
@@ -131,7 +137,7 @@ impl Engine {
         }
         Some(match kind {
             Kind::StreamFrame(kind) => {
-                Event::StreamFrame { conn, stream: StreamId::ZERO, kind, data }
+                Event::StreamFrame { conn, stream: StreamId::ZERO, kind, data, fin: false }
             }
             Kind::Http(kind) => {
                 self.http.note(kind, id, extra);

@@ -64,6 +64,8 @@ pub enum TlsConfigFault {
     BadAlpn,
     /// The lowest version is above the highest.
     VersionRange,
+    /// TLS 1.3 is not among the versions, and QUIC has no other.
+    NoTls13,
     /// A cipher suite that does not exist here.
     UnknownCipherSuite,
     /// A version is enabled for which no cipher suite is left.
@@ -130,6 +132,7 @@ impl TlsConfigFault {
             Self::NoServerName => "set TlsClientBuilder::server_name",
             Self::BadAlpn => "give at most 16 different names of 1 to 255 bytes each",
             Self::VersionRange => "put the lower version first",
+            Self::NoTls13 => "allow TLS 1.3: TlsVersion::Tls13 as the highest version",
             Self::UnknownCipherSuite => "use a name of the list in docs/TLS.md",
             Self::NoCipherSuite => "add a suite of that version, or narrow the versions",
             Self::BadKeyExchange => "use names of the list in docs/TLS.md",
@@ -171,6 +174,7 @@ impl fmt::Display for Cause {
             F::NoServerName => "the server's name is not known",
             F::BadAlpn => "unusable ALPN protocol name",
             F::VersionRange => "the lowest TLS version is above the highest",
+            F::NoTls13 => "QUIC needs TLS 1.3, which is not enabled",
             F::UnknownCipherSuite => "unknown cipher suite",
             F::NoCipherSuite => "no cipher suite for an enabled TLS version",
             F::BadKeyExchange => "unusable key exchange group",

@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::code;
 use crate::config::MessageKind;
-use crate::ids::{ConnId, EndpointId, Protocol, StreamId, TimerId, WatchId};
+use crate::ids::{ConnId, EndpointId, Protocol, StreamDir, StreamId, TimerId, WatchId};
 use crate::pool::PoolPressureInfo;
 
 /// The other side of a connection.
@@ -144,7 +144,8 @@ pub enum Event<'poll> {
         /// Both directions ended in order and all that was written was handed to the kernel.
         clean: bool,
     },
-    /// Bytes of a stream, or one message of it where a framing is set.
+    /// Bytes of a stream, or one message of it where a framing is set. Bytes of a QUIC stream come
+    /// in order.
     StreamFrame {
         /// The connection.
         conn: ConnId,
@@ -155,6 +156,9 @@ pub enum Event<'poll> {
         /// The bytes; never empty: a framing's messages have at least one byte too
         /// ([`Frame::Ready`](crate::Frame::Ready)).
         data: &'poll [u8],
+        /// The QUIC stream is known to end with these bytes; `ReadClosed` follows. Where it is
+        /// false, more may come or not. Always false on other connections.
+        fin: bool,
     },
     /// A request of an HTTP connection: answer it with `http_respond`, in any order, now or later.
     #[cfg(feature = "http")]
@@ -181,7 +185,8 @@ pub enum Event<'poll> {
         last: bool,
     },
     /// The peer will send no more (FIN). The connection still takes writes. Not told of HTTP
-    /// connections, which end when their requests are answered.
+    /// connections, which end when their requests are answered. Of a QUIC stream: all of it was
+    /// handed out.
     ReadClosed {
         /// The connection.
         conn: ConnId,
@@ -194,8 +199,57 @@ pub enum Event<'poll> {
         conn: ConnId,
         /// The stream.
         stream: StreamId,
-        /// Bytes it takes now.
+        /// Bytes it takes now; of a QUIC stream at the least 1.
         credit: usize,
+    },
+    /// All that was written to a QUIC stream, and its end, was acknowledged.
+    StreamFinished {
+        /// The connection.
+        conn: ConnId,
+        /// The stream.
+        stream: StreamId,
+    },
+    /// The peer gave up sending on a QUIC stream: nothing more of it comes.
+    StreamReset {
+        /// The connection.
+        conn: ConnId,
+        /// The stream.
+        stream: StreamId,
+        /// The peer application's reason.
+        error_code: u64,
+    },
+    /// The peer does not want the rest of a QUIC stream, which takes no more writes. What is to be
+    /// said about it can be said with `stream_reset`.
+    StopSending {
+        /// The connection.
+        conn: ConnId,
+        /// The stream.
+        stream: StreamId,
+        /// The peer application's reason.
+        error_code: u64,
+    },
+    /// The peer lets more QUIC streams be opened, after `stream_open` was refused one.
+    StreamsAvailable {
+        /// The connection.
+        conn: ConnId,
+        /// Of which kind.
+        dir: StreamDir,
+    },
+    /// A datagram of a QUIC connection: RFC 9221.
+    Datagram {
+        /// The connection.
+        conn: ConnId,
+        /// The payload; may be empty.
+        data: &'poll [u8],
+    },
+    /// The peer of a QUIC connection has another address: RFC 9000 §9.
+    PathMigration {
+        /// The connection.
+        conn: ConnId,
+        /// Where it was.
+        old_peer: SocketAddr,
+        /// Where it is.
+        new_peer: SocketAddr,
     },
     /// A guard write ended, and its memory is released.
     SendDone {

@@ -24,6 +24,8 @@ pub(crate) mod carry;
 mod guard;
 mod owned;
 mod pressure;
+#[cfg(feature = "quic")]
+pub(crate) mod quic;
 mod room;
 mod send;
 mod shared;

@@ -26,6 +26,11 @@ pub(crate) mod http1;
 #[cfg(all(feature = "http", feature = "_sim"))]
 #[path = "http1/fuzz.rs"]
 pub mod http_fuzz;
+#[cfg(feature = "quic")]
+pub(crate) mod quic;
+#[cfg(not(feature = "quic"))]
+#[path = "quic_off.rs"]
+pub(crate) mod quic;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 #[cfg(not(feature = "tls"))]

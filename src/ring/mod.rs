@@ -86,6 +86,10 @@ forward! {
 
     /// The time of day: whole seconds since 1970.
     fn wall_secs(&mut self) -> u64;
+    /// Where the clock's origin lies in the standard library's terms.
+    fn instant_base(&mut self) -> std::time::Instant;
+    /// Fills `out` with what nobody can guess; in a simulation, with what follows from its seed.
+    fn entropy(&mut self, out: &mut [u8]) -> Result<()>;
 
     // ---- provided buffers
 

@@ -40,7 +40,7 @@ use crate::sys::gather::Gather;
 use crate::sys::kernel::{ForkMark, monotonic_ns, uring_error};
 use crate::sys::sockopt::{Adopted, PeerCred, TcpInfo};
 use crate::sys::wake::Waker;
-use crate::sys::{errno, file, ktls, resolve, socket, tcp, udp, uds};
+use crate::sys::{clock, entropy, errno, file, ktls, resolve, socket, tcp, udp, uds};
 use crate::time::Time;
 
 /// Buffer groups of one ring; their numbers are below this.
@@ -127,6 +127,18 @@ impl Uring {
     #[expect(clippy::needless_pass_by_ref_mut, reason = "the rings have one interface")]
     pub(crate) fn wall_secs(&mut self) -> u64 {
         crate::sys::kernel::wall_secs()
+    }
+
+    #[expect(clippy::unused_self, reason = "the rings have one interface")]
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "the rings have one interface")]
+    pub(crate) fn instant_base(&mut self) -> std::time::Instant {
+        clock::instant_base()
+    }
+
+    #[expect(clippy::unused_self, reason = "the rings have one interface")]
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "the rings have one interface")]
+    pub(crate) fn entropy(&mut self, out: &mut [u8]) -> Result<()> {
+        entropy::fill(out)
     }
 
     #[inline]

@@ -23,6 +23,7 @@ use crate::config::{
 use crate::error::{Errno, IoError, Result};
 use crate::ids::Protocol;
 use crate::ring::op::{Completion, Fd, Op, Token, Wait};
+use crate::rng::Rng;
 use crate::sys::addr::{SockAddr, UnixAddr};
 use crate::sys::batch::{RecvBatch, SendBatch};
 use crate::sys::file;
@@ -35,6 +36,8 @@ use crate::time::Time;
 const BACKLOG_MAX: u32 = 4096;
 /// Bytes of a file that one call sends at most.
 const FILE_READ_MAX: usize = 1 << 18;
+/// Keeps entropy apart from the other uses of a seed.
+const ENTROPY_SALT: u64 = 0x51c6_d3f8_0a97_e42b;
 /// What the simulated peers say of themselves.
 const CREDENTIALS: PeerCred = PeerCred { pid: 1, uid: 1000, gid: 1000 };
 
@@ -42,11 +45,14 @@ const CREDENTIALS: PeerCred = PeerCred { pid: 1, uid: 1000, gid: 1000 };
 pub(crate) struct SimRing {
     kernel: Rc<RefCell<Kernel>>,
     node: usize,
+    /// What nobody could guess.
+    entropy: Rng,
 }
 
 impl SimRing {
-    pub(super) const fn new(kernel: Rc<RefCell<Kernel>>, node: usize) -> Self {
-        Self { kernel, node }
+    pub(super) const fn new(kernel: Rc<RefCell<Kernel>>, node: usize, seed: u64) -> Self {
+        let entropy = Rng::from_seed(seed.wrapping_add(ENTROPY_SALT).wrapping_add(node as u64));
+        Self { kernel, node, entropy }
     }
 
     /// The number of the node, from 0.
@@ -98,6 +104,22 @@ impl SimRing {
     /// The world began at the first second of 2026.
     pub(crate) fn wall_secs(&mut self) -> u64 {
         1_767_225_600 + self.kernel.borrow_mut().clock_ns() / 1_000_000_000
+    }
+
+    /// Any moment will do: only differences count.
+    #[expect(clippy::unused_self, reason = "the rings have one interface")]
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "the rings have one interface")]
+    pub(crate) fn instant_base(&mut self) -> std::time::Instant {
+        crate::sys::clock::instant_base()
+    }
+
+    /// From a generator of its own, so that whoever draws nothing changes nothing.
+    pub(crate) fn entropy(&mut self, out: &mut [u8]) -> Result<()> {
+        for chunk in out.chunks_mut(8) {
+            let word = self.entropy.u64().to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+        Ok(())
     }
 
     #[inline(never)]

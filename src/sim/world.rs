@@ -46,7 +46,7 @@ impl World {
         let kernel = &mut *self.kernel.borrow_mut();
         let node = Node::new(&kernel.faults.shape);
         kernel.nodes.push(node);
-        SimRing::new(Rc::clone(&self.kernel), kernel.nodes.len() - 1)
+        SimRing::new(Rc::clone(&self.kernel), kernel.nodes.len() - 1, self.seed)
     }
 
     /// Nodes so far.

@@ -7,7 +7,9 @@
 pub(crate) mod addr;
 pub(crate) mod affinity;
 pub(crate) mod batch;
+pub(crate) mod clock;
 pub(crate) mod cmsg;
+pub(crate) mod entropy;
 pub(crate) mod file;
 pub(crate) mod gather;
 pub(crate) mod kernel;

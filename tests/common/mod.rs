@@ -100,7 +100,7 @@ impl From<Event<'_>> for Seen {
                 let reason = String::from_utf8_lossy(reason).into_owned();
                 Self::Disconnected { conn, code, reason, clean }
             }
-            Event::StreamFrame { conn, stream, kind, data } => {
+            Event::StreamFrame { conn, stream, kind, data, .. } => {
                 assert_eq!(stream, STREAM);
                 Self::Frame { conn, kind, data: data.to_vec() }
             }

@@ -25,7 +25,7 @@ fn server() -> Server {
             }
             sender.http_respond(*conn, *id, ZeroResponse::ok().text("plain")).unwrap();
         }
-        Event::StreamFrame { conn, stream, kind, data } => {
+        Event::StreamFrame { conn, stream, kind, data, .. } => {
             assert_eq!(*kind, MessageKind::Binary);
             sender.stream_write(*conn, *stream, data).unwrap();
         }

@@ -21,7 +21,7 @@ fn serve_echo(shard: &mut Shard, clients: usize) {
         let (mut events, mut sender) = shard.io.split();
         while let Some(event) = events.next_event() {
             match event {
-                Event::StreamFrame { conn, stream, kind, data } => {
+                Event::StreamFrame { conn, stream, kind, data, .. } => {
                     assert_eq!(kind, MessageKind::Binary);
                     let waiting = rest.entry(conn).or_default();
                     let n = if waiting.is_empty() {

@@ -90,6 +90,12 @@ impl TlsClientConfig {
         &self.0.rustls
     }
 
+    /// The same for QUIC, which knows no TLS before 1.3: RFC 9001 §4.2.
+    pub(crate) fn quic(&self) -> crate::error::Result<&Arc<ClientConfig>> {
+        self.0.knobs.require_tls13()?;
+        Ok(&self.0.rustls)
+    }
+
     /// The name that the certificate of the server at `target` must have; `None` is a target
     /// without one (a Unix socket).
     pub(crate) fn server_name_for(

@@ -9,7 +9,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{KeyLog, KeyLogFile, NoKeyLog, SupportedCipherSuite, SupportedProtocolVersion};
 
 use crate::config::Toggle;
-use crate::error::TlsConfigFault as Fault;
+use crate::error::{IoError, TlsConfigFault as Fault};
 
 use super::error::TlsConfigError;
 use super::names::{self, TlsVersion};
@@ -150,6 +150,13 @@ impl Knobs {
             (TlsVersion::Tls12, TlsVersion::Tls12) => ONLY_TLS12,
             (TlsVersion::Tls13, _) => ONLY_TLS13,
             _ => BOTH,
+        }
+    }
+
+    pub(super) fn require_tls13(&self) -> Result<(), IoError> {
+        match self.versions.1 {
+            TlsVersion::Tls13 => Ok(()),
+            _ => Err(IoError::TlsConfig { fault: Fault::NoTls13, line: 0 }),
         }
     }
 

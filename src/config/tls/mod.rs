@@ -37,6 +37,20 @@ mod tests;
 mod verify;
 mod x509;
 
+impl Roots {
+    /// The roots that come with this build: the platform's, otherwise Mozilla's. `None` without a
+    /// feature that has some.
+    #[must_use]
+    pub fn built_in() -> Option<Self> {
+        #[cfg(feature = "tls-platform-roots")]
+        return Some(Self::platform());
+        #[cfg(all(feature = "tls-webpki-roots", not(feature = "tls-platform-roots")))]
+        return Some(Self::webpki());
+        #[cfg(not(any(feature = "tls-platform-roots", feature = "tls-webpki-roots")))]
+        return None;
+    }
+}
+
 pub use client::{TlsClientBuilder, TlsClientConfig};
 pub use danger::ClientDanger;
 pub use error::TlsConfigError;

@@ -108,6 +108,12 @@ impl TlsServerConfig {
     pub(crate) fn rustls(&self) -> &Arc<ServerConfig> {
         &self.0.rustls
     }
+
+    /// The same for QUIC, which knows no TLS before 1.3: RFC 9001 §4.2.
+    pub(crate) fn quic(&self) -> crate::error::Result<&Arc<ServerConfig>> {
+        self.0.knobs.require_tls13()?;
+        Ok(&self.0.rustls)
+    }
 }
 
 impl fmt::Debug for TlsServerConfig {

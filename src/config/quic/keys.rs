@@ -1,0 +1,82 @@
+//! The secrets of an endpoint that outlive its connections.
+
+use std::fmt;
+
+use zeroize::Zeroize;
+
+use crate::error::{IoError, Result};
+
+/// Keys of an endpoint. Shards and machines that are given the same ones know each other's
+/// stateless resets, retry tokens and connection ids: after a restart a peer learns at once that
+/// its connection is gone (RFC 9000 §10.3), and a client that is asked to retry may come to
+/// another shard.
+///
+/// Whoever has them can end connections and forge addresses: keep them like a certificate's key.
+#[derive(Clone)]
+pub struct QuicKeys {
+    /// Of stateless resets.
+    pub(crate) reset: [u8; 64],
+    /// Of retry tokens.
+    pub(crate) token: [u8; 64],
+    /// Of what tells our connection ids from made-up ones.
+    pub(crate) cid: [u8; 16],
+}
+
+impl QuicKeys {
+    /// Bytes of all keys together.
+    pub const LEN: usize = 64 + 64 + 16;
+
+    /// Random keys, to be given to several endpoints.
+    ///
+    /// # Errors
+    /// [`IoError::Os`] when the system has no entropy.
+    pub fn random() -> Result<Self> {
+        let mut bytes = [0; Self::LEN];
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| IoError::os("getrandom", libc::EIO))?;
+        let keys = Self::from_bytes(&bytes);
+        bytes.zeroize();
+        Ok(keys)
+    }
+
+    /// The keys that those bytes are, which must be random and secret.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
+        let mut keys = Self { reset: [0; 64], token: [0; 64], cid: [0; 16] };
+        keys.reset.copy_from_slice(&bytes[..64]);
+        keys.token.copy_from_slice(&bytes[64..128]);
+        keys.cid.copy_from_slice(&bytes[128..]);
+        keys
+    }
+}
+
+impl Drop for QuicKeys {
+    fn drop(&mut self) {
+        self.reset.zeroize();
+        self.token.zeroize();
+        self.cid.zeroize();
+    }
+}
+
+impl fmt::Debug for QuicKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("QuicKeys(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_counts_and_none_is_shown() {
+        let bytes = std::array::from_fn(|i| i as u8);
+        let keys = QuicKeys::from_bytes(&bytes);
+        assert_eq!(
+            (keys.reset[63], keys.token[0], keys.token[63], keys.cid[0]),
+            (63, 64, 127, 128)
+        );
+        assert_eq!(format!("{keys:?}"), "QuicKeys(..)");
+        let (one, two) = (QuicKeys::random().unwrap(), QuicKeys::random().unwrap());
+        assert_ne!(one.reset, two.reset);
+    }
+}

@@ -1,0 +1,122 @@
+//! What a QUIC listener is made with.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::cids::QuicCids;
+use super::keys::QuicKeys;
+use super::transport::QuicTransport;
+use super::{check, check_ms};
+use crate::config::TlsServerConfig;
+use crate::error::Result;
+
+/// Whether a client has to show that it is where it says (RFC 9000 §8.1.2), which costs it a
+/// round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RetryPolicy {
+    /// Every client.
+    Always,
+    /// While there are many connections in the making, or memory runs low.
+    #[default]
+    UnderLoad,
+    /// None. A flood of forged addresses costs a handshake each.
+    Never,
+}
+
+/// A QUIC listener.
+///
+/// ```no_run
+/// use zero_io::{QuicListenConfig, RetryPolicy, TlsServerConfig};
+/// let tls = TlsServerConfig::from_pem("chain.pem", "key.pem").alpn(["hq"]).build()?;
+/// let addr = "[::]:4433".parse().expect("an address");
+/// let config = QuicListenConfig::new(addr, tls).with(|c| c.retry = RetryPolicy::Always);
+/// # let _ = config;
+/// # Ok::<(), zero_io::TlsConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct QuicListenConfig {
+    /// The local address; port 0 lets the system choose.
+    pub addr: SocketAddr,
+    /// Certificates and ALPN. TLS 1.3 must be among its versions.
+    pub tls: TlsServerConfig,
+    /// What accepted connections are made with.
+    pub transport: QuicTransport,
+    /// Default under load.
+    pub retry: RetryPolicy,
+    /// How long a client may take to retry. Default 15 s; 1 s to 1 h.
+    pub retry_token_lifetime: Duration,
+    /// How long a handshake may take. Default 10 s; 100 ms to 1 h.
+    pub handshake_timeout: Duration,
+    /// Clients may change their address. Default on.
+    pub migration: bool,
+    /// Clients whose first packet waits to be looked at; what comes beyond is dropped. Default 256;
+    /// 1 to 65,536.
+    pub incoming_max: usize,
+    /// Default: random ones.
+    pub keys: Option<QuicKeys>,
+    /// Who makes our connection ids.
+    pub cids: QuicCids,
+    /// `SO_REUSEPORT`. Default off.
+    pub reuseport: bool,
+    /// An IPv6 wildcard also takes IPv4. Default on.
+    pub dual_stack: bool,
+    /// Trains of datagrams are received in one piece (`UDP_GRO`). Default on.
+    pub gro: bool,
+    /// `SO_RCVBUF` in bytes. Default 2 MiB. The kernel may give less: see
+    /// [`Io::udp_recv_buffer`](crate::Io::udp_recv_buffer).
+    pub recv_buffer: Option<u32>,
+    /// `SO_SNDBUF` in bytes. Default 2 MiB.
+    pub send_buffer: Option<u32>,
+}
+
+impl QuicListenConfig {
+    /// The defaults, at that address.
+    #[must_use]
+    pub fn new(addr: SocketAddr, tls: TlsServerConfig) -> Self {
+        Self {
+            addr,
+            tls,
+            transport: QuicTransport::default(),
+            retry: RetryPolicy::default(),
+            retry_token_lifetime: Duration::from_secs(15),
+            handshake_timeout: Duration::from_secs(10),
+            migration: true,
+            incoming_max: 256,
+            keys: None,
+            cids: QuicCids::default(),
+            reuseport: false,
+            dual_stack: true,
+            gro: true,
+            recv_buffer: Some(2 << 20),
+            send_buffer: Some(2 << 20),
+        }
+    }
+
+    /// The same after `change`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    /// Checks every field against its range.
+    ///
+    /// # Errors
+    /// [`IoError::InvalidConfig`](crate::IoError::InvalidConfig) with the first bad field;
+    /// [`IoError::TlsConfig`](crate::IoError::TlsConfig) when `tls` lacks TLS 1.3.
+    pub fn validate(&self) -> Result<()> {
+        self.transport.validate()?;
+        self.cids.validate()?;
+        let timeout = self.handshake_timeout;
+        let field = "QuicListenConfig::handshake_timeout";
+        check_ms(field, timeout, 100, 3_600_000, "100 to 3,600,000 ms")?;
+        let lifetime = self.retry_token_lifetime;
+        let field = "QuicListenConfig::retry_token_lifetime";
+        check_ms(field, lifetime, 1000, 3_600_000, "1000 to 3,600,000 ms")?;
+        let fits = (1..=65_536).contains(&self.incoming_max);
+        check("QuicListenConfig::incoming_max", self.incoming_max, fits, "1 to 65,536")?;
+        self.tls.quic().map(drop)
+    }
+}

@@ -1,0 +1,29 @@
+//! [`Shown`]: the payload of the event that is handed out.
+
+use bytes::Bytes;
+
+/// Keeps what the application is looking at.
+#[derive(Debug, Default)]
+pub(crate) struct Shown(Bytes);
+
+impl Shown {
+    /// Keeps `payload` and lets go of the one before.
+    pub(crate) fn show(&mut self, payload: Bytes) {
+        self.0 = payload;
+    }
+
+    /// Lets go.
+    pub(crate) fn clear(&mut self) {
+        self.0 = Bytes::new();
+    }
+
+    /// What is kept, for an answer that borrows from whoever owns this.
+    ///
+    /// # Safety
+    /// Neither `show` nor `clear` is called while the slice lives.
+    pub(crate) unsafe fn slice<'a>(&self) -> &'a [u8] {
+        // SAFETY: the bytes are shared, so nobody writes them, and they live as long as they are
+        // kept: by the caller's contract as long as the slice.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr(), self.0.len()) }
+    }
+}

@@ -1,0 +1,14 @@
+//! QUIC: RFC 9000, 9001, 9002, 9221. quinn-proto is the machine; this drives it.
+//!
+//! Role: what one socket's endpoint and each connection take in, and what they want to send, tell
+//! and be woken for, in bounded state. Not role: sockets, clocks, entropy, memory.
+//!
+//! *Invariants*
+//! - quinn-proto is named in this folder alone.
+//! - Nothing of a peer's waits in a queue that the peer can make longer than the streams it may
+//!   open: payload stays in the machine, under its flow control, until it is asked for.
+//! - A direction of a stream is looked up before the machine is asked for it, because the machine
+//!   asserts that it exists.
+
+pub(crate) mod signal;
+pub(crate) mod time;
