@@ -71,7 +71,8 @@ bitflags::bitflags! {
         const DIRTY = 1 << 9;
         /// The peer's end of stream came.
         const EOF = 1 << 10;
-        /// Established: [`Phase::Open`], as a bit, so that one comparison finds the plain case.
+        /// Established: [`Phase::Open`], as a bit, so that one comparison finds the plain case. A
+        /// connection of QUIC never is.
         const OPEN = 1 << 11;
         /// The application takes no more writes back: shut down when the queue is empty.
         const SHUT_WANTED = 1 << 12;
@@ -248,7 +249,8 @@ impl Conn {
     /// Goes to the next phase.
     pub(crate) fn enter(&mut self, phase: Phase) {
         self.phase = phase;
-        self.flags.set(Flags::OPEN, phase == Phase::Open);
+        let is_open = phase == Phase::Open && !matches!(self.protocol, Protocol::Quic);
+        self.flags.set(Flags::OPEN, is_open);
     }
 
     /// What speaks on it, and its limits.
@@ -262,7 +264,8 @@ impl Conn {
     /// Whether the application may still write.
     pub(crate) fn takes_writes(&self) -> bool {
         let over = Flags::SHUT_WANTED | Flags::SHUT_DONE | Flags::GRACEFUL | Flags::SEND_FAILED;
-        self.phase == Phase::Open && !self.has(over | Flags::SHAKING)
+        // Of QUIC its streams are asked.
+        self.has(Flags::OPEN) && !self.has(over | Flags::SHAKING)
     }
 }
 

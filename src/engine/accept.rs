@@ -59,11 +59,7 @@ impl Engine {
             return;
         }
         endpoint.armed = true;
-        let tag = match endpoint.kind {
-            EndpointKind::Listener(_) => Tag::Accept,
-            EndpointKind::Udp(_) => Tag::UdpReadable,
-        };
-        let token = endpoint.token(tag, index);
+        let token = endpoint.token(endpoint.kind.readable(), index);
         let sock = Sock::plain(endpoint.fd);
         self.ring.push(Op::Poll { sock, mask: POLLIN, multi: false }, token);
     }
@@ -107,6 +103,7 @@ impl Engine {
             match kind {
                 EndpointKind::Listener(_) => self.accept_from(index),
                 EndpointKind::Udp(_) => self.receive_from(index),
+                EndpointKind::Quic(_) => self.quic_receive(index),
             }
         }
     }
@@ -247,18 +244,21 @@ impl Engine {
     /// Stops accepting or receiving. Connections that were accepted go on; those in the backlog
     /// are reset.
     pub(crate) fn endpoint_close(&mut self, id: EndpointId) -> Result<()> {
-        let endpoint = self.endpoints.get(id)?;
+        self.endpoints.get(id)?;
+        if !self.quic_lingers(id.index()) {
+            self.end_endpoint(id.index());
+        }
+        Ok(())
+    }
+
+    /// Ends what is under way on an endpoint's descriptor, and closes it then.
+    pub(super) fn end_endpoint(&mut self, index: u32) {
+        let Some(endpoint) = self.endpoints.at(index) else { return };
         endpoint.closing = true;
         endpoint.ready = false;
-        let index = id.index();
-        let tag = match &endpoint.kind {
-            EndpointKind::Listener(_) => Tag::Accept,
-            EndpointKind::Udp(_) => Tag::UdpReadable,
-        };
-        let out_armed = matches!(&endpoint.kind, EndpointKind::Udp(udp) if udp.out_armed);
-        let armed = endpoint.armed;
+        let out_armed = endpoint.kind.out_armed().is_some_and(|armed| *armed);
         let tokens = [
-            armed.then(|| endpoint.token(tag, index)),
+            endpoint.armed.then(|| endpoint.token(endpoint.kind.readable(), index)),
             out_armed.then(|| endpoint.token(Tag::UdpWritable, index)),
         ];
         for target in tokens.into_iter().flatten() {
@@ -266,7 +266,6 @@ impl Engine {
         }
         self.drop_datagrams(index);
         self.finish_endpoint(index);
-        Ok(())
     }
 
     /// Closes the descriptor once no poll refers to it.

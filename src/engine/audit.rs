@@ -40,6 +40,9 @@ impl Engine {
     }
 
     pub(crate) fn conn_stats(&mut self, conn: ConnId) -> Result<ConnStats> {
+        if let Some(stats) = self.quic_stats(conn) {
+            return Ok(stats);
+        }
         let found = self.conns.get(conn)?;
         let own = ConnStats {
             bytes_received: found.bytes_received,
@@ -71,16 +74,26 @@ impl Engine {
     /// The connection's descriptor, unless it has none yet: its host is being resolved, or several
     /// addresses of it are being tried.
     pub(crate) fn fd_of(&mut self, conn: ConnId) -> Result<Fd> {
-        let fd = self.conns.get(conn)?.sock.fd;
+        let found = self.conns.get(conn)?;
+        if found.protocol == Protocol::Quic {
+            let what = "socket of their own";
+            return Err(IoError::NotForProtocol { protocol: Protocol::Quic, what });
+        }
+        let fd = found.sock.fd;
         if fd < 0 { Err(IoError::NotConnected { conn }) } else { Ok(fd) }
     }
 
     pub(crate) fn peer_addr(&mut self, conn: ConnId) -> Result<PeerAddr> {
-        self.fd_of(conn)?;
+        if !self.is_quic(conn) {
+            self.fd_of(conn)?;
+        }
         Ok(super::events::peer_addr(&self.conns.get(conn)?.peer))
     }
 
     pub(crate) fn conn_local_addr(&mut self, conn: ConnId) -> Result<PeerAddr> {
+        if let Some(local) = self.quic_local(conn) {
+            return Ok(PeerAddr::Inet(local));
+        }
         let fd = self.fd_of(conn)?;
         Ok(super::events::peer_addr(&self.ring.local_addr(fd)?))
     }
@@ -102,6 +115,7 @@ impl Engine {
         let holding = self.conns.iter().filter(|(_, c)| c.has(crate::conn::Flags::HOLDING)).count();
         assert!(holding == self.lists.holding as usize, "{holding} hold too many");
         assert!(self.inbox.len() <= self.inbox.capacity());
+        self.quic_audit();
     }
 
     /// Whether everything came home: nothing is open, queued, lent out or under way but the
@@ -120,6 +134,7 @@ impl Engine {
             && self.pool.detached() == 0
             && self.lists.is_flushed()
             && self.inbox.is_empty()
+            && self.quic.is_idle()
     }
 }
 

@@ -15,6 +15,7 @@ use crate::conn::{Flags, Phase, Span};
 use crate::error::Result;
 use crate::ids::{ConnId, Protocol};
 use crate::pool::BufId;
+use crate::proto::quic::signal::Signal;
 use crate::ring::{Completion, Op, Tag, Token};
 use crate::sys::SHUT_RDWR;
 use crate::time::Time;
@@ -22,6 +23,9 @@ use crate::time::Time;
 impl Engine {
     /// The application's `close`: at once, without waiting for what is queued.
     pub(crate) fn close(&mut self, conn: ConnId) -> Result<()> {
+        if self.is_quic(conn) {
+            return self.quic_close(conn, 0, b"");
+        }
         let entry = self.conns.get(conn)?;
         entry.set(Flags::MUTED);
         self.lists.muted += 1;
@@ -31,6 +35,9 @@ impl Engine {
 
     /// Sends what is queued, says FIN, and waits for the peer's until `deadline`.
     pub(crate) fn close_graceful(&mut self, conn: ConnId, deadline: Time) -> Result<()> {
+        if self.is_quic(conn) {
+            return self.quic_close_graceful(conn, deadline);
+        }
         let entry = self.conns.get(conn)?;
         let was_told = entry.is_announced || !entry.has(Flags::SHAKING);
         if entry.phase != Phase::Open || !was_told {
@@ -174,7 +181,7 @@ impl Engine {
         }
     }
 
-    /// The next `Writable` or `Disconnected`.
+    /// The next `Writable` or `Disconnected`, or what a connection of QUIC tells.
     pub(super) fn pop_notice(&mut self) -> Option<Notice> {
         while let Some(id) = self.lists.notices.pop_front() {
             let index = id.index();
@@ -190,6 +197,12 @@ impl Engine {
                 self.conns.remove(index);
                 self.lists.endpoint_work = true;
                 return Some(notice);
+            }
+            if conn.protocol == Protocol::Quic {
+                if let Some(notice) = self.quic_notice(id) {
+                    return Some(notice);
+                }
+                continue;
             }
             if conn.has(Flags::ANNOUNCE_DUE) && conn.phase == Phase::Open {
                 conn.unset(Flags::ANNOUNCE_DUE);
@@ -215,4 +228,5 @@ pub(super) enum Notice {
     Connected { conn: ConnId },
     Writable { conn: ConnId, credit: usize },
     Disconnected { conn: ConnId, error_code: u64, clean: bool },
+    Quic { conn: ConnId, signal: Signal },
 }

@@ -117,6 +117,7 @@ impl Engine {
             Notice::Disconnected { conn, error_code, clean } => {
                 Event::Disconnected { conn, error_code, reason: reason_bytes(error_code), clean }
             }
+            Notice::Quic { conn, signal } => self.quic_event(conn, signal),
         })
     }
 
@@ -201,10 +202,7 @@ impl Engine {
     /// into a slot.
     pub(crate) fn detach_current(&mut self) -> Result<OwnedSlot> {
         let Some(Payload { buf, offset, len }) = self.inbox.current else {
-            return Err(IoError::InvalidArgument {
-                what: "detach",
-                why: "the current event has no payload, or it was detached already",
-            });
+            return self.quic_detach();
         };
         if self.pressure() < PressureState::Critical
             && let Ok(owned) = self.pool.detach(buf, offset, len)
@@ -240,6 +238,12 @@ impl Engine {
         fits.then_some((record.buf, record.offset + start as u32))
     }
 }
+
+/// What `detach_current` says when there is nothing to detach.
+pub(super) const NOTHING_TO_DETACH: IoError = IoError::InvalidArgument {
+    what: "detach",
+    why: "the current event has no payload, or it was detached already",
+};
 
 pub(crate) fn peer_addr(addr: &SockAddr) -> PeerAddr {
     addr.ip().map_or(PeerAddr::Unix, PeerAddr::Inet)

@@ -30,6 +30,11 @@ mod http;
 mod ktls;
 mod lists;
 mod ops;
+#[cfg(feature = "quic")]
+mod quic;
+#[cfg(not(feature = "quic"))]
+#[path = "quic_off.rs"]
+mod quic;
 mod race;
 mod recv;
 mod seal;
@@ -96,6 +101,7 @@ pub(crate) struct Engine {
     user_timers: Wheel,
     lists: Lists,
     http: http::Hub,
+    quic: quic::Hub,
     commands: Consumer<Command>,
     /// The oldest one, when it found no room.
     command_waits: Option<Command>,
@@ -148,10 +154,11 @@ impl Engine {
             notes: Notes::new(&pool),
             plans: Plans::default(),
             watches: timers::Watches::new(config.max_watches),
-            conn_timers: Wheel::with_capacity(conns),
+            conn_timers: Wheel::with_capacity(conns + quic::Hub::timers_max(conns)),
             user_timers: Wheel::with_capacity(config.max_timers),
             lists: Lists::new(conns, config.max_endpoints),
             http: http::Hub::new(),
+            quic: quic::Hub::new(conns),
             commands,
             command_waits: None,
             producer,

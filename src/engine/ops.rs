@@ -5,7 +5,7 @@ use crate::conn::tx::{Segment, Source};
 use crate::conn::{Conn, Flags, Phase};
 use crate::error::{IoError, PoolKind, Result};
 use crate::event::inbox::Payload;
-use crate::ids::{ConnId, StreamId};
+use crate::ids::{ConnId, Protocol, StreamId};
 use crate::pool::WriteGuard;
 use crate::pool::{Class, RawSend, SendBuffer, Use};
 
@@ -14,15 +14,8 @@ impl Engine {
     #[inline]
     fn writable(&mut self, conn: ConnId, stream: StreamId) -> Result<&mut Conn> {
         let entry = self.conns.get(conn)?;
-        if stream != StreamId::ZERO {
-            return Err(IoError::NoSuchStream { conn });
-        }
-        if !entry.takes_writes() {
-            return Err(match entry.phase {
-                Phase::Waiting | Phase::Connecting => IoError::NotConnected { conn },
-                Phase::Open if entry.has(Flags::SHAKING) => IoError::NotConnected { conn },
-                _ => IoError::WriteClosed { conn },
-            });
+        if stream != StreamId::ZERO || !entry.takes_writes() {
+            return Err(refusal(entry, conn, stream));
         }
         Ok(entry)
     }
@@ -81,7 +74,9 @@ impl Engine {
 
     /// The same in every other case.
     fn stream_write_any(&mut self, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<usize> {
-        self.writable(conn, stream)?;
+        if let Err(error) = self.writable(conn, stream) {
+            return self.quic_write(conn, stream, data, error);
+        }
         let index = conn.index();
         let wanted = data.len().min(self.send_room(conn));
         self.start_write_clock(index);
@@ -280,10 +275,7 @@ impl Engine {
     fn forward_any(&mut self, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<()> {
         self.writable(conn, stream)?;
         let Some((buf, _)) = self.place_in_current(data) else {
-            return Err(IoError::InvalidArgument {
-                what: "data to forward",
-                why: "it is not of the current event; use stream_write for other bytes",
-            });
+            return self.quic_forward(conn, data);
         };
         if self.segments.room() == 0 {
             return Err(IoError::exhausted(PoolKind::SendQueue));
@@ -346,6 +338,9 @@ impl Engine {
 
     /// FIN after what is queued.
     pub(crate) fn shutdown_write(&mut self, conn: ConnId, stream: StreamId) -> Result<()> {
+        if self.is_quic(conn) {
+            return self.quic_finish(conn, stream);
+        }
         let entry = self.conns.get(conn)?;
         if stream != StreamId::ZERO {
             return Err(IoError::NoSuchStream { conn });
@@ -363,6 +358,9 @@ impl Engine {
     }
 
     pub(crate) fn pause_recv(&mut self, conn: ConnId) -> Result<()> {
+        if self.is_quic(conn) {
+            return self.quic_pause(conn);
+        }
         let entry = self.conns.get(conn)?;
         if entry.has(Flags::SEND_FAILED) {
             // Only what it still receives keeps it open.
@@ -380,6 +378,9 @@ impl Engine {
     }
 
     pub(crate) fn resume_recv(&mut self, conn: ConnId) -> Result<()> {
+        if self.is_quic(conn) {
+            return self.quic_resume(conn);
+        }
         let now = self.ring.now();
         let entry = self.conns.get(conn)?;
         if entry.has(Flags::PAUSED) {
@@ -393,3 +394,26 @@ impl Engine {
         Ok(())
     }
 }
+
+/// Why a connection takes no write.
+#[cold]
+fn refusal(entry: &Conn, conn: ConnId, stream: StreamId) -> IoError {
+    if entry.protocol == Protocol::Quic {
+        let what = "writes but stream_write and stream_writev";
+        return IoError::NotForProtocol { protocol: Protocol::Quic, what };
+    }
+    if stream != StreamId::ZERO {
+        return IoError::NoSuchStream { conn };
+    }
+    match entry.phase {
+        Phase::Waiting | Phase::Connecting => IoError::NotConnected { conn },
+        Phase::Open if entry.has(Flags::SHAKING) => IoError::NotConnected { conn },
+        _ => IoError::WriteClosed { conn },
+    }
+}
+
+/// Bytes that were to be forwarded are somebody else's.
+pub(super) const NOT_OF_THIS_EVENT: IoError = IoError::InvalidArgument {
+    what: "data to forward",
+    why: "it is not of the current event; use stream_write for other bytes",
+};

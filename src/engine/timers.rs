@@ -6,7 +6,7 @@ use crate::conn::{Conn, Flags, Phase};
 use crate::error::{IoError, PoolKind, Result};
 use crate::event::Readiness;
 use crate::event::record::{Kind, Record};
-use crate::ids::{ConnId, GENERATION_BITS, TimerId, WatchId};
+use crate::ids::{ConnId, GENERATION_BITS, Protocol, TimerId, WatchId};
 use crate::ring::{Completion, Fd, Op, Sock, Tag, Token};
 use crate::time::Time;
 use crate::time::wheel::TimerKey;
@@ -99,8 +99,15 @@ impl Engine {
         self.user_timers.advance(now);
         while let Some((_, data)) = self.conn_timers.pop_due() {
             let id = ConnId::from_u64(data);
-            let Some(conn) = self.conns.find(id) else { continue };
+            let Some(conn) = self.conns.find(id) else {
+                self.quic_drain_timeout(id);
+                continue;
+            };
             conn.timer = None;
+            if conn.protocol == Protocol::Quic {
+                self.quic_timeout(id);
+                continue;
+            }
             match overdue(conn, now) {
                 Some(code) => self.begin_end(id.index(), code, false),
                 None => {

@@ -299,7 +299,9 @@ impl Engine {
         loop {
             let Some(endpoint) = self.endpoints.at(index) else { return };
             let fd = endpoint.fd;
-            let EndpointKind::Udp(udp) = &mut endpoint.kind else { return };
+            let EndpointKind::Udp(udp) = &mut endpoint.kind else {
+                return self.quic_flush(index);
+            };
             udp.dirty = false;
             self.send_batch.clear();
             for datagram in &udp.queue {
@@ -391,13 +393,12 @@ impl Engine {
         udp.queue.clear();
     }
 
-    fn await_writable(&mut self, index: u32) {
+    pub(super) fn await_writable(&mut self, index: u32) {
         let Some(endpoint) = self.endpoints.at(index) else { return };
         let token = endpoint.token(Tag::UdpWritable, index);
         let sock = Sock::plain(endpoint.fd);
-        let EndpointKind::Udp(udp) = &mut endpoint.kind else { return };
-        if !udp.out_armed {
-            udp.out_armed = true;
+        let Some(out_armed) = endpoint.kind.out_armed() else { return };
+        if !std::mem::replace(out_armed, true) {
             self.ring.push(Op::Poll { sock, mask: POLLOUT, multi: false }, token);
         }
     }
@@ -406,11 +407,16 @@ impl Engine {
         let Some(endpoint) = self.endpoints.of_token(completion.token) else { return };
         let index = completion.token.index();
         let closing = endpoint.closing;
-        let EndpointKind::Udp(udp) = &mut endpoint.kind else { return };
-        udp.out_armed = false;
+        if let Some(out_armed) = endpoint.kind.out_armed() {
+            *out_armed = false;
+        }
         if closing {
-            self.finish_endpoint(index);
-        } else if !udp.dirty && !udp.queue.is_empty() {
+            return self.finish_endpoint(index);
+        }
+        let EndpointKind::Udp(udp) = &mut endpoint.kind else {
+            return self.quic_list(index);
+        };
+        if !udp.dirty && !udp.queue.is_empty() {
             udp.dirty = true;
             self.lists.udp_dirty.push(index);
         }

@@ -10,6 +10,8 @@ mod http;
 mod http_file;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod http_tls;
+#[cfg(feature = "quic")]
+mod quic;
 mod seed;
 #[cfg(feature = "_sim")]
 mod sim;

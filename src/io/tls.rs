@@ -107,7 +107,7 @@ both! {
                 Some(acceptor) => Ok(acceptor.config().reload_handle()),
                 None => Err(NOT_TLS),
             },
-            EndpointKind::Udp(_) => Err(NOT_TLS),
+            EndpointKind::Udp(_) | EndpointKind::Quic(_) => Err(NOT_TLS),
         }
     }
 

@@ -44,6 +44,7 @@ pub(crate) use framed::Framed;
 
 use std::rc::Rc;
 
+use crate::code;
 use crate::config::{Framing, MessageKind};
 use crate::event::record::Kind;
 use crate::time::Time;
@@ -95,6 +96,8 @@ pub(crate) enum App {
     Framed(Framed),
     /// An HTTP/1.1 server.
     Http1(Box<Http1>),
+    /// QUIC, which has datagrams below rather than a stream.
+    Quic(Box<quic::session::Session>),
 }
 
 impl App {
@@ -110,7 +113,7 @@ impl App {
     pub(crate) const fn has_unsent(&self) -> bool {
         match self {
             Self::Http1(machine) => machine.has_file(),
-            Self::Raw | Self::Framed(_) => false,
+            Self::Raw | Self::Framed(_) | Self::Quic(_) => false,
         }
     }
 
@@ -121,6 +124,8 @@ impl App {
             Self::Raw => Step::frame(MessageKind::Binary, input.len()),
             Self::Framed(machine) => machine.step(input),
             Self::Http1(machine) => machine.step(input, now),
+            // Nothing of a stream comes to it.
+            Self::Quic(_) => Step::Close { code: code::NONE },
         }
     }
 }

@@ -1,7 +1,12 @@
-//! Listeners and UDP sockets: what an [`EndpointId`] names.
+//! Listeners, UDP sockets and those of QUIC: what an [`EndpointId`] names.
 //!
 //! Role: their state and table. Not role: accepting, receiving, sending (the engine's).
 
+#[cfg(feature = "quic")]
+pub(crate) mod quic;
+#[cfg(not(feature = "quic"))]
+#[path = "quic_off.rs"]
+pub(crate) mod quic;
 pub(crate) mod udp;
 
 use crate::config::ConnTimeouts;
@@ -11,6 +16,7 @@ use crate::proto::Speaks;
 use crate::proto::tls::Acceptor;
 use crate::ring::{Fd, Tag, Token};
 use crate::time::Time;
+use quic::QuicSocket;
 use udp::UdpSocket;
 
 /// What accepted connections inherit.
@@ -27,6 +33,26 @@ pub(crate) struct Listener {
 pub(crate) enum Kind {
     Listener(Listener),
     Udp(Box<UdpSocket>),
+    Quic(Box<QuicSocket>),
+}
+
+impl Kind {
+    /// What says that it is readable.
+    pub(crate) const fn readable(&self) -> Tag {
+        match self {
+            Self::Listener(_) => Tag::Accept,
+            Self::Udp(_) | Self::Quic(_) => Tag::UdpReadable,
+        }
+    }
+
+    /// Whether a poll for writability is armed; `None` where there is none.
+    pub(crate) const fn out_armed(&mut self) -> Option<&mut bool> {
+        match self {
+            Self::Listener(_) => None,
+            Self::Udp(udp) => Some(&mut udp.out_armed),
+            Self::Quic(quic) => Some(quic.out_armed()),
+        }
+    }
 }
 
 /// One listener or UDP socket.
@@ -42,6 +68,9 @@ pub(crate) struct Endpoint {
     pub(crate) ready: bool,
     /// `endpoint_close` was called: the descriptor is closed when the polls have ended.
     pub(crate) closing: bool,
+    /// The application does not know it, or not any more: a QUIC socket goes on until the last of
+    /// its connections is over.
+    pub(crate) is_lame: bool,
 }
 
 impl Endpoint {
@@ -50,12 +79,8 @@ impl Endpoint {
     }
 
     /// Whether the kernel still refers to the descriptor.
-    pub(crate) const fn is_busy(&self) -> bool {
-        self.armed
-            || match &self.kind {
-                Kind::Udp(udp) => udp.out_armed,
-                Kind::Listener(_) => false,
-            }
+    pub(crate) fn is_busy(&mut self) -> bool {
+        self.armed || self.kind.out_armed().is_some_and(|armed| *armed)
     }
 }
 
@@ -96,6 +121,7 @@ impl Endpoints {
             armed: false,
             ready: false,
             closing: false,
+            is_lame: false,
         });
         Ok(index as u32)
     }
@@ -114,7 +140,7 @@ impl Endpoints {
     /// The endpoint with that id, as the application knows it: not after it closed it.
     pub(crate) fn get(&mut self, endpoint: EndpointId) -> Result<&mut Endpoint> {
         self.at(endpoint.index())
-            .filter(|e| e.generation == endpoint.generation() && !e.closing)
+            .filter(|e| e.generation == endpoint.generation() && !e.closing && !e.is_lame)
             .ok_or(IoError::StaleEndpoint { endpoint })
     }
 
@@ -125,7 +151,17 @@ impl Endpoints {
         let protocol = found.protocol;
         match &mut found.kind {
             Kind::Udp(udp) => Ok(udp),
-            Kind::Listener(_) => Err(IoError::WrongEndpoint { endpoint, protocol }),
+            Kind::Listener(_) | Kind::Quic(_) => {
+                Err(IoError::WrongEndpoint { endpoint, protocol })
+            }
+        }
+    }
+
+    /// The QUIC socket at that place.
+    pub(crate) fn quic(&mut self, index: u32) -> Option<&mut QuicSocket> {
+        match &mut self.at(index)?.kind {
+            Kind::Quic(quic) => Some(quic),
+            Kind::Listener(_) | Kind::Udp(_) => None,
         }
     }
 
@@ -135,7 +171,7 @@ impl Endpoints {
 
     /// Whether the descriptor of some closed endpoint is still in use by the kernel.
     pub(crate) fn any_closing(&self) -> bool {
-        self.places.iter().any(|p| p.1.as_ref().is_some_and(|e| e.closing))
+        self.places.iter().any(|p| p.1.as_ref().is_some_and(|e| e.closing || e.is_lame))
     }
 
     pub(crate) fn id(&mut self, index: u32) -> Option<EndpointId> {

@@ -80,7 +80,7 @@ impl Hub {
 const fn machine(conn: &mut Conn) -> Option<&mut Http1> {
     match &mut conn.app {
         App::Http1(http) => Some(http),
-        App::Raw | App::Framed(_) => None,
+        App::Raw | App::Framed(_) | App::Quic(_) => None,
     }
 }
 
@@ -466,7 +466,9 @@ impl Engine {
                 Speaks::Http1(server) => Ok(server.counters.snapshot()),
                 _ => Err(IoError::WrongEndpoint { endpoint, protocol }),
             },
-            EndpointKind::Udp(_) => Err(IoError::WrongEndpoint { endpoint, protocol }),
+            EndpointKind::Udp(_) | EndpointKind::Quic(_) => {
+                Err(IoError::WrongEndpoint { endpoint, protocol })
+            }
         }
     }
 }

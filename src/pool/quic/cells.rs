@@ -44,6 +44,27 @@ impl Cells {
         Bytes::copy_from_slice(&data[..data.len().min(CELL_LEN)])
     }
 
+    /// Copies all of `data`, in one piece. What is longer than a cell, or finds none at home, gets
+    /// memory of its own.
+    pub(crate) fn write_whole(&mut self, data: &[u8]) -> Bytes {
+        if self.open.as_ref().is_some_and(|cell| cell.capacity() < data.len())
+            && data.len() <= CELL_LEN
+            && let Some(full) = self.open.take()
+        {
+            self.out.push_back(full);
+        }
+        match self.open() {
+            Some(cell) if data.len() <= cell.capacity() && !data.is_empty() => {
+                cell.extend_from_slice(data);
+                cell.split().freeze()
+            }
+            _ => {
+                self.strays += u64::from(!data.is_empty());
+                Bytes::copy_from_slice(data)
+            }
+        }
+    }
+
     /// The cell to write to, which has room.
     fn open(&mut self) -> Option<&mut BytesMut> {
         if self.open.as_ref().is_none_or(|cell| cell.capacity() == 0) {
@@ -89,6 +110,12 @@ impl Cells {
     /// Writes that got memory of their own, for want of a cell.
     pub(crate) const fn strays(&self) -> u64 {
         self.strays
+    }
+
+    /// Whether all had come home when that was last looked at, but for the one that is being
+    /// written.
+    pub(crate) fn is_all_home(&self) -> bool {
+        self.out.is_empty()
     }
 
     /// Whether nothing refers to any cell.

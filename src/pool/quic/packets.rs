@@ -116,6 +116,11 @@ impl Packets {
         assert!(found == self.buffers.len(), "{found} of {} packet buffers", self.buffers.len());
     }
 
+    /// Whether all had come home when that was last looked at.
+    pub(crate) fn is_all_home(&self) -> bool {
+        self.out.is_empty()
+    }
+
     /// Whether nothing refers to any buffer that is not staged.
     pub(crate) fn is_home(&mut self) -> bool {
         self.reclaim();

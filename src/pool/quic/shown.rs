@@ -17,6 +17,17 @@ impl Shown {
         self.0 = Bytes::new();
     }
 
+    /// What is kept.
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether `data` is (a part of) what is kept.
+    pub(crate) fn contains(&self, data: &[u8]) -> bool {
+        self.0.as_ptr_range().start <= data.as_ptr()
+            && data.as_ptr_range().end <= self.0.as_ptr_range().end
+    }
+
     /// What is kept, for an answer that borrows from whoever owns this.
     ///
     /// # Safety

@@ -1,0 +1,174 @@
+//! How connections end, and their sockets.
+//!
+//! ```text
+//! close ─ timeout ─▶ Ended ─ Disconnected ─▶ free
+//!                      └──▶ drained: CONNECTION_CLOSE, and answers to what comes late
+//! the peer's end ─ all that arrived is told ─ Disconnected ─▶ free, drained
+//! ```
+
+use super::drains::Drain;
+use super::{session, socket_of};
+use crate::code;
+use crate::conn::{Flags, Phase};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::ids::ConnId;
+use crate::proto::App;
+use crate::proto::quic::endpoint::Route;
+use crate::time::Time;
+
+impl Engine {
+    /// The application's `close`, with what the peer is told.
+    pub(crate) fn quic_close(&mut self, id: ConnId, error_code: u64, reason: &[u8]) -> Result<()> {
+        let now = self.ring.now();
+        let session = self.quic_session(id, "error code of their end")?;
+        session.close(now, error_code, reason)?;
+        self.quic_ended(id, code::LOCAL_CLOSE, false);
+        Ok(())
+    }
+
+    /// Ends every stream behind what was written, waits until all of it arrived, then closes.
+    pub(in crate::engine) fn quic_close_graceful(
+        &mut self,
+        id: ConnId,
+        deadline: Time,
+    ) -> Result<()> {
+        let conn = self.quic_conn(id, "streams")?;
+        if conn.phase != Phase::Open {
+            return self.quic_close(id, 0, b"");
+        }
+        conn.set(Flags::GRACEFUL);
+        conn.deadline = conn.deadline.min(deadline);
+        let socket = socket_of(conn);
+        if let Some(session) = session(conn) {
+            session.resume();
+            session.finish_all();
+        }
+        self.quic_dirty(socket, Route::Conn(id));
+        self.quic_settle(socket, Route::Conn(id));
+        Ok(())
+    }
+
+    /// Closes a connection that `close_graceful` was called for, once all that was written has
+    /// arrived and all that came was told.
+    pub(super) fn quic_finish_graceful(&mut self, id: ConnId) {
+        let conn = self.conns.find(id).filter(|conn| conn.has(Flags::GRACEFUL));
+        let Some(session) = conn.and_then(session) else { return };
+        if !session.is_listed && session.is_all_acked() {
+            self.quic_end(id, code::NONE, true);
+        }
+    }
+
+    /// Ends a connection of our own accord.
+    pub(super) fn quic_end(&mut self, id: ConnId, code: u64, is_clean: bool) {
+        let now = self.ring.now();
+        if let Some(session) = self.conns.find(id).and_then(session) {
+            // Refused are codes of more than 62 bits alone.
+            let _ = session.close(now, 0, b"");
+        }
+        self.quic_ended(id, code, is_clean);
+    }
+
+    /// The session is closed: `Disconnected` waits to be handed out.
+    fn quic_ended(&mut self, id: ConnId, code: u64, is_clean: bool) {
+        self.quic_retire(id);
+        let Some(conn) = self.conns.find(id) else { return };
+        conn.code = code;
+        conn.is_clean = is_clean;
+        conn.enter(Phase::Ended);
+        self.lists.notices.push_back(id);
+    }
+
+    /// Takes the session out of the table; what it owes its peer is done out of sight.
+    pub(super) fn quic_retire(&mut self, id: ConnId) {
+        self.quic_shaken(id);
+        let Some(conn) = self.conns.find(id) else { return };
+        let socket = socket_of(conn);
+        let timer = conn.timer.take();
+        let app = std::mem::replace(&mut conn.app, App::Raw);
+        if let Some(timer) = timer {
+            self.conn_timers.cancel(timer);
+        }
+        let App::Quic(mut session) = app else { return };
+        if session.is_drained() {
+            drop(session);
+            return self.quic_release(socket);
+        }
+        if let Some(at) = self.quic.drains.to_evict() {
+            self.quic_evict(at);
+        }
+        (session.is_dirty, session.is_touched, session.is_listed) = (false, false, false);
+        let handle = session.handle();
+        let at = self.quic.drains.insert(Drain { session, socket, timer: None });
+        if let Some(udp) = self.endpoints.quic(socket) {
+            udp.endpoint.set_route(handle, Route::Drain(at));
+        }
+        self.quic_dirty(socket, Route::Drain(at));
+        self.quic_settle(socket, Route::Drain(at));
+    }
+
+    /// One that was drained goes.
+    pub(super) fn quic_drop_drain(&mut self, at: u32) {
+        let Some(Drain { session, socket, timer }) = self.quic.drains.remove(at) else { return };
+        if let Some(timer) = timer {
+            self.conn_timers.cancel(timer);
+        }
+        drop(session);
+        self.quic_release(socket);
+    }
+
+    /// One goes before it was drained, to make room.
+    fn quic_evict(&mut self, at: u32) {
+        if let Some(Drain { session, socket, .. }) = self.quic.drains.get(at)
+            && let Some(udp) = self.endpoints.quic(*socket)
+        {
+            udp.endpoint.forget(session.handle());
+        }
+        self.quic_drop_drain(at);
+    }
+
+    /// A socket has one connection less. Nobody else knows one that was closed: it goes with its
+    /// last connection.
+    pub(super) fn quic_release(&mut self, socket: u32) {
+        self.quic.users -= 1;
+        // A listener may have waited for the place.
+        self.lists.endpoint_work = true;
+        if let Some(udp) = self.endpoints.quic(socket) {
+            udp.users -= 1;
+        }
+        self.quic_let_go(socket);
+    }
+
+    /// Closes a socket that nobody uses nor knows, and takes memory home when nobody uses any.
+    pub(super) fn quic_let_go(&mut self, socket: u32) {
+        let is_unused = self.endpoints.quic(socket).is_some_and(|udp| udp.users == 0);
+        if is_unused && self.endpoints.at(socket).is_some_and(|e| e.is_lame) {
+            for client in &mut self.quic.clients {
+                client.take_if(|client| *client == socket);
+            }
+            self.end_endpoint(socket);
+        }
+        if self.quic.users == 0
+            && let Some(memory) = &mut self.quic.memory
+        {
+            memory.packets.is_home();
+            memory.cells.is_home();
+        }
+    }
+
+    /// The application closes an endpoint: whether that has to wait for connections on it. No new
+    /// ones are taken.
+    pub(in crate::engine) fn quic_lingers(&mut self, socket: u32) -> bool {
+        let Some(udp) = self.endpoints.quic(socket) else { return false };
+        if let Some(listening) = &mut udp.listening {
+            listening.is_over = true;
+        }
+        let users = udp.users;
+        self.quic_refuse_all(socket);
+        self.quic_flush(socket);
+        if let Some(endpoint) = self.endpoints.at(socket) {
+            endpoint.is_lame = true;
+        }
+        users > 0
+    }
+}

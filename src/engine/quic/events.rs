@@ -1,0 +1,128 @@
+//! What connections tell, as events.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::{session, socket_of};
+use crate::config::MessageKind;
+use crate::engine::Engine;
+use crate::engine::end::Notice;
+use crate::event::{Event, PeerAddr, reason_bytes};
+use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::proto::quic::endpoint::Route;
+use crate::proto::quic::signal::Signal;
+use crate::sys::addr::SockAddr;
+
+/// Events of one connection in a row, while others wait.
+const TURN_EVENTS_MAX: u32 = 16;
+
+impl Engine {
+    /// What a connection that was on the list tells next; then it stays there.
+    pub(in crate::engine) fn quic_notice(&mut self, id: ConnId) -> Option<Notice> {
+        let session = self.conns.find(id).and_then(session)?;
+        let Some(signal) = session.next() else {
+            session.is_listed = false;
+            let wants_send = session.wants_send;
+            self.quic.turn = 0;
+            if wants_send {
+                self.quic_dirty_conn(id);
+            }
+            self.quic_finish_graceful(id);
+            return None;
+        };
+        self.quic.turn += 1;
+        if self.quic.turn < TURN_EVENTS_MAX {
+            self.lists.notices.push_front(id);
+        } else {
+            self.quic.turn = 0;
+            self.lists.notices.push_back(id);
+            self.quic_dirty_conn(id);
+        }
+        Some(Notice::Quic { conn: id, signal })
+    }
+
+    pub(in crate::engine) fn quic_event<'a>(&mut self, conn: ConnId, signal: Signal) -> Event<'a> {
+        match signal {
+            Signal::Connected => self.quic_connected(conn),
+            Signal::Frame { stream, data, fin } => {
+                let data = self.quic_show(data);
+                Event::StreamFrame { conn, stream, kind: MessageKind::Binary, data, fin }
+            }
+            Signal::ReadClosed(stream) => Event::ReadClosed { conn, stream },
+            Signal::Writable(stream) => Event::Writable { conn, stream, credit: 1 },
+            Signal::Finished(stream) => Event::StreamFinished { conn, stream },
+            Signal::Reset { stream, error_code } => Event::StreamReset { conn, stream, error_code },
+            Signal::Stop { stream, error_code } => Event::StopSending { conn, stream, error_code },
+            Signal::Available(dir) => Event::StreamsAvailable { conn, dir },
+            Signal::Datagram(data) => Event::Datagram { conn, data: self.quic_show(data) },
+            Signal::Migrated { old, new } => {
+                if let Some(entry) = self.conns.find(conn) {
+                    entry.peer = SockAddr::from(new);
+                }
+                Event::PathMigration { conn, old_peer: old, new_peer: new }
+            }
+            Signal::Lost { code, reason, clean } => self.quic_lost(conn, code, &reason, clean),
+        }
+    }
+
+    fn quic_connected<'a>(&mut self, conn: ConnId) -> Event<'a> {
+        self.quic_opened(conn);
+        let entry = self.conns.find(conn);
+        let found = entry.map(|c| (socket_of(c), c.endpoint, c.peer.ip()));
+        let (socket, endpoint, peer) = found.unwrap_or((u32::MAX, 0, None));
+        let is_accepted = self.endpoints.quic(socket).is_some_and(|udp| udp.listening.is_some());
+        let endpoint = is_accepted.then(|| EndpointId::from_u64(endpoint));
+        let alpn = self.conns.find(conn).and_then(session).and_then(|session| session.alpn());
+        let alpn = alpn.map(|alpn| self.quic_show(alpn.into()));
+        // Nothing of it is to be kept.
+        self.quic.shown_at = 0;
+        let peer = peer.map_or(PeerAddr::Unix, PeerAddr::Inet);
+        Event::Connected { conn, endpoint, peer, protocol: Protocol::Quic, alpn }
+    }
+
+    /// The last event of a connection that was not closed here.
+    fn quic_lost<'a>(&mut self, conn: ConnId, code: u64, words: &[u8], clean: bool) -> Event<'a> {
+        crate::trace::conn_ended(conn, code, clean);
+        self.quic_retire(conn);
+        self.conns.remove(conn.index());
+        // The peer's words, which are not left in a receive buffer.
+        let reason = match words.is_empty() {
+            true => reason_bytes(code),
+            false => self.quic_show(Bytes::copy_from_slice(words)),
+        };
+        self.quic.shown_at = 0;
+        Event::Disconnected { conn, error_code: code, reason, clean }
+    }
+
+    /// Keeps a payload until the next one is shown, and lends it out.
+    fn quic_show<'a>(&mut self, payload: Bytes) -> &'a [u8] {
+        self.quic.shown.show(payload);
+        // The event is counted when it is handed out.
+        self.quic.shown_at = self.stats.events + 1;
+        // SAFETY: it is kept until the next event of QUIC is asked for, or the next tick, which the
+        // caller's borrow excludes while the slice lives.
+        unsafe { self.quic.shown.slice() }
+    }
+
+    /// The address of the socket, and the one that the peer knows where there are several.
+    pub(in crate::engine) fn quic_local(&mut self, conn: ConnId) -> Option<SocketAddr> {
+        let entry = self.conns.find(conn)?;
+        let socket = socket_of(entry);
+        let ip = session(entry)?.local_ip();
+        let fd = self.endpoints.at(socket)?.fd;
+        let mut addr = self.ring.local_addr(fd).ok()?.ip()?;
+        if let Some(ip) = ip.filter(|_| addr.ip().is_unspecified()) {
+            addr.set_ip(ip);
+        }
+        Some(addr)
+    }
+
+    /// The peer was heard of anew, or is to be.
+    pub(super) fn quic_look(&mut self, conn: ConnId) {
+        let Some(entry) = self.conns.find(conn) else { return };
+        let socket = socket_of(entry);
+        self.quic_dirty(socket, Route::Conn(conn));
+        self.quic_settle(socket, Route::Conn(conn));
+    }
+}

@@ -1,0 +1,155 @@
+//! Listeners, and connections of our own.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::Memory;
+use crate::conn::Phase;
+use crate::config::{QuicConnectConfig, QuicListenConfig, UdpEndpointConfig};
+use crate::engine::Engine;
+use crate::error::{IoError, PoolKind, Result};
+use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::proto::App;
+use crate::proto::quic::endpoint::Endpoint;
+use crate::proto::quic::parts::{ClientParts, EndpointParts, Secrets};
+use crate::sys::addr::SockAddr;
+use crate::transport::Kind as EndpointKind;
+use crate::transport::quic::{Listening, QuicSocket};
+
+impl Engine {
+    pub(crate) fn quic_listen(&mut self, config: &QuicListenConfig) -> Result<EndpointId> {
+        config.validate()?;
+        self.endpoints.check_room()?;
+        let secrets = Secrets::draw(config.keys.as_ref(), |out| self.ring.entropy(out))?;
+        let wall = std::sync::Arc::clone(&self.quic_memory().wall);
+        let parts = EndpointParts::listen(config, &secrets, &wall)?;
+        let udp = bind(config.addr).with(|udp| {
+            udp.reuseport = config.reuseport;
+            udp.dual_stack = config.dual_stack;
+            udp.gro = config.gro;
+            udp.recv_buffer = config.recv_buffer;
+            udp.send_buffer = config.send_buffer;
+        });
+        let index = self.quic_bind(&udp, parts, Some(Listening::new(config)))?;
+        let id = self.endpoints.id(index).ok_or(IoError::exhausted(PoolKind::Endpoints))?;
+        crate::trace::endpoint_opened(id, Protocol::Quic);
+        Ok(id)
+    }
+
+    pub(crate) fn quic_connect(&mut self, config: &QuicConnectConfig) -> Result<ConnId> {
+        config.validate()?;
+        let ip = config.target.ip().to_canonical();
+        let target = match config.target {
+            SocketAddr::V6(v6) if ip.is_ipv6() => v6.into(),
+            _ => SocketAddr::new(ip, config.target.port()),
+        };
+        let socket = self.quic_client_socket(target)?;
+        let started = self.quic_begin(socket, config, target);
+        if started.is_err() {
+            self.quic_let_go(socket);
+        }
+        started
+    }
+
+    fn quic_begin(
+        &mut self,
+        socket: u32,
+        config: &QuicConnectConfig,
+        target: SocketAddr,
+    ) -> Result<ConnId> {
+        let now = self.ring.now();
+        let exhausted = IoError::exhausted(PoolKind::Endpoints);
+        let endpoint = self.endpoints.id(socket).ok_or(exhausted)?;
+        let udp = self.endpoints.quic(socket).ok_or(exhausted)?;
+        let client = ClientParts::new(config, &udp.endpoint)?;
+        let index = self.conns.insert(Phase::Connecting, Protocol::Quic, now)?;
+        let conn = self.conns.at(index);
+        let id = conn.id(index);
+        match udp.endpoint.connect(now, client, target, id) {
+            Ok(session) => conn.app = App::Quic(session),
+            Err(error) => {
+                self.conns.remove(index);
+                return Err(error);
+            }
+        }
+        conn.peer = SockAddr::from(target);
+        conn.endpoint = endpoint.as_u64();
+        conn.deadline = now.saturating_add(config.connect_timeout);
+        self.quic_adopted(id);
+        self.quic_look(id);
+        Ok(id)
+    }
+
+    /// The socket that all connections to that family share. It goes with the last one.
+    fn quic_client_socket(&mut self, target: SocketAddr) -> Result<u32> {
+        let family = usize::from(target.is_ipv6());
+        if let Some(socket) = self.quic.clients[family] {
+            return Ok(socket);
+        }
+        self.endpoints.check_room()?;
+        let secrets = Secrets::draw(None, |out| self.ring.entropy(out))?;
+        let parts = EndpointParts::connect(&secrets)?;
+        let any: IpAddr = match target {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let udp = bind(SocketAddr::new(any, 0)).with(|udp| {
+            udp.dual_stack = false;
+            udp.recv_buffer = Some(SOCKET_BUFFER_LEN);
+            udp.send_buffer = Some(SOCKET_BUFFER_LEN);
+        });
+        let socket = self.quic_bind(&udp, parts, None)?;
+        if let Some(endpoint) = self.endpoints.at(socket) {
+            endpoint.is_lame = true;
+        }
+        self.quic.clients[family] = Some(socket);
+        Ok(socket)
+    }
+
+    fn quic_bind(
+        &mut self,
+        udp: &UdpEndpointConfig,
+        parts: EndpointParts,
+        listening: Option<Listening>,
+    ) -> Result<u32> {
+        let base = self.quic_memory().base;
+        let fd = self.ring.udp_bind(udp)?;
+        let family = SockAddr::from(udp.bind).family();
+        let socket = QuicSocket::new(Endpoint::new(parts, base), listening, family);
+        let kind = EndpointKind::Quic(Box::new(socket));
+        let index = match self.endpoints.insert(fd, Protocol::Quic, kind) {
+            Ok(index) => index,
+            Err(error) => {
+                self.ring.close_now(fd);
+                return Err(error);
+            }
+        };
+        // Looking comes first, and arms the poll.
+        if let Some(endpoint) = self.endpoints.at(index) {
+            endpoint.ready = true;
+        }
+        self.lists.endpoint_work = true;
+        Ok(index)
+    }
+
+    /// What all sockets share, made for the first one.
+    fn quic_memory(&mut self) -> &mut Memory {
+        let Self { config, ring, quic, .. } = self;
+        quic.memory.get_or_insert_with(|| {
+            Box::new(Memory::new(config.quic_recv_buffers, config.quic_send_cells, ring))
+        })
+    }
+}
+
+/// `SO_RCVBUF` and `SO_SNDBUF` of the sockets of our own connections.
+const SOCKET_BUFFER_LEN: u32 = 2 << 20;
+
+/// What every socket of QUIC asks for.
+fn bind(addr: SocketAddr) -> UdpEndpointConfig {
+    UdpEndpointConfig::new(addr).with(|udp| {
+        udp.gro = true;
+        udp.local_addr = true;
+        udp.ecn = true;
+        // RFC 9000 §14: "UDP datagrams MUST NOT be fragmented at the IP layer."
+        udp.dont_fragment = true;
+    })
+}

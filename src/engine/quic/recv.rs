@@ -1,0 +1,116 @@
+//! Datagrams, from the kernel to their connections.
+
+use super::{Hub, Memory, session_at};
+use crate::engine::Engine;
+use crate::pool::PressureState;
+use crate::proto::quic::endpoint::{Arrival, Route};
+use crate::sys::batch::Received;
+use crate::transport::Kind as EndpointKind;
+
+/// Receive calls of one socket in a tick at most: so acknowledgements leave in time.
+const BATCHES_PER_TICK_MAX: usize = 4;
+
+impl Engine {
+    /// Receives what is there, looks at new clients, and settles whoever got something.
+    pub(in crate::engine) fn quic_receive(&mut self, socket: u32) {
+        self.quic.relax();
+        if let Some(memory) = &mut self.quic.memory {
+            memory.wall.set(self.ring.wall_secs());
+        }
+        let mut is_dry = false;
+        for _ in 0..BATCHES_PER_TICK_MAX {
+            is_dry = self.quic_receive_batch(socket);
+            if is_dry {
+                break;
+            }
+        }
+        let waits = self.quic_admit(socket);
+        self.quic_settle_touched();
+        if is_dry && !waits {
+            if let Some(endpoint) = self.endpoints.at(socket) {
+                endpoint.ready = false;
+            }
+            self.arm_endpoint(socket);
+        } else {
+            self.lists.endpoint_work = true;
+        }
+    }
+
+    /// One receive call; whether it found that there is nothing left.
+    fn quic_receive_batch(&mut self, socket: u32) -> bool {
+        let Some(endpoint) = self.endpoints.at(socket) else { return true };
+        let fd = endpoint.fd;
+        let EndpointKind::Quic(udp) = &mut endpoint.kind else { return true };
+        let Some(memory) = &mut self.quic.memory else { return true };
+        let Memory { packets, rx, .. } = &mut **memory;
+        let asked = packets.stage(rx, udp.ask);
+        rx.want(asked, true);
+        let result = self.ring.udp_recv(fd, rx);
+        let got = *result.as_ref().unwrap_or(&0);
+        udp.learn(asked, got);
+        self.quic_take(socket, got);
+        if let Some(memory) = &mut self.quic.memory {
+            memory.rx.consume(got);
+            memory.packets.unstage(&mut memory.rx);
+            self.stats.quic_rx_copied = memory.packets.copied();
+        }
+        match result {
+            Ok(got) => got == 0,
+            Err(_) => {
+                // An ICMP error: reading goes on.
+                self.stats.udp_errors += 1;
+                false
+            }
+        }
+    }
+
+    /// Gives what arrived in the first `count` buffers to those it is for.
+    fn quic_take(&mut self, socket: u32, count: usize) {
+        let Self { conns, endpoints, quic: Hub { memory, drains, touched, .. }, now, .. } = self;
+        let (Some(udp), Some(memory)) = (endpoints.quic(socket), memory.as_mut()) else { return };
+        let Memory { packets, rx, .. } = &mut **memory;
+        for (arrival, note) in rx.arrivals(count) {
+            let Received { from, local, segment, ecn, truncated, .. } = *note;
+            // Taken in any case: that is how the buffer comes home.
+            let pieces = packets.take(arrival.key, arrival.len, segment);
+            let Some(from) = from.ip().filter(|_| !truncated) else { continue };
+            for piece in pieces {
+                match udp.endpoint.on_datagram(*now, from, local, ecn, piece) {
+                    Arrival::Nothing => {}
+                    Arrival::For(route, input) => {
+                        let Some(session) = session_at(conns, drains, route) else { continue };
+                        session.on_input(input);
+                        if !std::mem::replace(&mut session.is_touched, true) {
+                            touched.push_back((socket, route));
+                        }
+                    }
+                    Arrival::New(incoming) => udp.knock(incoming),
+                    Arrival::Reply(out) => udp.stage_reply(&out),
+                }
+            }
+        }
+        self.quic_list(socket);
+    }
+
+    fn quic_settle_touched(&mut self) {
+        while let Some((socket, route)) = self.quic.touched.pop_front() {
+            self.quic_dirty(socket, route);
+            self.quic_settle(socket, route);
+        }
+    }
+
+    /// Whether new connections are taken at present, as far as memory goes.
+    pub(super) fn quic_pressure(&self) -> PressureState {
+        self.cascade.state()
+    }
+
+    /// Puts a session on the list of those to be settled in this tick.
+    pub(super) fn quic_touch(&mut self, socket: u32, route: Route) {
+        let Some(session) = session_at(&mut self.conns, &mut self.quic.drains, route) else {
+            return;
+        };
+        if !std::mem::replace(&mut session.is_touched, true) {
+            self.quic.touched.push_back((socket, route));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Packets of connections, in trains, to the kernel: at the beginning of a tick, so that what the
+//! tick before acknowledged, read and wrote goes out together.
+//!
+//! *Invariants*
+//! - Buffers are free when the call that sends them returns; what the kernel did not take stays
+//!   staged, in order.
+//! - A connection sends so much in its turn, a socket so much in a tick: acknowledgements are read
+//!   in between.
+
+use super::session_at;
+use crate::engine::Engine;
+use crate::error::IoError;
+use crate::proto::quic::endpoint::Route;
+use crate::sys::errno;
+use crate::transport::Kind as EndpointKind;
+
+/// Bytes that one connection sends in its turn.
+const TURN_BYTES_MAX: usize = 256 << 10;
+/// Bytes that one socket sends in a tick.
+const TICK_BYTES_MAX: usize = 4 << 20;
+/// The longest UDP payload over IPv4, of a train as of a datagram.
+const TRAIN_BYTES_MAX: usize = 65_507;
+/// Datagrams in one train: what every kernel from 4.18 on takes.
+const TRAIN_COUNT_MAX: usize = 64;
+
+/// What a turn came to.
+enum Turn {
+    /// Nothing more for now.
+    Done,
+    /// There is more.
+    Cut,
+    /// The kernel takes no more.
+    Blocked,
+}
+
+impl Engine {
+    pub(in crate::engine) fn quic_flush(&mut self, socket: u32) {
+        let mut left = TICK_BYTES_MAX;
+        if let Some(udp) = self.endpoints.quic(socket) {
+            udp.is_listed = false;
+        }
+        while left > 0 {
+            let Some(udp) = self.endpoints.quic(socket) else { return };
+            let Some(route) = udp.dirty.pop_front() else { break };
+            let (turn, bytes) = self.quic_turn(socket, route);
+            left = left.saturating_sub(bytes);
+            match turn {
+                Turn::Done => self.quic_settle(socket, route),
+                Turn::Cut => self.quic_again(socket, route, false),
+                Turn::Blocked => {
+                    self.quic_again(socket, route, true);
+                    return;
+                }
+            }
+        }
+        let is_sent = self.quic_send(socket);
+        let has_more = self.endpoints.quic(socket).is_some_and(|udp| !udp.dirty.is_empty());
+        if is_sent && has_more {
+            // The next tick goes on, and does not sleep.
+            self.quic_list(socket);
+            self.lists.endpoint_work = true;
+        }
+    }
+
+    /// Stages what a session has to send, as far as its turn goes; how many bytes.
+    fn quic_turn(&mut self, socket: u32, route: Route) -> (Turn, usize) {
+        let mut bytes = 0;
+        loop {
+            let now = self.now;
+            let Some(udp) = self.endpoints.quic(socket) else { return (Turn::Done, bytes) };
+            let Some(session) = session_at(&mut self.conns, &mut self.quic.drains, route) else {
+                return (Turn::Done, bytes);
+            };
+            session.is_dirty = false;
+            if bytes >= TURN_BYTES_MAX {
+                return (Turn::Cut, bytes);
+            }
+            let Some(mut buffer) = udp.buffer() else {
+                if self.quic_send(socket) {
+                    continue;
+                }
+                return (Turn::Blocked, bytes);
+            };
+            let count_max = (TRAIN_BYTES_MAX / session.mtu().max(1)).clamp(1, TRAIN_COUNT_MAX);
+            let Some(out) = session.transmit(now, count_max, &mut buffer) else {
+                udp.give_back(buffer);
+                return (Turn::Done, bytes);
+            };
+            bytes += buffer.len();
+            udp.stage(buffer, &out, route);
+        }
+    }
+
+    /// Puts a session back onto the list, first or last.
+    fn quic_again(&mut self, socket: u32, route: Route, is_first: bool) {
+        self.quic_settle(socket, route);
+        let session = session_at(&mut self.conns, &mut self.quic.drains, route);
+        let (Some(session), Some(udp)) = (session, self.endpoints.quic(socket)) else { return };
+        if std::mem::replace(&mut session.is_dirty, true) {
+            return;
+        }
+        match is_first {
+            true => udp.dirty.push_front(route),
+            false => udp.dirty.push_back(route),
+        }
+    }
+
+    /// Hands what is staged to the kernel; false when it takes no more now.
+    fn quic_send(&mut self, socket: u32) -> bool {
+        loop {
+            let Some(endpoint) = self.endpoints.at(socket) else { return true };
+            let fd = endpoint.fd;
+            let EndpointKind::Quic(udp) = &mut endpoint.kind else { return true };
+            if *udp.out_armed() {
+                return false;
+            }
+            self.send_batch.clear();
+            for staged in udp.staged() {
+                let (to, bytes, how) = staged.piece();
+                let is_in = self.send_batch.push(Some(to), bytes.as_ptr(), bytes.len(), how);
+                if !is_in || !staged.is_last() {
+                    break;
+                }
+            }
+            let count = self.send_batch.len();
+            if count == 0 {
+                return true;
+            }
+            match self.ring.udp_send(fd, &mut self.send_batch) {
+                Ok(sent) => {
+                    udp.consume(sent);
+                    if sent < count {
+                        self.await_writable(socket);
+                        return false;
+                    }
+                }
+                Err(error) => self.quic_refused(socket, &error),
+            }
+        }
+    }
+
+    /// The first train was refused: its datagrams go out singly, and its connection sends no more
+    /// trains. A single one is given up, as if the network had lost it: the probe of a length that
+    /// the path does not take, say.
+    fn quic_refused(&mut self, socket: u32, error: &IoError) {
+        let is_of_train = matches!(error, IoError::Os { errno, .. }
+            if matches!(errno.0, errno::EIO | errno::EINVAL | errno::EMSGSIZE | errno::EOPNOTSUPP));
+        let Some(udp) = self.endpoints.quic(socket) else { return };
+        if is_of_train && let Some(route) = udp.cut_first() {
+            if let Some(session) = session_at(&mut self.conns, &mut self.quic.drains, route) {
+                session.no_gso = true;
+            }
+            return;
+        }
+        self.stats.udp_errors += 1;
+        udp.consume(1);
+    }
+}

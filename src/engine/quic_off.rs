@@ -1,0 +1,108 @@
+//! The shape of `quic` without the feature: no connection speaks it.
+
+use super::Engine;
+use super::end::Notice;
+use super::events::NOTHING_TO_DETACH;
+use super::ops::NOT_OF_THIS_EVENT;
+use crate::error::{IoError, Result};
+use crate::event::Event;
+use crate::ids::{ConnId, StreamId};
+use crate::pool::OwnedSlot;
+use crate::proto::quic::signal::Signal;
+use crate::stats::ConnStats;
+use crate::time::Time;
+
+pub(super) struct Hub;
+
+impl Hub {
+    pub(super) const fn new(_: usize) -> Self {
+        Self
+    }
+
+    pub(super) const fn timers_max(_: usize) -> usize {
+        0
+    }
+
+    #[expect(clippy::unused_self, reason = "the same shape as with the feature")]
+    pub(super) const fn is_idle(&self) -> bool {
+        true
+    }
+}
+
+#[expect(clippy::unused_self, reason = "the same shape as with the feature")]
+#[expect(clippy::needless_pass_by_ref_mut, reason = "the same shape as with the feature")]
+impl Engine {
+    pub(super) const fn is_quic(&mut self, _: ConnId) -> bool {
+        false
+    }
+
+    pub(super) const fn quic_receive(&mut self, _: u32) {}
+
+    pub(super) const fn quic_flush(&mut self, _: u32) {}
+
+    pub(super) const fn quic_list(&mut self, _: u32) {}
+
+    pub(super) const fn quic_timeout(&mut self, _: ConnId) {}
+
+    pub(super) const fn quic_drain_timeout(&mut self, _: ConnId) {}
+
+    pub(super) const fn quic_audit(&self) {}
+
+    pub(super) const fn quic_lingers(&mut self, _: u32) -> bool {
+        false
+    }
+
+    pub(super) const fn quic_notice(&mut self, _: ConnId) -> Option<Notice> {
+        None
+    }
+
+    pub(super) const fn quic_event<'a>(&mut self, _: ConnId, signal: Signal) -> Event<'a> {
+        match signal {}
+    }
+
+    pub(super) const fn quic_write(
+        &mut self,
+        _: ConnId,
+        _: StreamId,
+        _: &[u8],
+        error: IoError,
+    ) -> Result<usize> {
+        Err(error)
+    }
+
+    pub(super) const fn quic_forward(&mut self, _: ConnId, _: &[u8]) -> Result<()> {
+        Err(NOT_OF_THIS_EVENT)
+    }
+
+    pub(super) const fn quic_detach(&mut self) -> Result<OwnedSlot> {
+        Err(NOTHING_TO_DETACH)
+    }
+
+    pub(super) const fn quic_stats(&mut self, _: ConnId) -> Option<ConnStats> {
+        None
+    }
+
+    pub(super) const fn quic_local(&mut self, _: ConnId) -> Option<std::net::SocketAddr> {
+        None
+    }
+
+    pub(super) const fn quic_close(&mut self, conn: ConnId, _: u64, _: &[u8]) -> Result<()> {
+        Err(IoError::StaleConn { conn })
+    }
+
+    pub(super) const fn quic_close_graceful(&mut self, conn: ConnId, _: Time) -> Result<()> {
+        Err(IoError::StaleConn { conn })
+    }
+
+    pub(super) const fn quic_finish(&mut self, conn: ConnId, _: StreamId) -> Result<()> {
+        Err(IoError::StaleConn { conn })
+    }
+
+    pub(super) const fn quic_pause(&mut self, conn: ConnId) -> Result<()> {
+        Err(IoError::StaleConn { conn })
+    }
+
+    pub(super) const fn quic_resume(&mut self, conn: ConnId) -> Result<()> {
+        Err(IoError::StaleConn { conn })
+    }
+}

@@ -1,0 +1,139 @@
+//! QUIC: RFC 9000, and its datagrams, RFC 9221.
+
+use std::net::SocketAddr;
+
+use super::split::both;
+use crate::config::{
+    QuicConnectConfig, QuicListenConfig, Roots, TlsClientConfig, TlsServerConfig,
+};
+use crate::error::{IoError, Result, TlsConfigFault};
+use crate::ids::{ConnId, EndpointId, StreamDir, StreamId};
+
+both! {
+    /// Listens for QUIC connections with the defaults of [`QuicListenConfig`]: `cert_pem` is the
+    /// chain, `key_pem` its key, both in PEM. Without ALPN, which clients may insist on.
+    ///
+    /// # Errors
+    /// As [`quic_listen_with`](Self::quic_listen_with).
+    pub fn quic_listen(
+        &mut self_,
+        addr: SocketAddr,
+        cert_pem: impl AsRef<[u8]>,
+        key_pem: impl AsRef<[u8]>,
+    ) -> Result<EndpointId> {
+        let tls = TlsServerConfig::from_pem_bytes(cert_pem, key_pem).build()?;
+        self_.quic_listen(&QuicListenConfig::new(addr, tls))
+    }
+
+    /// Listens for QUIC connections: `Event::Connected` tells of each once its handshake is done.
+    ///
+    /// # Errors
+    /// `AddrInUse`; `InvalidConfig`; `TlsConfig`; `PoolExhausted`; `NofileLimit`; `Os` with the
+    /// call that failed.
+    pub fn quic_listen_with(&mut self_, config: QuicListenConfig) -> Result<EndpointId> {
+        self_.quic_listen(&config)
+    }
+
+    /// Connects with the defaults of [`QuicConnectConfig`], trusting the roots that come with the
+    /// build (features `tls-platform-roots` and `tls-webpki-roots`).
+    ///
+    /// # Errors
+    /// As [`quic_connect_with`](Self::quic_connect_with); `TlsConfig` when the build has no roots.
+    pub fn quic_connect(&mut self_, addr: SocketAddr) -> Result<ConnId> {
+        let no_roots = IoError::TlsConfig { fault: TlsConfigFault::NoRoots, line: 0 };
+        let roots = Roots::built_in().ok_or(no_roots)?;
+        let tls = TlsClientConfig::with_roots(roots).build()?;
+        self_.quic_connect(&QuicConnectConfig::new(addr, tls))
+    }
+
+    /// Connects. `Event::Connected` or `Event::Disconnected` follows.
+    ///
+    /// # Errors
+    /// `InvalidConfig`; `TlsConfig`; `InvalidArgument` when the target has no port; `PoolExhausted`
+    /// when the connection table is full; `NofileLimit`; `Os` with the call that failed.
+    pub fn quic_connect_with(&mut self_, config: QuicConnectConfig) -> Result<ConnId> {
+        self_.quic_connect(&config)
+    }
+
+    /// Opens a stream of a QUIC connection. The peer learns of it by what is sent on it: bytes, or
+    /// its end. A stream that the peer opens is first heard of by its first event.
+    ///
+    /// # Errors
+    /// `StreamLimit` when the peer lets no more be open now (then `Event::StreamsAvailable`
+    /// follows); `StaleConn`, `NotConnected`, `WriteClosed`, `NotForProtocol`.
+    pub fn stream_open(&mut self_, conn: ConnId, dir: StreamDir) -> Result<StreamId> {
+        self_.quic_open(conn, dir)
+    }
+
+    /// Ends the sending direction of a QUIC stream behind what was written to it. Once all of it
+    /// was acknowledged, `Event::StreamFinished` follows. The same as
+    /// [`shutdown_write`](Self::shutdown_write), which TCP has too.
+    ///
+    /// # Errors
+    /// `NoSuchStream`; `StreamStopped` when the peer does not want it; `StaleConn`,
+    /// `NotConnected`, `WriteClosed`, `NotForProtocol`.
+    pub fn stream_finish(&mut self_, conn: ConnId, stream: StreamId) -> Result<()> {
+        self_.quic_finish(conn, stream)
+    }
+
+    /// Gives the sending direction of a QUIC stream up: what was written and did not arrive is not
+    /// sent any more. The peer is told the code, of 62 bits.
+    ///
+    /// # Errors
+    /// `NoSuchStream`; `InvalidArgument` for a longer code; `StaleConn`, `NotConnected`,
+    /// `WriteClosed`, `NotForProtocol`.
+    pub fn stream_reset(&mut self_, conn: ConnId, stream: StreamId, error_code: u64) -> Result<()> {
+        self_.quic_reset(conn, stream, error_code)
+    }
+
+    /// Asks the peer to send no more on a QUIC stream; what arrives of it is not handed out. The
+    /// peer is told the code, of 62 bits.
+    ///
+    /// # Errors
+    /// As [`stream_reset`](Self::stream_reset).
+    pub fn stop_sending(&mut self_, conn: ConnId, stream: StreamId, error_code: u64) -> Result<()> {
+        self_.quic_stop(conn, stream, error_code)
+    }
+
+    /// Streams of a QUIC connection with a higher number are sent first. 0 at first.
+    ///
+    /// # Errors
+    /// `NoSuchStream`, `StreamStopped`, `StaleConn`, `NotConnected`, `WriteClosed`,
+    /// `NotForProtocol`.
+    pub fn stream_priority(
+        &mut self_,
+        conn: ConnId,
+        stream: StreamId,
+        priority: i32,
+    ) -> Result<()> {
+        self_.quic_priority(conn, stream, priority)
+    }
+
+    /// Sends a datagram on a QUIC connection: it may be lost, and may arrive in any order. It is
+    /// copied.
+    ///
+    /// # Errors
+    /// `DatagramTooLarge`; `QueueFull` where `DatagramsFull::Refuse` was chosen;
+    /// `DatagramsUnsupported`; `StaleConn`, `NotConnected`, `NotForProtocol`.
+    pub fn send_datagram(&mut self_, conn: ConnId, data: &[u8]) -> Result<()> {
+        self_.quic_send_datagram(conn, data)
+    }
+
+    /// The longest datagram that can be sent now: it changes with the path.
+    ///
+    /// # Errors
+    /// `DatagramsUnsupported`, `StaleConn`, `NotConnected`, `NotForProtocol`.
+    pub fn max_datagram_size(&mut self_, conn: ConnId) -> Result<usize> {
+        self_.quic_datagram_max(conn)
+    }
+
+    /// Ends a QUIC connection at once, as [`close`](Self::close), and tells the peer why: a code of
+    /// 62 bits, and words, of which at most 256 bytes are sent.
+    ///
+    /// # Errors
+    /// `StaleConn` when it is ending already; `InvalidArgument` for a longer code;
+    /// `NotForProtocol`.
+    pub fn close_with(&mut self_, conn: ConnId, error_code: u64, reason: &[u8]) -> Result<()> {
+        self_.quic_close(conn, error_code, reason)
+    }
+}
