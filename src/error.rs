@@ -352,8 +352,8 @@ pub enum IoError {
     },
     /// The peer asked that no more be sent on a QUIC stream (STOP_SENDING).
     #[error(
-        "the peer of {conn} does not want the rest of the stream (its code: {error_code}): reset \
-         it, or open another"
+        "the peer of {conn} does not want the rest of the stream (its code: {error_code}), which \
+         was reset; open another"
     )]
     StreamStopped {
         /// The connection.

@@ -218,8 +218,8 @@ pub enum Event<'poll> {
         /// The peer application's reason.
         error_code: u64,
     },
-    /// The peer does not want the rest of a QUIC stream, which takes no more writes. What is to be
-    /// said about it can be said with `stream_reset`.
+    /// The peer does not want the rest of a QUIC stream, which was reset with the peer's code and
+    /// takes no more writes.
     StopSending {
         /// The connection.
         conn: ConnId,

@@ -10,5 +10,15 @@
 //! - A direction of a stream is looked up before the machine is asked for it, because the machine
 //!   asserts that it exists.
 
+pub(crate) mod admission;
+mod cid;
+pub(crate) mod endpoint;
+mod lost;
+pub(crate) mod parts;
+mod reader;
+pub(crate) mod session;
 pub(crate) mod signal;
+mod streams;
+#[cfg(test)]
+mod tests;
 pub(crate) mod time;

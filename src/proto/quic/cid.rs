@@ -1,0 +1,113 @@
+//! Connection ids as the machine asks for them, and the random bytes in them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid};
+
+use crate::config::{ConnectionIds, QuicCids, ScidGenerator};
+
+/// RFC 9000 §17.2: "this value MUST NOT exceed 20 bytes".
+pub(super) const CID_LEN_MAX: usize = 20;
+/// Bytes of a [`ScidGenerator`]'s id before its MAC.
+const SCID_BODY_LEN: usize = 7;
+
+/// Random bytes that follow from a secret seed: an HMAC in counter mode.
+pub(super) struct Draws {
+    key: hmac::Key,
+    drawn: AtomicU64,
+}
+
+impl Draws {
+    pub(super) fn new(seed: &[u8; 32]) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, seed), drawn: AtomicU64::new(0) }
+    }
+
+    /// A random connection id. The peer's first one is such, and "MUST be at least 8 bytes in
+    /// length" (RFC 9000 §7.2).
+    pub(super) fn cid(&self) -> ConnectionId {
+        ConnectionId::new(&self.bytes())
+    }
+
+    fn bytes(&self) -> [u8; CID_LEN_MAX] {
+        let number = self.drawn.fetch_add(1, Ordering::Relaxed);
+        let tag = hmac::sign(&self.key, &number.to_le_bytes());
+        tag.as_ref().first_chunk().copied().unwrap_or_default()
+    }
+}
+
+/// The generator of one endpoint.
+pub(super) struct Generator {
+    kind: Kind,
+    len: usize,
+    draws: Draws,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Scid { scid: ScidGenerator, key: hmac::Key },
+    Custom(Arc<dyn ConnectionIds>),
+}
+
+impl Generator {
+    /// `key` is for the MAC, `seed` for what is random.
+    pub(super) fn new(cids: &QuicCids, key: &[u8; 16], seed: &[u8; 32]) -> Self {
+        let (kind, len) = match cids {
+            QuicCids::Scid(scid) => {
+                let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+                (Kind::Scid { scid: *scid, key }, ScidGenerator::CID_LEN)
+            }
+            // The length was checked, but is the application's to tell.
+            QuicCids::Custom(ids) => {
+                (Kind::Custom(Arc::clone(ids)), ids.id_len().clamp(4, CID_LEN_MAX))
+            }
+        };
+        Self { kind, len, draws: Draws::new(seed) }
+    }
+}
+
+impl ConnectionIdGenerator for Generator {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut bytes = self.draws.bytes();
+        let id = bytes.get_mut(..self.len).unwrap_or_default();
+        match &self.kind {
+            Kind::Scid { scid, key } => write_scid(*scid, key, id),
+            Kind::Custom(ids) => ids.write(id),
+        }
+        ConnectionId::new(id)
+    }
+
+    fn validate(&self, cid: &ConnectionId) -> Result<(), InvalidCid> {
+        let is_ours = match &self.kind {
+            Kind::Scid { key, .. } => is_scid(key, cid),
+            Kind::Custom(ids) => ids.is_ours(cid),
+        };
+        if is_ours { Ok(()) } else { Err(InvalidCid) }
+    }
+
+    fn cid_len(&self) -> usize {
+        self.len
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+fn write_scid(scid: ScidGenerator, key: &hmac::Key, cid: &mut [u8]) {
+    let Some((body, mac)) = cid.split_first_chunk_mut::<SCID_BODY_LEN>() else { return };
+    if let Some(id) = body.first_chunk_mut() {
+        *id = scid.id().to_be_bytes();
+    }
+    let tag = hmac::sign(key, body);
+    mac.iter_mut().zip(tag.as_ref()).for_each(|(mac, tag)| *mac = *tag);
+}
+
+/// Whether whoever has the key made it. Not in constant time: a MAC of three bytes keeps no secret,
+/// it saves answers to noise.
+fn is_scid(key: &hmac::Key, cid: &[u8]) -> bool {
+    let Some((body, mac)) = cid.split_first_chunk::<SCID_BODY_LEN>() else { return false };
+    ScidGenerator::id_of(cid).is_some() && hmac::sign(key, body).as_ref().starts_with(mac)
+}

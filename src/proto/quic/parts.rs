@@ -1,0 +1,262 @@
+//! Configuration as the machine takes it.
+//!
+//! *Invariant*: nothing is left at the machine's own defaults, which may change, and some of which
+//! draw entropy, take locks or bound nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::{hkdf, hmac};
+use quinn_proto::congestion::{ControllerFactory, CubicConfig, NewRenoConfig};
+use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn_proto::{
+    AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
+    NoneTokenLog, NoneTokenStore, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
+};
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use rustls::quic::Suite;
+use zeroize::Zeroize;
+
+use super::cid::{Draws, Generator};
+use super::endpoint::Endpoint;
+use super::time::Wall;
+use crate::config::{
+    Congestion, DatagramsFull, HostOrAddr, QuicCids, QuicConnectConfig, QuicKeys, QuicListenConfig,
+    QuicTransport, Toggle,
+};
+use crate::error::{IoError, Result, TlsConfigFault};
+
+/// QUIC version 1, RFC 9000 §15.
+const VERSION: u32 = 1;
+/// What fits a receive buffer, which is what a UDP datagram can have.
+const UDP_PAYLOAD_MAX: u16 = 65_527;
+/// Stateless resets are this far apart at the least: RFC 9000 §10.3.3 wants loops to end.
+const RESET_INTERVAL: Duration = Duration::from_millis(20);
+/// What a client may send before its first packet was looked at, each and all together.
+const INCOMING_BYTES: u64 = 64 << 10;
+const INCOMING_BYTES_TOTAL: u64 = 4 << 20;
+/// Out-of-order handshake bytes that are kept: RFC 9000 §7.5 asks for at least 4096.
+const CRYPTO_BUFFER_LEN: usize = 16 << 10;
+
+/// What one endpoint has that nobody may guess.
+pub(crate) struct Secrets {
+    /// Of the machine's own draws, of our connection ids, and of the first ones of servers that we
+    /// connect to.
+    seeds: [[u8; 32]; 3],
+    keys: QuicKeys,
+}
+
+impl Secrets {
+    /// Draws seeds, and keys unless there are some.
+    pub(crate) fn draw(
+        keys: Option<&QuicKeys>,
+        mut fill: impl FnMut(&mut [u8]) -> Result<()>,
+    ) -> Result<Self> {
+        let mut seeds = [[0; 32]; 3];
+        seeds.iter_mut().try_for_each(|seed| fill(seed))?;
+        let mut drawn = [0; QuicKeys::LEN];
+        let keys = match keys {
+            Some(keys) => keys.clone(),
+            None => {
+                fill(&mut drawn)?;
+                QuicKeys::from_bytes(&drawn)
+            }
+        };
+        drawn.zeroize();
+        Ok(Self { seeds, keys })
+    }
+}
+
+impl Drop for Secrets {
+    fn drop(&mut self) {
+        self.seeds.zeroize();
+    }
+}
+
+/// What the driver itself needs to know of a connection's configuration.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    pub(super) ecn: bool,
+    pub(super) gso: bool,
+    /// Ours; the peer's is another matter.
+    pub(super) has_datagrams: bool,
+    pub(super) when_full: DatagramsFull,
+    /// Bytes of datagrams that may wait to be sent.
+    pub(super) datagrams_max: usize,
+}
+
+impl How {
+    fn new(transport: &QuicTransport) -> Self {
+        let datagrams = transport.datagrams.unwrap_or_default();
+        Self {
+            ecn: transport.ecn,
+            gso: transport.gso != Toggle::Off,
+            has_datagrams: transport.datagrams.is_some(),
+            when_full: datagrams.when_full,
+            datagrams_max: datagrams.send_bytes as usize,
+        }
+    }
+}
+
+/// What an endpoint is made of.
+pub(crate) struct EndpointParts {
+    pub(super) endpoint: Arc<EndpointConfig>,
+    pub(super) server: Option<(Arc<ServerConfig>, How)>,
+    /// Of the first connection ids of servers.
+    pub(super) draws: Arc<Draws>,
+}
+
+impl EndpointParts {
+    /// For a socket that takes connections.
+    pub(crate) fn listen(
+        config: &QuicListenConfig,
+        secrets: &Secrets,
+        wall: &Arc<Wall>,
+    ) -> Result<Self> {
+        let server = server(config, secrets, wall)?;
+        let server = Some((Arc::new(server), How::new(&config.transport)));
+        Self::new(&config.cids, secrets, server)
+    }
+
+    /// For a socket that connects only.
+    pub(crate) fn connect(secrets: &Secrets) -> Result<Self> {
+        Self::new(&QuicCids::default(), secrets, None)
+    }
+
+    fn new(
+        cids: &QuicCids,
+        secrets: &Secrets,
+        server: Option<(Arc<ServerConfig>, How)>,
+    ) -> Result<Self> {
+        let [_, _, seed] = &secrets.seeds;
+        let draws = Arc::new(Draws::new(seed));
+        Ok(Self { endpoint: Arc::new(endpoint(cids, secrets)?), server, draws })
+    }
+}
+
+/// What an outgoing connection is made of.
+pub(crate) struct ClientParts {
+    pub(super) config: ClientConfig,
+    pub(super) how: How,
+    /// Whom the server's certificate must be for.
+    pub(super) name: String,
+}
+
+impl ClientParts {
+    /// For a connection of `endpoint`.
+    pub(crate) fn new(config: &QuicConnectConfig, endpoint: &Endpoint) -> Result<Self> {
+        let tls = Arc::clone(config.tls.quic()?);
+        let crypto = QuicClientConfig::with_initial(tls, initial_suite()?);
+        let mut client = ClientConfig::new(Arc::new(crypto.map_err(|_| no_suite())?));
+        let draws = Arc::clone(endpoint.draws());
+        client.initial_dst_cid_provider(Arc::new(move || draws.cid()));
+        client.transport_config(Arc::new(transport(&config.transport)?));
+        client.token_store(Arc::new(NoneTokenStore));
+        client.version(VERSION);
+        let target = HostOrAddr::Addr(config.target);
+        let name = config.tls.server_name_for(Some(&target))?.to_str().into_owned();
+        Ok(Self { config: client, how: How::new(&config.transport), name })
+    }
+}
+
+fn endpoint(cids: &QuicCids, secrets: &Secrets) -> Result<EndpointConfig> {
+    let reset = hmac::Key::new(hmac::HMAC_SHA256, &secrets.keys.reset);
+    let mut config = EndpointConfig::new(Arc::new(reset));
+    let [seed, cid_seed, _] = secrets.seeds;
+    let (cids, key) = (cids.clone(), secrets.keys.cid);
+    config.cid_generator(move || Box::new(Generator::new(&cids, &key, &cid_seed)));
+    config.max_udp_payload_size(UDP_PAYLOAD_MAX).map_err(|_| out_of_range("UDP payload"))?;
+    config.supported_versions(vec![VERSION]);
+    config.grease_quic_bit(true);
+    config.min_reset_interval(RESET_INTERVAL);
+    config.rng_seed(Some(seed));
+    Ok(config)
+}
+
+fn server(config: &QuicListenConfig, secrets: &Secrets, wall: &Arc<Wall>) -> Result<ServerConfig> {
+    let tls = Arc::clone(config.tls.quic()?);
+    let crypto = QuicServerConfig::with_initial(tls, initial_suite()?).map_err(|_| no_suite())?;
+    let token = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&secrets.keys.token);
+    let mut server = ServerConfig::new(Arc::new(crypto), Arc::new(token));
+    server.transport_config(Arc::new(transport(&config.transport)?));
+    server.retry_token_lifetime(config.retry_token_lifetime);
+    server.migration(config.migration);
+    server.preferred_address_v4(None).preferred_address_v6(None);
+    server.max_incoming(config.incoming_max);
+    server.incoming_buffer_size(INCOMING_BYTES);
+    server.incoming_buffer_size_total(INCOMING_BYTES_TOTAL);
+    server.time_source(Arc::<Wall>::clone(wall));
+    let mut tokens = ValidationTokenConfig::default();
+    tokens.log(Arc::new(NoneTokenLog)).sent(0).lifetime(config.retry_token_lifetime);
+    server.validation_token_config(tokens);
+    Ok(server)
+}
+
+fn transport(from: &QuicTransport) -> Result<TransportConfig> {
+    let mut to = TransportConfig::default();
+    let idle = from.idle_timeout.map(IdleTimeout::try_from).transpose();
+    to.max_idle_timeout(idle.map_err(|_| out_of_range("idle timeout"))?);
+    to.keep_alive_interval(from.keep_alive);
+    to.max_concurrent_bidi_streams(VarInt::from_u32(from.max_bidi_streams));
+    to.max_concurrent_uni_streams(VarInt::from_u32(from.max_uni_streams));
+    to.stream_receive_window(VarInt::from_u32(from.stream_window));
+    to.receive_window(VarInt::from_u32(from.conn_window));
+    to.send_window(from.send_window.into());
+    to.send_fairness(from.fair);
+    // RFC 9002 §6.1.1, §6.1.2 and §7.6.1 recommend these.
+    to.packet_threshold(3).time_threshold(9.0 / 8.0).persistent_congestion_threshold(3);
+    to.initial_rtt(from.initial_rtt);
+    to.min_mtu(1200).initial_mtu(from.initial_mtu);
+    to.mtu_discovery_config(from.mtu_discovery.map(|from| {
+        let mut to = MtuDiscoveryConfig::default();
+        to.interval(from.interval).upper_bound(from.max).minimum_change(20);
+        to.black_hole_cooldown(from.black_hole_cooldown);
+        to
+    }));
+    to.pad_to_mtu(false);
+    to.ack_frequency_config(from.ack_frequency.map(|from| {
+        let mut to = AckFrequencyConfig::default();
+        to.ack_eliciting_threshold(VarInt::from_u32(from.threshold));
+        to.max_ack_delay(from.max_delay);
+        to.reordering_threshold(VarInt::from_u32(from.reordering));
+        to
+    }));
+    to.crypto_buffer_size(CRYPTO_BUFFER_LEN);
+    to.allow_spin(from.spin_bit);
+    to.datagram_receive_buffer_size(from.datagrams.map(|d| d.recv_bytes as usize));
+    to.datagram_send_buffer_size(from.datagrams.map_or(0, |d| d.send_bytes as usize));
+    to.congestion_controller_factory(congestion(from));
+    // How many go into a train is said at each transmit.
+    to.enable_segmentation_offload(true);
+    Ok(to)
+}
+
+fn congestion(from: &QuicTransport) -> Arc<dyn ControllerFactory + Send + Sync> {
+    // RFC 9002 §7.2: ten datagrams, at most 14,720 bytes.
+    let window = from.initial_window.map_or(12_000, u64::from);
+    match from.congestion {
+        Congestion::NewReno => {
+            let mut reno = NewRenoConfig::default();
+            reno.initial_window(window).loss_reduction_factor(0.5);
+            Arc::new(reno)
+        }
+        Congestion::Cubic => {
+            let mut cubic = CubicConfig::default();
+            cubic.initial_window(window);
+            Arc::new(cubic)
+        }
+    }
+}
+
+/// RFC 9001 §5.2: Initial packets are under AES-128-GCM, whatever is negotiated later.
+fn initial_suite() -> Result<Suite> {
+    TLS13_AES_128_GCM_SHA256.tls13().and_then(|suite| suite.quic_suite()).ok_or_else(no_suite)
+}
+
+const fn no_suite() -> IoError {
+    IoError::TlsConfig { fault: TlsConfigFault::NoCipherSuite, line: 0 }
+}
+
+const fn out_of_range(what: &'static str) -> IoError {
+    IoError::InvalidArgument { what, why: "the configuration was not validated" }
+}

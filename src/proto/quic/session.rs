@@ -1,0 +1,326 @@
+//! [`Session`]: one connection.
+//!
+//! ```text
+//! on_input  on_timeout  calls of the application
+//!     └─────────┴──────────┘
+//!            settle            endpoint and connection agree; events become bounded state
+//!     ┌─────────┼──────────┐
+//! transmit    next      deadline
+//! ```
+//!
+//! *Invariants*
+//! - After any number of inputs, a timeout or calls comes one `settle`; nothing is told or sent in
+//!   between.
+//! - `Connected` precedes everything else that is told, and `Lost` follows it; after the
+//!   application's own `close` nothing is told.
+
+mod calls;
+mod told;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+use quinn_proto::crypto::rustls::HandshakeData;
+use quinn_proto::{Connection, Event, StreamEvent};
+
+use super::endpoint::{Endpoint, Handle, Input, outgoing};
+use super::lost::Lost;
+use super::parts::How;
+use super::reader::Reader;
+use super::signal::{Outgoing, Settled, Signal};
+use super::streams::{Streams, own_dir, own_id, wire_dir, wire_id};
+use super::time::Base;
+use crate::ids::{ConnId, StreamDir};
+use crate::stats::{ConnStats, EcnState, QuicStats};
+use crate::time::Time;
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Handshaking,
+    Open,
+    /// The peer, or time, ended it: what had arrived is still told.
+    Lost,
+    /// The application closed it: nothing is told.
+    Closed,
+}
+
+/// One connection.
+pub(crate) struct Session {
+    conn: Connection,
+    handle: Handle,
+    id: ConnId,
+    base: Base,
+    how: How,
+    phase: Phase,
+    streams: Streams,
+    reader: Reader,
+    /// What is told as it is. Bounded: of each kind one per stream, and that only after the
+    /// application asked for it, or while the peer may not open another stream in its place.
+    notes: VecDeque<Signal>,
+    is_connected_due: bool,
+    /// The peer's address as the application knows it.
+    told_peer: SocketAddr,
+    has_datagrams: bool,
+    /// Datagrams and streams take turns.
+    is_datagrams_turn: bool,
+    is_paused: bool,
+    lost: Option<Lost>,
+    /// Datagrams that were taken for sending.
+    datagrams_taken: u64,
+    datagrams_dropped: u64,
+    ecn: EcnState,
+    /// It may have something to send: there was an input, a timeout or a call since `transmit` had
+    /// nothing.
+    pub(crate) wants_send: bool,
+    /// The path refuses trains.
+    pub(crate) no_gso: bool,
+    /// On its socket's list of those with something to send.
+    pub(crate) is_dirty: bool,
+    /// On the list of those that took something in since they were settled.
+    pub(crate) is_touched: bool,
+    /// On the list of those with something to tell.
+    pub(crate) is_listed: bool,
+}
+
+impl Session {
+    pub(super) fn new(
+        conn: Connection,
+        handle: Handle,
+        id: ConnId,
+        base: Base,
+        how: How,
+    ) -> Box<Self> {
+        let (is_client, told_peer) = (conn.side().is_client(), conn.remote_address());
+        Box::new(Self {
+            conn,
+            handle,
+            id,
+            base,
+            how,
+            phase: Phase::Handshaking,
+            streams: Streams::new(is_client),
+            reader: Reader::default(),
+            notes: VecDeque::new(),
+            is_connected_due: false,
+            told_peer,
+            has_datagrams: false,
+            is_datagrams_turn: false,
+            is_paused: false,
+            lost: None,
+            datagrams_taken: 0,
+            datagrams_dropped: 0,
+            ecn: if how.ecn { EcnState::On } else { EcnState::Off },
+            wants_send: true,
+            no_gso: !how.gso,
+            is_dirty: false,
+            is_touched: false,
+            is_listed: false,
+        })
+    }
+
+    // ---- in
+
+    /// Takes in what its endpoint had for it.
+    pub(crate) fn on_input(&mut self, input: Input) {
+        self.conn.handle_event(input.0);
+    }
+
+    /// Its deadline has passed. Too early is harmless.
+    pub(crate) fn on_timeout(&mut self, now: Time) {
+        self.conn.handle_timeout(self.base.instant(now));
+    }
+
+    /// Lets connection and endpoint agree and takes the events in.
+    pub(crate) fn settle(&mut self, endpoint: &mut Endpoint) -> Settled {
+        while let Some(event) = self.conn.poll_endpoint_events() {
+            if let Some(answer) = endpoint.exchange(self.handle, event) {
+                self.conn.handle_event(answer);
+            }
+        }
+        while let Some(event) = self.conn.poll() {
+            self.fold(event);
+        }
+        let drained = self.conn.is_drained();
+        self.wants_send = !drained;
+        Settled { ready: self.is_ready(), deadline: self.deadline(), drained }
+    }
+
+    fn fold(&mut self, event: Event) {
+        match event {
+            Event::Connected => {
+                self.is_connected_due = true;
+                if self.phase == Phase::Handshaking {
+                    self.phase = Phase::Open;
+                }
+            }
+            Event::Stream(event) => self.fold_stream(event),
+            Event::DatagramReceived => self.has_datagrams = true,
+            Event::ConnectionLost { reason } => {
+                if self.phase != Phase::Closed {
+                    self.phase = Phase::Lost;
+                    self.lost = Some(Lost::from(reason));
+                }
+            }
+            Event::HandshakeDataReady | Event::DatagramsUnblocked => {}
+        }
+    }
+
+    fn fold_stream(&mut self, event: StreamEvent) {
+        match event {
+            StreamEvent::Opened { dir } => self.accept_all(own_dir(dir)),
+            StreamEvent::Readable { id } => self.reader.push(own_id(id)),
+            StreamEvent::Writable { id } => {
+                let stream = own_id(id);
+                if self.streams.take_waiting(stream) {
+                    self.notes.push_back(Signal::Writable(stream));
+                }
+            }
+            StreamEvent::Finished { id } => {
+                let stream = own_id(id);
+                self.streams.on_finished(stream);
+                self.notes.push_back(Signal::Finished(stream));
+            }
+            StreamEvent::Stopped { id, error_code } => {
+                let stream = own_id(id);
+                self.streams.on_finished(stream);
+                // RFC 9000 §3.5: "An endpoint that receives a STOP_SENDING frame MUST send a
+                // RESET_STREAM frame if the stream is in the "Ready" or "Send" state", and "SHOULD
+                // copy the error code".
+                let _ = self.conn.send_stream(id).reset(error_code);
+                let error_code = error_code.into_inner();
+                self.notes.push_back(Signal::Stop { stream, error_code });
+            }
+            StreamEvent::Available { dir } => {
+                let dir = own_dir(dir);
+                if self.streams.take_wanted(dir) {
+                    self.notes.push_back(Signal::Available(dir));
+                }
+            }
+        }
+    }
+
+    /// Takes every stream that the peer opened, also by opening a later one; of the first frame of
+    /// each it is not said that there is something to read.
+    fn accept_all(&mut self, dir: StreamDir) {
+        while let Some(id) = self.conn.streams().accept(wire_dir(dir)) {
+            let stream = own_id(id);
+            self.streams.on_accepted(stream);
+            self.reader.push(stream);
+            if self.streams.is_finishing() && dir == StreamDir::Bidi {
+                self.streams.on_finished(stream);
+                let _ = self.conn.send_stream(id).finish();
+            }
+        }
+    }
+
+    // ---- out
+
+    /// Writes what is to be sent next into `buf`, which is empty: a datagram, or a train of at most
+    /// `segments_max`. `None`: nothing for now. To be settled afterwards.
+    pub(crate) fn transmit(
+        &mut self,
+        now: Time,
+        segments_max: usize,
+        buf: &mut Vec<u8>,
+    ) -> Option<Outgoing> {
+        buf.clear();
+        let segments_max = if self.no_gso { 1 } else { segments_max.max(1) };
+        let transmit = self.conn.poll_transmit(self.base.instant(now), segments_max, buf);
+        let Some(transmit) = transmit else {
+            self.wants_send = false;
+            return None;
+        };
+        let mut out = outgoing(&transmit);
+        if self.how.ecn {
+            self.ecn = if out.ecn == 0 { EcnState::Failed } else { EcnState::On };
+        } else {
+            out.ecn = 0;
+        }
+        Some(out)
+    }
+
+    /// When `on_timeout` is due.
+    pub(crate) fn deadline(&mut self) -> Time {
+        self.conn.poll_timeout().map_or(Time::MAX, |instant| self.base.time(instant))
+    }
+
+    // ---- facts
+
+    pub(crate) const fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.phase == Phase::Handshaking
+    }
+
+    /// Nothing more comes of it.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.conn.is_drained()
+    }
+
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.conn.remote_address()
+    }
+
+    /// Our address, where it is known.
+    pub(crate) fn local_ip(&self) -> Option<IpAddr> {
+        self.conn.local_ip()
+    }
+
+    /// The longest UDP payload that is sent.
+    pub(crate) fn mtu(&self) -> usize {
+        usize::from(self.conn.current_mtu())
+    }
+
+    /// The application protocol that ALPN chose, once the handshake is done. It allocates.
+    pub(crate) fn alpn(&self) -> Option<Vec<u8>> {
+        let data = self.conn.crypto_session().handshake_data()?;
+        data.downcast::<HandshakeData>().ok()?.protocol
+    }
+
+    pub(crate) fn stats(&mut self) -> ConnStats {
+        let stats = self.conn.stats();
+        let (path, sent, received) = (&stats.path, &stats.udp_tx, &stats.udp_rx);
+        let micros =
+            |span: std::time::Duration| u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
+        let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let has_rtt = path.min_rtt < std::time::Duration::MAX;
+        ConnStats {
+            bytes_received: received.bytes,
+            bytes_sent: sent.bytes,
+            rtt_us: micros(path.rtt),
+            rtt_min_us: if has_rtt { micros(path.min_rtt) } else { 0 },
+            cwnd: path.cwnd,
+            mss: u32::from(path.current_mtu),
+            packets_lost: count(path.lost_packets),
+            packets_sent: count(path.sent_packets),
+            quic: Some(QuicStats {
+                mtu: path.current_mtu,
+                bytes_lost: path.lost_bytes,
+                congestion_events: path.congestion_events,
+                ecn: self.ecn,
+                udp_sent: sent.datagrams,
+                udp_received: received.datagrams,
+                datagrams_sent: stats.frame_tx.datagram,
+                datagrams_received: stats.frame_rx.datagram,
+                datagrams_dropped_tx: self.count_dropped(stats.frame_tx.datagram),
+            }),
+            ..ConnStats::default()
+        }
+    }
+
+    /// Datagrams that made room for later ones. What waits is told apart from what was dropped
+    /// when nothing waits.
+    fn count_dropped(&mut self, sent: u64) -> u64 {
+        let space = self.conn.datagrams().send_buffer_space();
+        if space >= self.how.datagrams_max.saturating_sub(DATAGRAM_OVERHEAD) {
+            self.datagrams_dropped = self.datagrams_taken.saturating_sub(sent);
+        }
+        self.datagrams_dropped
+    }
+}
+
+/// What the machine counts of a datagram that waits, besides its payload.
+const DATAGRAM_OVERHEAD: usize = size_of::<quinn_proto::Datagram>();

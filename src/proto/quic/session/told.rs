@@ -1,0 +1,74 @@
+//! What the application is told, in which order.
+
+use super::{Phase, Session, Signal};
+
+impl Session {
+    /// Whether there may be something to tell.
+    pub(super) fn is_ready(&self) -> bool {
+        if self.phase == Phase::Closed {
+            return false;
+        }
+        self.is_connected_due
+            || self.lost.is_some()
+            || !self.notes.is_empty()
+            || self.told_peer != self.conn.remote_address()
+            || (!self.is_paused && (self.has_datagrams || self.reader.has_some()))
+    }
+
+    /// The next thing to tell. Data is read when it is asked for; that may give something to send:
+    /// see `wants_send`.
+    pub(crate) fn next(&mut self) -> Option<Signal> {
+        match self.phase {
+            Phase::Handshaking | Phase::Closed => return None,
+            Phase::Open | Phase::Lost => {}
+        }
+        if std::mem::take(&mut self.is_connected_due) {
+            return Some(Signal::Connected);
+        }
+        let (old, new) = (self.told_peer, self.conn.remote_address());
+        if old != new {
+            self.told_peer = new;
+            return Some(Signal::Migrated { old, new });
+        }
+        if let Some(note) = self.notes.pop_front() {
+            return Some(note);
+        }
+        self.received().or_else(|| self.take_lost())
+    }
+
+    /// Datagrams and streams take turns.
+    fn received(&mut self) -> Option<Signal> {
+        if self.is_paused {
+            return None;
+        }
+        self.is_datagrams_turn = !self.is_datagrams_turn;
+        if self.is_datagrams_turn {
+            self.datagram().or_else(|| self.stream())
+        } else {
+            self.stream().or_else(|| self.datagram())
+        }
+    }
+
+    fn datagram(&mut self) -> Option<Signal> {
+        if !self.has_datagrams {
+            return None;
+        }
+        let datagram = self.conn.datagrams().recv();
+        self.has_datagrams = datagram.is_some();
+        datagram.map(Signal::Datagram)
+    }
+
+    fn stream(&mut self) -> Option<Signal> {
+        let mut credit = false;
+        let signal = self.reader.next(&mut self.conn, &mut credit);
+        self.wants_send |= credit;
+        signal
+    }
+
+    fn take_lost(&mut self) -> Option<Signal> {
+        let lost = self.lost.take()?;
+        // It is the last thing that is told.
+        self.phase = Phase::Closed;
+        Some(Signal::Lost { code: lost.code, reason: lost.reason, clean: lost.clean })
+    }
+}

@@ -1,0 +1,10 @@
+//! Two endpoints in one world: no socket, no clock, a network that loses what it is told to.
+
+mod ends;
+mod handshake;
+mod hostile;
+mod lossy;
+mod pair;
+mod paths;
+mod streams;
+mod unreliable;
