@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use crate::conn::table::Table;
-use crate::conn::{Conn, Flags};
+use crate::conn::Conn;
 use crate::error::{IoError, Result};
 use crate::ids::{ConnId, EndpointId};
 use crate::pool::quic::cells::Cells;

@@ -18,6 +18,7 @@ mod calls;
 mod told;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use quinn_proto::crypto::rustls::HandshakeData;
@@ -81,6 +82,12 @@ pub(crate) struct Session {
     pub(crate) is_touched: bool,
     /// On the list of those with something to tell.
     pub(crate) is_listed: bool,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("phase", &self.phase).finish_non_exhaustive()
+    }
 }
 
 impl Session {
