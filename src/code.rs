@@ -140,6 +140,13 @@ pub const fn quic_close(error_code: u64) -> Option<QuicClose> {
 /// The name and meaning of a code, or `None` for an errno or an unknown number.
 #[must_use]
 pub const fn reason(code: u64) -> Option<&'static str> {
+    if let Some(QuicClose { by, .. }) = quic_close(code) {
+        return Some(match by {
+            QuicCloser::PeerApplication => "closed by the peer",
+            QuicCloser::PeerTransport => "the peer's QUIC gave up",
+            QuicCloser::OwnTransport => "the peer broke QUIC",
+        });
+    }
     Some(match code {
         NONE => "closed",
         LOCAL_CLOSE => "closed by the application",

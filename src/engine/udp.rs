@@ -312,7 +312,7 @@ impl Engine {
                     Destination::Sender => Some(&self.notes.of(datagram.buf).from),
                     Destination::To(to) => Some(to),
                 };
-                let how = Transmit { segment, tos: datagram.tos };
+                let how = Transmit { segment, tos: datagram.tos, from: None };
                 if !self.send_batch.push(to, ptr, len as usize, how) || len < datagram.len {
                     break;
                 }

@@ -3,9 +3,7 @@
 use std::net::SocketAddr;
 
 use super::split::both;
-use crate::config::{
-    QuicConnectConfig, QuicListenConfig, Roots, TlsClientConfig, TlsServerConfig,
-};
+use crate::config::{QuicConnectConfig, QuicListenConfig, Roots, TlsClientConfig, TlsServerConfig};
 use crate::error::{IoError, Result, TlsConfigFault};
 use crate::ids::{ConnId, EndpointId, StreamDir, StreamId};
 

@@ -186,6 +186,9 @@ impl Kernel {
             return Err(self.pick(&[libc::ENETUNREACH, libc::EPERM]));
         }
         let to = Self::canonical(to);
+        if let Some(ip) = how.from {
+            from.set_ip(ip);
+        }
         if from.ip().is_unspecified() || from.is_ipv4() != to.is_ipv4() {
             from.set_ip(Self::source_ip(node, to.ip()));
         }

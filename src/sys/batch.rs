@@ -22,8 +22,8 @@ pub(crate) const BATCH_MAX: usize = 64;
 
 /// Room for every control message that a socket can ask for, both families at once.
 const RECV_CONTROL_LEN: usize = space(16) + space(12) + space(1) + space(20) + space(4) + space(4);
-/// Segment size and both families' traffic class.
-const SEND_CONTROL_LEN: usize = space(2) + space(4) + space(4);
+/// Segment size, both families' traffic class, and one family's source.
+const SEND_CONTROL_LEN: usize = space(2) + space(4) + space(4) + space(20);
 
 /// What is known of a received datagram, or of a train of them, besides its bytes. One line of the
 /// cache, and the kernel writes the sender right into it.
@@ -258,10 +258,12 @@ pub(crate) struct Transmit {
     pub(crate) segment: u16,
     /// `IP_TOS`/`IPV6_TCLASS`, the ECN bits included; `None` for the socket's own.
     pub(crate) tos: Option<u8>,
+    /// The address that it comes from; `None` for the socket's own, or what the route says.
+    pub(crate) from: Option<IpAddr>,
 }
 
 impl Transmit {
-    const PLAIN: Self = Self { segment: 0, tos: None };
+    const PLAIN: Self = Self { segment: 0, tos: None, from: None };
 
     /// Writes the control messages; their length.
     fn write(self, to: Option<&SockAddr>, room: &mut [u8]) -> usize {
@@ -281,7 +283,33 @@ impl Transmit {
                 out.push(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &value);
             }
         }
+        if let (Some(from), Some(to)) = (self.from, to) {
+            write_source(&mut out, from, to);
+        }
         out.len()
+    }
+}
+
+/// ip(7), ipv6(7): the address in a packet-info message is where the datagram comes from. An IPv6
+/// socket takes the message of its own family alone, with a mapped address towards IPv4.
+fn write_source(out: &mut Writer<'_>, from: IpAddr, to: &SockAddr) {
+    match from {
+        IpAddr::V4(v4) if to.family() == libc::AF_INET => {
+            // in_pktinfo: the interface, the source, the address of the header, which is not read.
+            let mut info = [0; 12];
+            info[4..8].copy_from_slice(&v4.octets());
+            out.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+        }
+        _ => {
+            let v6 = match from {
+                IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                IpAddr::V6(v6) => v6,
+            };
+            // in6_pktinfo: the source, the interface.
+            let mut info = [0; 20];
+            info[..16].copy_from_slice(&v6.octets());
+            out.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+        }
     }
 }
 
@@ -443,7 +471,12 @@ mod tests {
         let mut batch = SendBatch::new();
         for (segment, has_control) in [(0, false), (1, true), (0, false)] {
             batch.clear();
-            assert!(batch.push(None, [1_u8; 2].as_ptr(), 2, Transmit { segment, tos: None }));
+            assert!(batch.push(
+                None,
+                [1_u8; 2].as_ptr(),
+                2,
+                Transmit { segment, ..Transmit::PLAIN }
+            ));
             batch.prepare();
             let header = &batch.arrays.headers[0].msg_hdr;
             assert_eq!(!header.msg_control.is_null(), has_control);
@@ -456,12 +489,31 @@ mod tests {
         let level = |to: Option<&str>| {
             let to = to.map(|text| SockAddr::from(text.parse::<std::net::SocketAddr>().unwrap()));
             let mut room = [0; SEND_CONTROL_LEN];
-            let len = Transmit { segment: 0, tos: Some(2) }.write(to.as_ref(), &mut room);
+            let len = Transmit { tos: Some(2), ..Transmit::PLAIN }.write(to.as_ref(), &mut room);
             (len, i32::from_ne_bytes(room[8..12].try_into().unwrap()))
         };
         assert_eq!(level(Some("1.2.3.4:1")), (24, libc::IPPROTO_IP));
         assert_eq!(level(Some("[::ffff:1.2.3.4]:1")), (24, libc::IPPROTO_IP));
         assert_eq!(level(Some("[::1]:1")), (24, libc::IPPROTO_IPV6));
         assert_eq!(level(None), (48, libc::IPPROTO_IP));
+    }
+
+    #[test]
+    fn the_source_is_written_as_the_socket_takes_it() {
+        let source = |from: &str, to: &str, family| {
+            let to = SockAddr::from(to.parse::<std::net::SocketAddr>().unwrap()).for_family(family);
+            let how = Transmit { from: Some(from.parse().unwrap()), ..Transmit::PLAIN };
+            let mut room = [0; SEND_CONTROL_LEN];
+            let len = how.write(Some(&to), &mut room);
+            (len, i32::from_ne_bytes(room[8..12].try_into().unwrap()), room)
+        };
+        let (len, level, room) = source("10.0.0.7", "10.0.0.1:1", libc::AF_INET);
+        assert_eq!((len, level), (space(12), libc::IPPROTO_IP));
+        assert_eq!(room[16..28], [0, 0, 0, 0, 10, 0, 0, 7, 0, 0, 0, 0]);
+        let (len, level, room) = source("10.0.0.7", "10.0.0.1:1", libc::AF_INET6);
+        assert_eq!((len, level), (space(20), libc::IPPROTO_IPV6));
+        assert_eq!(room[16..32], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 7]);
+        let (len, level, room) = source("fd00::7", "[fd00::1]:1", libc::AF_INET6);
+        assert_eq!((len, level, room[31]), (space(20), libc::IPPROTO_IPV6, 7));
     }
 }

@@ -151,9 +151,7 @@ impl Endpoints {
         let protocol = found.protocol;
         match &mut found.kind {
             Kind::Udp(udp) => Ok(udp),
-            Kind::Listener(_) | Kind::Quic(_) => {
-                Err(IoError::WrongEndpoint { endpoint, protocol })
-            }
+            Kind::Listener(_) | Kind::Quic(_) => Err(IoError::WrongEndpoint { endpoint, protocol }),
         }
     }
 

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::{QuicListenConfig, RetryPolicy};
@@ -101,12 +102,14 @@ pub(crate) struct QuicSocket {
     spare: Vec<Vec<u8>>,
     /// `AF_INET` or `AF_INET6`: how destinations are written.
     family: i32,
+    /// Bound to no address: each answer says which one it comes from.
+    is_wildcard: bool,
     /// Datagrams to ask for at a time.
     pub(crate) ask: usize,
 }
 
 impl QuicSocket {
-    pub(crate) fn new(endpoint: Endpoint, listening: Option<Listening>, family: i32) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, listening: Option<Listening>, bind: SocketAddr) -> Self {
         let waiting_max = listening.as_ref().map_or(0, |l| l.waiting_max);
         Self {
             endpoint,
@@ -119,7 +122,8 @@ impl QuicSocket {
             staged: VecDeque::with_capacity(STAGED_MAX),
             staged_bytes: 0,
             spare: Vec::new(),
-            family,
+            family: SockAddr::from(bind).family(),
+            is_wildcard: bind.ip().is_unspecified(),
             ask: ASK_MIN,
         }
     }
@@ -171,7 +175,7 @@ impl QuicSocket {
         self.staged.push_back(Staged {
             bytes,
             to: SockAddr::from(out.to).for_family(self.family),
-            how: Transmit { segment, tos },
+            how: Transmit { segment, tos, from: out.from.filter(|_| self.is_wildcard) },
             sent: 0,
             is_cut: false,
             of,

@@ -30,8 +30,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Engine;
-use crate::conn::table::Table;
 use crate::conn::Conn;
+use crate::conn::table::Table;
 use crate::error::{IoError, Result};
 use crate::ids::{ConnId, EndpointId};
 use crate::pool::quic::cells::Cells;

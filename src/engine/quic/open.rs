@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Memory;
-use crate::conn::Phase;
 use crate::config::{QuicConnectConfig, QuicListenConfig, UdpEndpointConfig};
+use crate::conn::Phase;
 use crate::engine::Engine;
 use crate::error::{IoError, PoolKind, Result};
 use crate::ids::{ConnId, EndpointId, Protocol};
@@ -113,8 +113,7 @@ impl Engine {
     ) -> Result<u32> {
         let base = self.quic_memory().base;
         let fd = self.ring.udp_bind(udp)?;
-        let family = SockAddr::from(udp.bind).family();
-        let socket = QuicSocket::new(Endpoint::new(parts, base), listening, family);
+        let socket = QuicSocket::new(Endpoint::new(parts, base), listening, udp.bind);
         let kind = EndpointKind::Quic(Box::new(socket));
         let index = match self.endpoints.insert(fd, Protocol::Quic, kind) {
             Ok(index) => index,

@@ -1,0 +1,96 @@
+//! Bounds, figures, and many connections at a time.
+
+use std::time::Duration;
+
+use zero_io::{EcnState, StreamDir};
+
+use super::kit::{BOTH, CLIENT, Net, SERVER, Seen, pattern};
+
+#[test]
+fn figures_of_a_connection() {
+    for backend in BOTH {
+        let mut net = Net::new(backend);
+        net.nodes[SERVER].echoes = true;
+        let (conn, _) = net.pair(|_| (), |_| ());
+        let stream = net.nodes[CLIENT].io.stream_open(conn, StreamDir::Bidi).unwrap();
+        let data = pattern(1 << 20);
+        net.send_all(CLIENT, conn, stream, &data);
+        net.until("the echo", |net| net.nodes[CLIENT].got(conn, stream).closed);
+        let stats = net.nodes[CLIENT].io.conn_stats(conn).unwrap();
+        assert!(stats.bytes_sent > 1 << 20 && stats.bytes_received > 1 << 20, "{stats:?}");
+        assert!(stats.rtt_us > 0 && stats.rtt_min_us > 0 && stats.rtt_min_us <= stats.rtt_us * 2);
+        assert!(stats.cwnd >= 12_000 && stats.packets_sent > 700);
+        let quic = stats.quic.unwrap();
+        assert!(quic.mtu >= 1200 && quic.udp_sent > 100 && quic.udp_received > 100, "{quic:?}");
+        assert_eq!(quic.ecn, EcnState::On);
+        net.all_home();
+    }
+}
+
+#[test]
+fn forty_connections_each_echo() {
+    for backend in BOTH {
+        let mut net = Net::new(backend);
+        net.nodes[SERVER].echoes = true;
+        let addr = net.listen(|_| ());
+        let conns: Vec<_> = (0..40).map(|_| net.dial(addr, |_| ())).collect();
+        net.until("all of them", |net| net.nodes[CLIENT].open.len() == conns.len());
+        let data = pattern(20_000);
+        let mut streams = Vec::new();
+        for conn in &conns {
+            let client = &mut net.nodes[CLIENT].io;
+            let stream = client.stream_open(*conn, StreamDir::Bidi).unwrap();
+            assert_eq!(client.stream_write(*conn, stream, &data), Ok(data.len()));
+            client.stream_finish(*conn, stream).unwrap();
+            streams.push((*conn, stream));
+        }
+        net.until("all echoes", |net| {
+            streams.iter().all(|(conn, stream)| net.nodes[CLIENT].got(*conn, *stream).closed)
+        });
+        for (conn, stream) in &streams {
+            assert!(net.nodes[CLIENT].got(*conn, *stream).data == data);
+        }
+        assert_eq!(net.nodes[SERVER].io.io_stats().quic_handshakes, 40);
+        net.all_home();
+    }
+}
+
+#[test]
+fn noise_is_ignored() {
+    for backend in BOTH {
+        let mut net = Net::new(backend);
+        net.nodes[SERVER].echoes = true;
+        let addr = net.listen(|_| ());
+        let noise = net.nodes[CLIENT].io.udp_bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        for len in [0, 1, 20, 1200, 9000] {
+            for fill in [0x00, 0x40, 0xC0, 0xFF] {
+                let data = vec![fill; len];
+                net.nodes[CLIENT].io.udp_send_bytes(noise, addr, &data).unwrap();
+            }
+        }
+        let conn = net.dial(addr, |_| ());
+        net.until("a connection among it", |net| {
+            let told = |seen: &Seen| matches!(seen, Seen::Connected { conn: c, .. } if *c == conn);
+            net.nodes[CLIENT].seen.iter().any(told)
+        });
+        net.run_for(Duration::from_millis(5));
+        net.nodes[CLIENT].io.endpoint_close(noise).unwrap();
+        net.all_home();
+    }
+}
+
+#[test]
+fn connections_come_and_go() {
+    for backend in BOTH {
+        let mut net = Net::with(backend, 2, |c| c.max_connections = 8);
+        let addr = net.listen(|_| ());
+        for round in 0..30 {
+            let conn = net.dial(addr, |_| ());
+            let (conn, accepted) = net.connected(conn);
+            let (at, conn) = if round % 2 == 0 { (CLIENT, conn) } else { (SERVER, accepted) };
+            net.nodes[at].io.close_with(conn, round, b"next").unwrap();
+            net.until("both ends", |net| net.nodes.iter().all(|node| node.open.is_empty()));
+        }
+        net.all_home();
+    }
+}
