@@ -27,9 +27,22 @@ fn identity() -> &'static (String, String) {
     static IDENTITY: OnceLock<(String, String)> = OnceLock::new();
     IDENTITY.get_or_init(|| {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-        let params = rcgen::CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+        // So many names that the certificate fills more than a datagram.
+        let others = (0..60).map(|i| format!("other-name-{i}.example"));
+        let names = std::iter::once(NAME.to_owned()).chain(others).collect::<Vec<_>>();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, NAME);
         (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
     })
+}
+
+pub(super) fn identity_pem() -> (&'static str, &'static str) {
+    let (cert, key) = identity();
+    (cert, key)
+}
+
+pub(super) fn cert_pem() -> &'static str {
+    &identity().0
 }
 
 pub(super) fn server_tls() -> TlsServerConfig {
@@ -76,9 +89,9 @@ pub(super) struct Faults {
 #[derive(Clone)]
 pub(super) struct Datagram {
     at: Time,
-    from: SocketAddr,
+    pub(super) from: SocketAddr,
     to: SocketAddr,
-    ecn: u8,
+    pub(super) ecn: u8,
     pub(super) data: Vec<u8>,
 }
 
@@ -325,10 +338,12 @@ impl Pair {
     /// Goes on until `done`, or `end`, or until nothing is to come. Whether it is done.
     pub(super) fn run_until(&mut self, end: Time, mut done: impl FnMut(&mut Self) -> bool) -> bool {
         for _ in 0..ROUNDS_MAX {
-            let next = self.round();
+            self.round();
             if done(self) {
                 return true;
             }
+            // What it did has consequences, before time goes on.
+            let next = self.round();
             if next > end {
                 return false;
             }

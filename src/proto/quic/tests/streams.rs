@@ -246,7 +246,6 @@ fn writes_resume_after_both_kinds_of_blocking() {
     let windows =
         [(4096, 1 << 20, 1 << 20), (1 << 18, 1 << 18, 1 << 20), (1 << 18, 1 << 20, 16 << 10)];
     for (stream, conn, send) in windows {
-        eprintln!("CASE {stream} {conn} {send}");
         let listen = listen_config().with(|c| {
             c.transport.stream_window = stream;
             c.transport.conn_window = conn;
