@@ -9,7 +9,7 @@ use super::super::socket::{self, int_option};
 use super::*;
 use crate::sys::sockopt::Adopted;
 
-const PLAIN: Transmit = Transmit { segment: 0, tos: None };
+const PLAIN: Transmit = Transmit { segment: 0, tos: None, from: None };
 
 fn bound(addr: &str, change: impl FnOnce(&mut UdpEndpointConfig)) -> UdpSocket {
     let config = UdpEndpointConfig::new(addr.parse().unwrap()).with(change);
@@ -69,7 +69,7 @@ fn a_batch_goes_and_comes_with_all_that_is_beside_it() {
     let payload: Vec<u8> = (0..BATCH_MAX as u8).collect();
     for (i, byte) in payload.iter().enumerate() {
         let tos = if i % 2 == 0 { Some(2) } else { None };
-        assert!(batch.push(to.as_ref(), &raw const *byte, 1, Transmit { segment: 0, tos }));
+        assert!(batch.push(to.as_ref(), &raw const *byte, 1, Transmit { tos, ..PLAIN }));
     }
     assert!(!batch.push(to.as_ref(), payload.as_ptr(), 1, PLAIN));
     assert_eq!(send(tx.as_raw_fd(), &mut batch), Ok(BATCH_MAX));
@@ -94,7 +94,7 @@ fn a_train_is_sent_in_one_piece_and_received_in_one() {
         let train: Vec<u8> = (0..50 * 1200 + 7).map(|i| (i / 1200) as u8).collect();
         let mut batch = SendBatch::new();
         let to = Some(SockAddr::from(addr_of(&rx)));
-        let how = Transmit { segment: 1200, tos: Some(1) };
+        let how = Transmit { segment: 1200, tos: Some(1), from: None };
         assert!(batch.push(to.as_ref(), train.as_ptr(), train.len(), how));
         assert_eq!(send(tx.as_raw_fd(), &mut batch), Ok(1));
         let got = receive(&rx, 1, 65_536);
@@ -127,7 +127,7 @@ fn a_dual_stack_socket_hears_and_marks_both_families() {
         let to: SocketAddr = SocketAddr::new(ip.parse().unwrap(), port);
         let to = SockAddr::from(to).for_family(libc::AF_INET6);
         let mut batch = SendBatch::new();
-        batch.push(Some(&to), b"x".as_ptr(), 1, Transmit { segment: 0, tos: Some(3) });
+        batch.push(Some(&to), b"x".as_ptr(), 1, Transmit { tos: Some(3), ..PLAIN });
         assert_eq!(send(tx.as_raw_fd(), &mut batch), Ok(1));
         let got = receive(&rx, 1, 64);
         assert_eq!((got[0].1.ecn, got[0].1.local), (3, Some(ip.parse().unwrap())), "{ip}");
@@ -143,7 +143,7 @@ fn a_connected_socket_reports_the_refusal_once() {
     let peer = addr_of(&busy);
     let tx = bound("127.0.0.1:0", |c| c.connect = Some(peer));
     let mut batch = SendBatch::new();
-    batch.push(None, b"x".as_ptr(), 1, Transmit { segment: 0, tos: Some(1) });
+    batch.push(None, b"x".as_ptr(), 1, Transmit { tos: Some(1), ..PLAIN });
     assert_eq!(send(tx.as_raw_fd(), &mut batch), Ok(1));
     let mut buffer = [0; 16];
     let mut into = RecvBatch::new(1);

@@ -35,7 +35,7 @@ impl Drains {
     }
 
     /// Who has to go before another one fits.
-    pub(super) fn to_evict(&mut self) -> Option<u32> {
+    pub(super) fn next_to_go(&mut self) -> Option<u32> {
         if !self.free.is_empty() || self.places.len() < self.max {
             return None;
         }

@@ -94,7 +94,7 @@ impl Engine {
             drop(session);
             return self.quic_release(socket);
         }
-        if let Some(at) = self.quic.drains.to_evict() {
+        if let Some(at) = self.quic.drains.next_to_go() {
             self.quic_evict(at);
         }
         (session.is_dirty, session.is_touched, session.is_listed) = (false, false, false);

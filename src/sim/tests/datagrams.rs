@@ -15,7 +15,7 @@ fn bind(host: &mut Host, change: impl FnOnce(&mut UdpEndpointConfig)) -> (Fd, So
 fn send(host: &mut Host, fd: Fd, to: Option<SocketAddr>, bytes: &[u8], segment: u16) -> usize {
     let mut batch = SendBatch::new();
     let to = to.map(SockAddr::from);
-    let how = Transmit { segment, tos: Some(2) };
+    let how = Transmit { segment, tos: Some(2), from: None };
     batch.push(to.as_ref(), bytes.as_ptr(), bytes.len(), how);
     host.ring.udp_send(fd, &mut batch).unwrap()
 }
