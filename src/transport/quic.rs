@@ -26,10 +26,11 @@ const STAGED_BYTES_MAX: usize = 256 << 10;
 const BUFFER_LEN: usize = 64 << 10;
 /// Fewest datagrams to ask for.
 const ASK_MIN: usize = 8;
-/// Most: with trains of 64 KiB these are what stays in a core's cache.
-const ASK_MAX: usize = 32;
+const ASK_MAX: usize = BATCH_MAX;
+/// Bytes that one receive call is to bring at most.
+const RECEIVED_BYTES_MAX: usize = 512 << 10;
 
-const _: () = assert!(STAGED_MAX <= BATCH_MAX && ASK_MAX <= BATCH_MAX);
+const _: () = assert!(STAGED_MAX <= BATCH_MAX);
 
 /// What a listener's socket has besides.
 #[derive(Debug)]
@@ -132,10 +133,12 @@ impl QuicSocket {
         &mut self.out_armed
     }
 
-    /// Learns from the last receive: full batches ask for more next time.
-    pub(crate) fn learn(&mut self, asked: usize, got: usize) {
+    /// Learns from the last receive: full batches ask for more next time, long trains for no more
+    /// than stays in a core's cache.
+    pub(crate) fn learn(&mut self, asked: usize, got: usize, bytes: usize) {
         let wanted = if got == asked { asked * 2 } else { got * 2 };
-        self.ask = wanted.clamp(ASK_MIN, ASK_MAX);
+        let fitting = RECEIVED_BYTES_MAX / (bytes / got.max(1)).max(1);
+        self.ask = wanted.min(fitting).clamp(ASK_MIN, ASK_MAX);
     }
 
     /// A new client: it waits to be looked at, or there are too many, or there is nobody to look.

@@ -54,6 +54,7 @@ pub(crate) enum Seen {
     Migrated(ConnId, SocketAddr, SocketAddr),
     /// Of a plain UDP socket.
     Udp(Vec<u8>),
+    Pressure,
 }
 
 /// What came on one stream.
@@ -224,6 +225,7 @@ fn own(event: Event<'_>) -> Seen {
             Seen::Migrated(conn, old_peer, new_peer)
         }
         Event::UdpRecv { data, .. } => Seen::Udp(data.to_vec()),
+        Event::PoolPressure { .. } => Seen::Pressure,
         other => panic!("{other:?}"),
     }
 }
@@ -245,6 +247,15 @@ impl Net {
     /// So many shards, of the defaults after `change`, with every check of the engine on.
     pub(crate) fn with(backend: Backend, count: usize, change: impl Fn(&mut Config)) -> Self {
         let world = (backend == Backend::Sim).then(|| World::new(7, Faults::none()));
+        Self::in_world(world, count, change)
+    }
+
+    pub(crate) fn in_world(
+        world: Option<World>,
+        count: usize,
+        change: impl Fn(&mut Config),
+    ) -> Self {
+        let backend = if world.is_some() { Backend::Sim } else { Backend::Uring };
         let node = |_| {
             let config = Config::default().with(|c| {
                 c.debug.audit_every_tick = true;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use zero_io::{EcnState, StreamDir};
+use zero_io::sim::{Fault, Faults, World};
+use zero_io::{EcnState, PoolPressureInfo, PressureState, QuicConnectConfig, StreamDir, code};
 
 use super::kit::{BOTH, CLIENT, Net, SERVER, Seen, pattern};
 
@@ -91,6 +92,87 @@ fn connections_come_and_go() {
             net.nodes[at].io.close_with(conn, round, b"next").unwrap();
             net.until("both ends", |net| net.nodes.iter().all(|node| node.open.is_empty()));
         }
+        net.all_home();
+    }
+}
+
+/// Short of the names of its faults, a network as bad as any.
+const BAD: [(Fault, u32); 6] = [
+    (Fault::UdpLoss, 30_000),
+    (Fault::UdpDuplicate, 50_000),
+    (Fault::UdpReorder, 100_000),
+    (Fault::UdpSendAgain, 50_000),
+    (Fault::UdpSendError, 10_000),
+    (Fault::CompletionDelay, 100_000),
+];
+
+#[test]
+fn what_is_written_arrives_over_a_bad_network() {
+    for seed in 0..40 {
+        let faults =
+            BAD.iter().fold(Faults::none(), |faults, (fault, ppm)| faults.with(*fault, *ppm));
+        let world = World::new(seed, faults);
+        let mut net = Net::in_world(Some(world), 2, |_| ());
+        net.nodes[SERVER].echoes = true;
+        let (conn, _) = net.pair(|_| (), |_| ());
+        let mut streams = Vec::new();
+        for i in 0..5 {
+            let stream = net.nodes[CLIENT].io.stream_open(conn, StreamDir::Bidi).unwrap();
+            let data = pattern(i * 20_000);
+            net.send_all(CLIENT, conn, stream, &data);
+            streams.push((stream, data));
+        }
+        for (stream, data) in &streams {
+            net.until("the echo", |net| net.nodes[CLIENT].got(conn, *stream).closed);
+            assert!(net.nodes[CLIENT].got(conn, *stream).data == *data, "seed {seed}");
+        }
+        let stats = net.nodes[CLIENT].io.conn_stats(conn).unwrap();
+        assert!(stats.packets_sent > 100, "{stats:?}");
+        net.all_home();
+    }
+}
+
+#[test]
+fn under_pressure_nobody_new_is_taken() {
+    for backend in BOTH {
+        let mut net = Net::with(backend, 3, |c| c.pool_slot_count = 64);
+        net.nodes[SERVER].echoes = true;
+        let addr = net.listen(|_| ());
+        let conn = net.dial(addr, |_| ());
+        let (conn, _) = net.connected(conn);
+        let mut held = Vec::new();
+        while let Ok(buffer) = net.nodes[SERVER].io.send_buffer(1) {
+            held.push(buffer);
+        }
+        net.round();
+        let pressure = net.nodes[SERVER].io.pool_pressure();
+        let is_critical = |info: &PoolPressureInfo| info.state >= PressureState::Critical;
+        assert!(pressure.as_ref().is_some_and(is_critical), "{pressure:?}");
+        let config = QuicConnectConfig::new(addr, net.client_tls(&["echo"]));
+        let late = net.nodes[2].io.quic_connect_with(config).unwrap();
+        assert_eq!(net.end_of(2, late).0, code::QUIC_REFUSED);
+        let stream = net.nodes[CLIENT].io.stream_open(conn, StreamDir::Bidi).unwrap();
+        net.send_all(CLIENT, conn, stream, b"still here");
+        net.until("the echo", |net| net.nodes[CLIENT].got(conn, stream).closed);
+        drop(held);
+        net.all_home();
+    }
+}
+
+#[test]
+fn a_client_that_vanishes_is_given_up_in_time() {
+    for backend in BOTH {
+        let mut net = Net::with(backend, 3, |_| ());
+        let addr = net.listen(|l| l.handshake_timeout = Duration::from_millis(200));
+        let config = QuicConnectConfig::new(addr, net.client_tls(&["echo"]));
+        net.nodes[2].io.quic_connect_with(config).unwrap();
+        net.until("its first packet", |net| net.nodes[SERVER].io.io_stats().accepted == 1);
+        assert!(net.nodes[2].open.is_empty());
+        drop(net.nodes.pop());
+        net.until("the end of it", |net| {
+            let mut seen = net.nodes[SERVER].seen.iter();
+            seen.any(|seen| matches!(seen, Seen::Disconnected { code: code::CONNECT_TIMEOUT, .. }))
+        });
         net.all_home();
     }
 }

@@ -47,7 +47,8 @@ impl Engine {
         rx.want(asked, true);
         let result = self.ring.udp_recv(fd, rx);
         let got = *result.as_ref().unwrap_or(&0);
-        udp.learn(asked, got);
+        let bytes = rx.arrivals(got).map(|(arrival, _)| arrival.len as usize).sum();
+        udp.learn(asked, got, bytes);
         self.quic_take(socket, got);
         if let Some(memory) = &mut self.quic.memory {
             memory.rx.consume(got);

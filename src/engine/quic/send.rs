@@ -36,6 +36,8 @@ enum Turn {
 impl Engine {
     pub(in crate::engine) fn quic_flush(&mut self, socket: u32) {
         let mut left = TICK_BYTES_MAX;
+        // The application had its time since the tick began: round trips are measured from here.
+        self.now = self.ring.now();
         if let Some(udp) = self.endpoints.quic(socket) {
             udp.is_listed = false;
         }
