@@ -322,5 +322,18 @@ impl Session {
     }
 }
 
+#[cfg(test)]
+impl Session {
+    /// What a peer would do that does not keep to our driver.
+    pub(super) const fn machine(&mut self) -> &mut Connection {
+        &mut self.conn
+    }
+
+    /// Entries of all queues.
+    pub(super) fn backlog(&self) -> usize {
+        self.notes.len() + self.reader.backlog()
+    }
+}
+
 /// What the machine counts of a datagram that waits, besides its payload.
 const DATAGRAM_OVERHEAD: usize = size_of::<quinn_proto::Datagram>();
