@@ -45,9 +45,8 @@ pub(super) struct Generator {
     draws: Draws,
 }
 
-#[derive(Clone)]
 enum Kind {
-    Scid { scid: ScidGenerator, key: hmac::Key },
+    Scid { scid: ScidGenerator, key: Box<hmac::Key> },
     Custom(Arc<dyn ConnectionIds>),
 }
 
@@ -56,7 +55,7 @@ impl Generator {
     pub(super) fn new(cids: &QuicCids, key: &[u8; 16], seed: &[u8; 32]) -> Self {
         let (kind, len) = match cids {
             QuicCids::Scid(scid) => {
-                let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+                let key = Box::new(hmac::Key::new(hmac::HMAC_SHA256, key));
                 (Kind::Scid { scid: *scid, key }, ScidGenerator::CID_LEN)
             }
             // The length was checked, but is the application's to tell.

@@ -178,7 +178,7 @@ fn flood_leaves_nothing() {
                 }
                 _ => {
                     let session = endpoint.accept(incoming, pair.now, ConnId::new(0, 1)).unwrap();
-                    endpoint.forget(session.handle());
+                    session.forget(endpoint);
                 }
             }
         }

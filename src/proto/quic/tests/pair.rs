@@ -196,12 +196,15 @@ impl Node {
             {
                 self.told.push((index, signal));
             }
+            let mut settled = session.settle(&mut self.endpoint);
             let mut buf = Vec::new();
-            while let Some(out) = session.transmit(now, 10, &mut buf) {
-                assert_eq!(out.len, buf.len());
-                sent.push((out, buf.clone()));
+            while session.wants_send {
+                while let Some(out) = session.transmit(now, 10, &mut buf) {
+                    assert_eq!(out.len, buf.len());
+                    sent.push((out, buf.clone()));
+                }
+                settled = session.settle(&mut self.endpoint);
             }
-            let settled = session.settle(&mut self.endpoint);
             next = next.min(settled.deadline);
             // What is not told yet must not be dropped.
             if settled.drained && !settled.ready {
