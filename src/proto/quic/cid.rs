@@ -45,9 +45,8 @@ pub(super) struct Generator {
     draws: Draws,
 }
 
-#[derive(Clone)]
 enum Kind {
-    Scid { scid: ScidGenerator, key: hmac::Key },
+    Scid { scid: ScidGenerator, key: Box<hmac::Key> },
     Custom(Arc<dyn ConnectionIds>),
 }
 
@@ -56,7 +55,7 @@ impl Generator {
     pub(super) fn new(cids: &QuicCids, key: &[u8; 16], seed: &[u8; 32]) -> Self {
         let (kind, len) = match cids {
             QuicCids::Scid(scid) => {
-                let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+                let key = Box::new(hmac::Key::new(hmac::HMAC_SHA256, key));
                 (Kind::Scid { scid: *scid, key }, ScidGenerator::CID_LEN)
             }
             // The length was checked, but is the application's to tell.
@@ -110,4 +109,79 @@ fn write_scid(scid: ScidGenerator, key: &hmac::Key, cid: &mut [u8]) {
 fn is_scid(key: &hmac::Key, cid: &[u8]) -> bool {
     let Some((body, mac)) = cid.split_first_chunk::<SCID_BODY_LEN>() else { return false };
     ScidGenerator::id_of(cid).is_some() && hmac::sign(key, body).as_ref().starts_with(mac)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn generator(scid: ScidGenerator, key: u8, seed: u8) -> Generator {
+        Generator::new(&QuicCids::Scid(scid), &[key; 16], &[seed; 32])
+    }
+
+    #[test]
+    fn ids_name_their_shard_and_are_known() {
+        for shard_bits in 0..=14 {
+            let shard = (1_u32 << shard_bits) as u16 - 1;
+            let scid = ScidGenerator::new(0, shard, shard_bits).unwrap();
+            let mut own = generator(scid, 1, 2);
+            let sibling = generator(ScidGenerator::default(), 1, 3);
+            let stranger = generator(scid, 2, 2);
+            assert_eq!(own.cid_len(), ScidGenerator::CID_LEN);
+            for _ in 0..700 {
+                let cid = own.generate_cid();
+                assert_eq!(cid.len(), ScidGenerator::CID_LEN);
+                assert_eq!(ScidGenerator::id_of(&cid), Some(shard));
+                assert!(own.validate(&cid).is_ok() && sibling.validate(&cid).is_ok());
+                assert!(stranger.validate(&cid).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn made_up_ids_are_not_known() {
+        let own = generator(ScidGenerator::default(), 1, 2);
+        let mut rng = crate::rng::Rng::from_seed(4);
+        for _ in 0..10_000 {
+            let bytes: Vec<u8> = (0..rng.below(21)).map(|_| rng.u64() as u8).collect();
+            // One in 2^24 of those of the right length would be taken for ours.
+            assert!(own.validate(&ConnectionId::new(&bytes)).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn none_comes_twice() {
+        let mut own = generator(ScidGenerator::default(), 1, 2);
+        // 40 random bits collide by chance once in 2^40 / 2^33 draws of 2^17.
+        let seen: HashSet<_> = (0..100_000).map(|_| own.generate_cid()).collect();
+        assert!(seen.len() >= 99_999, "{}", seen.len());
+        let draws = Draws::new(&[7; 32]);
+        let seen: HashSet<_> = (0..100_000).map(|_| draws.cid()).collect();
+        assert_eq!(seen.len(), 100_000);
+        assert_eq!(Draws::new(&[7; 32]).cid(), Draws::new(&[7; 32]).cid());
+        assert_ne!(Draws::new(&[7; 32]).cid(), Draws::new(&[8; 32]).cid());
+    }
+
+    #[test]
+    fn an_application_makes_its_own() {
+        struct Marked;
+        impl ConnectionIds for Marked {
+            fn id_len(&self) -> usize {
+                8
+            }
+            fn write(&self, id: &mut [u8]) {
+                id[0] = 0xAB;
+            }
+            fn is_ours(&self, id: &[u8]) -> bool {
+                id.len() == 8 && id[0] == 0xAB
+            }
+        }
+        let mut own = Generator::new(&QuicCids::Custom(Arc::new(Marked)), &[1; 16], &[2; 32]);
+        let (one, two) = (own.generate_cid(), own.generate_cid());
+        assert!(one != two && one.len() == 8 && one[0] == 0xAB && two[0] == 0xAB);
+        assert!(own.validate(&one).is_ok());
+        assert!(own.validate(&ConnectionId::new(&[1; 8])).is_err());
+    }
 }

@@ -31,7 +31,7 @@ pub(crate) enum Route {
 
 /// A connection, as its endpoint knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Handle(pub(super) ConnectionHandle);
+pub(super) struct Handle(pub(super) ConnectionHandle);
 
 /// Something for a connection to take in.
 #[derive(Debug)]
@@ -188,7 +188,7 @@ impl Endpoint {
     }
 
     /// Where the connection is kept from now on.
-    pub(crate) fn set_route(&mut self, handle: Handle, route: Route) {
+    pub(super) fn set_route(&mut self, handle: Handle, route: Route) {
         let index = handle.0.0;
         if self.routes.len() <= index {
             self.routes.resize(index + 1, Route::Free);
@@ -199,7 +199,7 @@ impl Endpoint {
     }
 
     /// Forgets a connection that is dropped before it was drained.
-    pub(crate) fn forget(&mut self, handle: Handle) {
+    pub(super) fn forget(&mut self, handle: Handle) {
         self.exchange(handle, EndpointEvent::drained());
     }
 

@@ -260,3 +260,105 @@ const fn no_suite() -> IoError {
 const fn out_of_range(what: &'static str) -> IoError {
     IoError::InvalidArgument { what, why: "the configuration was not validated" }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fmt::Debug;
+
+    use super::*;
+    use crate::config::{AckFrequency, MtuDiscovery, QuicDatagrams};
+
+    /// The fields that `Debug` shows, one level deep.
+    fn fields(shown: &impl Debug) -> BTreeMap<String, String> {
+        let text = format!("{shown:#?}");
+        let mut fields = BTreeMap::new();
+        let mut last = String::new();
+        for line in text.lines().filter(|line| line.starts_with("    ")) {
+            let is_field = !line.starts_with("     ") && line.contains(": ");
+            if let Some((name, value)) = line.trim().split_once(": ").filter(|_| is_field) {
+                last = name.to_owned();
+                fields.insert(last.clone(), value.to_owned());
+            } else if let Some(value) = fields.get_mut(&last) {
+                value.push_str(line.trim());
+            }
+        }
+        fields
+    }
+
+    /// A configuration that differs from the machine's own defaults in every field.
+    fn odd() -> QuicTransport {
+        QuicTransport::default().with(|t| {
+            t.idle_timeout = Some(Duration::from_secs(3));
+            t.keep_alive = Some(Duration::from_secs(1));
+            t.max_bidi_streams = 3;
+            t.max_uni_streams = 4;
+            t.stream_window = 5000;
+            t.conn_window = 6000;
+            t.send_window = 70_000;
+            t.fair = false;
+            t.initial_rtt = Duration::from_millis(8);
+            t.initial_mtu = 1300;
+            t.mtu_discovery = Some(MtuDiscovery { max: 9000, ..MtuDiscovery::default() });
+            t.ack_frequency = Some(AckFrequency { threshold: 9, ..AckFrequency::default() });
+            t.datagrams = Some(QuicDatagrams {
+                recv_bytes: 10_000,
+                send_bytes: 11_000,
+                ..QuicDatagrams::default()
+            });
+            t.spin_bit = false;
+        })
+    }
+
+    #[test]
+    fn nothing_is_left_at_the_machines_defaults() {
+        let (ours, theirs) = (transport(&odd()).unwrap(), TransportConfig::default());
+        let same: Vec<_> = fields(&ours)
+            .into_iter()
+            .filter(|(name, value)| fields(&theirs).get(name) == Some(value))
+            .map(|(name, _)| name)
+            .collect();
+        // These are set too, to what RFC 9002 recommends or to what is meant.
+        let meant = [
+            "crypto_buffer_size",
+            "enable_segmentation_offload",
+            "min_mtu",
+            "packet_threshold",
+            "pad_to_mtu",
+            "persistent_congestion_threshold",
+            "time_threshold",
+        ];
+        assert_eq!(same, meant, "{ours:#?}");
+    }
+
+    #[test]
+    fn the_default_windows_are_bounded() {
+        let ours = fields(&transport(&QuicTransport::default()).unwrap());
+        assert_eq!(ours["receive_window"].trim_end_matches(','), (16 << 20).to_string());
+        let none = QuicTransport::default().with(|t| {
+            t.idle_timeout = None;
+            t.datagrams = None;
+        });
+        let ours = fields(&transport(&none).unwrap());
+        assert_eq!(ours["max_idle_timeout"].trim_end_matches(','), "None");
+        assert_eq!(ours["datagram_receive_buffer_size"].trim_end_matches(','), "None");
+    }
+
+    #[test]
+    fn keys_are_drawn_unless_they_are_given() {
+        let mut drawn = 0;
+        let mut fill = |out: &mut [u8]| {
+            drawn += out.len();
+            out.fill(drawn as u8);
+            Ok(())
+        };
+        let all = Secrets::draw(None, &mut fill).unwrap();
+        let keys = QuicKeys::from_bytes(&[7; QuicKeys::LEN]);
+        let some = Secrets::draw(Some(&keys), &mut fill).unwrap();
+        assert_eq!((some.keys.reset, some.keys.cid), ([7; 64], [7; 16]));
+        assert!(all.seeds[0] != all.seeds[1] && all.seeds[0] != some.seeds[0]);
+        assert_eq!(drawn, 2 * 96 + QuicKeys::LEN);
+        let failing = |_: &mut [u8]| Err(IoError::os("getrandom", 5));
+        assert!(Secrets::draw(None, failing).is_err());
+    }
+}

@@ -44,6 +44,12 @@ impl Reader {
         !self.ready.is_empty() || !self.pieces.is_empty() || self.end.is_some()
     }
 
+    #[cfg(test)]
+    pub(super) fn backlog(&self) -> usize {
+        assert_eq!(self.ready.len(), self.queued.len());
+        self.ready.len()
+    }
+
     /// Nothing more of the stream is wanted.
     pub(super) fn forget(&mut self, stream: StreamId) {
         if self.stream == stream {

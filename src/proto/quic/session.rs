@@ -24,7 +24,7 @@ use std::net::{IpAddr, SocketAddr};
 use quinn_proto::crypto::rustls::HandshakeData;
 use quinn_proto::{Connection, Event, StreamEvent};
 
-use super::endpoint::{Endpoint, Handle, Input, outgoing};
+use super::endpoint::{Endpoint, Handle, Input, Route, outgoing};
 use super::lost::Lost;
 use super::parts::How;
 use super::reader::Reader;
@@ -71,6 +71,8 @@ pub(crate) struct Session {
     datagrams_taken: u64,
     datagrams_dropped: u64,
     ecn: EcnState,
+    /// Its endpoint has forgotten it, and the handle may be another's.
+    is_gone: bool,
     /// It may have something to send: there was an input, a timeout or a call since `transmit` had
     /// nothing.
     pub(crate) wants_send: bool,
@@ -118,6 +120,7 @@ impl Session {
             datagrams_taken: 0,
             datagrams_dropped: 0,
             ecn: if how.ecn { EcnState::On } else { EcnState::Off },
+            is_gone: false,
             wants_send: true,
             no_gso: !how.gso,
             is_dirty: false,
@@ -131,25 +134,29 @@ impl Session {
     /// Takes in what its endpoint had for it.
     pub(crate) fn on_input(&mut self, input: Input) {
         self.conn.handle_event(input.0);
+        self.wants_send = true;
     }
 
     /// Its deadline has passed. Too early is harmless.
     pub(crate) fn on_timeout(&mut self, now: Time) {
         self.conn.handle_timeout(self.base.instant(now));
+        self.wants_send = true;
     }
 
     /// Lets connection and endpoint agree and takes the events in.
     pub(crate) fn settle(&mut self, endpoint: &mut Endpoint) -> Settled {
         while let Some(event) = self.conn.poll_endpoint_events() {
+            self.is_gone |= event.is_drained();
             if let Some(answer) = endpoint.exchange(self.handle, event) {
                 self.conn.handle_event(answer);
+                self.wants_send = true;
             }
         }
         while let Some(event) = self.conn.poll() {
             self.fold(event);
         }
         let drained = self.conn.is_drained();
-        self.wants_send = !drained;
+        self.wants_send &= !drained;
         Settled { ready: self.is_ready(), deadline: self.deadline(), drained }
     }
 
@@ -195,6 +202,7 @@ impl Session {
                 // RESET_STREAM frame if the stream is in the "Ready" or "Send" state", and "SHOULD
                 // copy the error code".
                 let _ = self.conn.send_stream(id).reset(error_code);
+                self.wants_send = true;
                 let error_code = error_code.into_inner();
                 self.notes.push_back(Signal::Stop { stream, error_code });
             }
@@ -217,7 +225,24 @@ impl Session {
             if self.streams.is_finishing() && dir == StreamDir::Bidi {
                 self.streams.on_finished(stream);
                 let _ = self.conn.send_stream(id).finish();
+                self.wants_send = true;
             }
+        }
+    }
+
+    // ---- its endpoint
+
+    /// Datagrams for it are kept for this place from now on.
+    pub(crate) fn reroute(&self, endpoint: &mut Endpoint, route: Route) {
+        if !self.is_gone {
+            endpoint.set_route(self.handle, route);
+        }
+    }
+
+    /// Drops it, drained or not: a peer that goes on is told by a stateless reset.
+    pub(crate) fn forget(self: Box<Self>, endpoint: &mut Endpoint) {
+        if !self.is_gone {
+            endpoint.forget(self.handle);
         }
     }
 
@@ -253,10 +278,6 @@ impl Session {
     }
 
     // ---- facts
-
-    pub(crate) const fn handle(&self) -> Handle {
-        self.handle
-    }
 
     pub(crate) fn is_handshaking(&self) -> bool {
         self.phase == Phase::Handshaking
@@ -326,6 +347,24 @@ impl Session {
             self.datagrams_dropped = self.datagrams_taken.saturating_sub(sent);
         }
         self.datagrams_dropped
+    }
+}
+
+#[cfg(test)]
+impl Session {
+    /// What a peer would do that does not keep to our driver.
+    pub(super) const fn machine(&mut self) -> &mut Connection {
+        self.wants_send = true;
+        &mut self.conn
+    }
+
+    pub(super) const fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    /// Entries of all queues.
+    pub(super) fn backlog(&self) -> usize {
+        self.notes.len() + self.reader.backlog()
     }
 }
 

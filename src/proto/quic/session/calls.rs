@@ -30,6 +30,7 @@ impl Session {
     /// `Writable` follows.
     pub(crate) fn write(&mut self, id: StreamId, pieces: &mut [Bytes]) -> Result<usize> {
         self.require_send(id)?;
+        self.wants_send = true;
         let wanted: usize = pieces.iter().map(Bytes::len).sum();
         let mut taken = 0;
         // Only a write that is refused makes the machine tell when there is room.
@@ -50,6 +51,7 @@ impl Session {
     /// Ends a stream behind what was written.
     pub(crate) fn finish(&mut self, id: StreamId) -> Result<()> {
         self.require_send(id)?;
+        self.wants_send = true;
         self.streams.on_finished(id);
         match self.conn.send_stream(wire_id(id)).finish() {
             Ok(()) => Ok(()),
@@ -64,6 +66,7 @@ impl Session {
         let code = wire_code(error_code)?;
         self.require_open()?;
         self.require(self.streams.can_send(id))?;
+        self.wants_send = true;
         self.streams.on_finished(id);
         // It may have ended in the meantime.
         let _ = self.conn.send_stream(wire_id(id)).reset(code);
@@ -76,6 +79,7 @@ impl Session {
         let code = wire_code(error_code)?;
         self.require_open()?;
         self.require(self.streams.can_receive(id))?;
+        self.wants_send = true;
         self.reader.forget(id);
         let _ = self.conn.recv_stream(wire_id(id)).stop(code);
         Ok(())
@@ -105,6 +109,7 @@ impl Session {
         match self.conn.datagrams().send(data, drops) {
             Ok(()) => {
                 self.datagrams_taken += 1;
+                self.wants_send = true;
                 Ok(())
             }
             Err(SendDatagramError::TooLarge) => Err(IoError::DatagramTooLarge { len, max }),
@@ -132,6 +137,7 @@ impl Session {
         let reason = Bytes::copy_from_slice(reason.get(..REASON_LEN_MAX).unwrap_or(reason));
         self.conn.close(self.base.instant(now), code, reason);
         self.phase = Phase::Closed;
+        self.wants_send = true;
         self.reader.clear();
         self.notes.clear();
         Ok(())
@@ -139,6 +145,7 @@ impl Session {
 
     /// Ends every stream behind what was written to it, also those that the peer opens from now on.
     pub(crate) fn finish_all(&mut self) {
+        self.wants_send = true;
         for id in self.streams.finish_all() {
             let _ = self.conn.send_stream(wire_id(id)).finish();
         }

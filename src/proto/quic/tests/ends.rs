@@ -8,6 +8,7 @@ use super::pair::{Pair, connect_config, heard, listen_config};
 use crate::code;
 use crate::error::IoError;
 use crate::ids::{ConnId, StreamDir};
+use crate::proto::quic::endpoint::Route;
 use crate::proto::quic::signal::Signal;
 
 const SHORT: Duration = Duration::from_millis(100);
@@ -162,7 +163,7 @@ fn silence_ends_a_connection_and_keep_alive_does_not() {
     let mut pair = Pair::connected(listen.clone(), connect_config());
     pair.run(Duration::from_secs(2));
     let timed_out = lost(code::IDLE_TIMEOUT, b"", false);
-    assert_eq!(pair.client.take(0), [timed_out.clone()]);
+    assert_eq!(pair.client.take(0), std::slice::from_ref(&timed_out));
     assert_eq!(pair.server.take(0), [timed_out]);
 
     let connect = connect_config().with(|c| c.transport.keep_alive = Some(SHORT * 3));
@@ -187,11 +188,34 @@ fn a_peer_that_is_gone_is_told_by_a_reset() {
 #[test]
 fn forgetting_frees_the_handle_before_it_is_drained() {
     let mut pair = Pair::connected(listen_config(), connect_config());
-    let session = pair.server.sessions[0].take().unwrap();
-    pair.server.endpoint.forget(session.handle());
-    drop(session);
+    pair.server.sessions[0].take().unwrap().forget(&mut pair.server.endpoint);
     assert_eq!(pair.server.endpoint.open_connections(), 0);
     pair.say(StreamDir::Uni, &[1; 500]);
     pair.run(SHORT);
     assert_eq!(pair.client.take(0), [lost(code::QUIC_STATELESS_RESET, b"", false)]);
+}
+
+#[test]
+fn a_handle_is_its_next_owners_alone() {
+    let mut pair = Pair::connected(listen_config(), connect_config());
+    pair.server.is_deaf = true;
+    let now = pair.now;
+    pair.client.session(0).close(now, 0, b"").unwrap();
+    pair.run(DRAINED);
+    // The server's side is drained, and has something to tell still; its handle is taken again.
+    assert_eq!(pair.server.endpoint.open_connections(), 0);
+    pair.connect();
+    pair.run(SHORT);
+    let mut old = pair.server.sessions[0].take().unwrap();
+    assert!(old.is_drained() && old.handle() == pair.server.session(1).handle());
+    old.reroute(&mut pair.server.endpoint, Route::Drain(7));
+    assert_eq!(old.next(), Some(lost(code::QUIC_APP, b"", true)));
+    old.forget(&mut pair.server.endpoint);
+    pair.server.is_deaf = false;
+    assert_eq!(pair.server.endpoint.open_connections(), 1);
+    let client = pair.client.session(1);
+    let id = client.open(StreamDir::Uni).unwrap();
+    client.write(id, &mut [Bytes::from_static(b"here")]).unwrap();
+    pair.run(SHORT);
+    assert_eq!(heard(&pair.server.take(1), id).0, b"here");
 }

@@ -75,6 +75,22 @@ fn a_retry_token_is_good_for_one_address() {
 }
 
 #[test]
+fn a_retry_token_expires() {
+    for (late, is_good) in [(14, true), (16, false)] {
+        let mut pair = Pair::new();
+        pair.server.door = Door::Retry;
+        pair.connect();
+        pair.run(Duration::from_millis(11));
+        pair.wall.set(super::pair::NOON + late);
+        pair.run(SHORT);
+        match is_good {
+            true => assert_eq!(pair.client.take(0), [Signal::Connected]),
+            false => assert_eq!(client_end(&mut pair), code::QUIC_PEER_TRANSPORT | 0xB),
+        }
+    }
+}
+
+#[test]
 fn refused_and_ignored() {
     let mut pair = Pair::new();
     pair.server.door = Door::Refuse;

@@ -1,7 +1,7 @@
 //! [`Pair`]: a client and a server, the datagrams between them, and the time.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -17,6 +17,8 @@ use crate::rng::Rng;
 use crate::time::Time;
 
 pub(super) const NAME: &str = "host.example";
+/// The time of day at the beginning.
+pub(super) const NOON: u64 = 1 << 30;
 /// One way.
 const DELAY: Duration = Duration::from_millis(5);
 /// Rounds of one run at most.
@@ -194,12 +196,15 @@ impl Node {
             {
                 self.told.push((index, signal));
             }
+            let mut settled = session.settle(&mut self.endpoint);
             let mut buf = Vec::new();
-            while let Some(out) = session.transmit(now, 10, &mut buf) {
-                assert_eq!(out.len, buf.len());
-                sent.push((out, buf.clone()));
+            while session.wants_send {
+                while let Some(out) = session.transmit(now, 10, &mut buf) {
+                    assert_eq!(out.len, buf.len());
+                    sent.push((out, buf.clone()));
+                }
+                settled = session.settle(&mut self.endpoint);
             }
-            let settled = session.settle(&mut self.endpoint);
             next = next.min(settled.deadline);
             // What is not told yet must not be dropped.
             if settled.drained && !settled.ready {
@@ -232,6 +237,7 @@ pub(super) struct Pair {
     /// Where the server sees the client, when that is not where it is.
     pub(super) nat: Option<SocketAddr>,
     pub(super) rng: Rng,
+    pub(super) wall: Arc<Wall>,
     connect: QuicConnectConfig,
 }
 
@@ -244,7 +250,8 @@ impl Pair {
         listen.validate().unwrap();
         connect.validate().unwrap();
         let base = Base::new(Instant::now());
-        let server = EndpointParts::listen(&listen, &secrets(1), &Wall::new(1 << 30)).unwrap();
+        let wall = Wall::new(NOON);
+        let server = EndpointParts::listen(&listen, &secrets(1), &wall).unwrap();
         let client = EndpointParts::connect(&secrets(2)).unwrap();
         Self {
             now: Time::from_nanos(1_000_000_000),
@@ -254,6 +261,7 @@ impl Pair {
             faults: Faults::default(),
             nat: None,
             rng: Rng::from_seed(3),
+            wall,
             connect,
         }
     }
