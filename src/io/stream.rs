@@ -116,7 +116,8 @@ both! {
         Err(IoError::StreamNotPullable { protocol })
     }
 
-    /// Ends the sending direction (FIN) after what is queued. The connection still receives.
+    /// Ends the sending direction (FIN) after what is queued. The connection still receives. Of a
+    /// QUIC connection it is one stream's.
     ///
     /// # Errors
     /// `StaleConn`, `NotConnected`, `NoSuchStream`.
@@ -152,7 +153,8 @@ both! {
 
     /// Sends what is queued, then FIN, then waits for the peer's FIN, for at most `timeout`
     /// (`Duration::ZERO`: `Config::close_timeout`). Data that arrives meanwhile still comes as
-    /// events; writes are refused. `Disconnected` follows.
+    /// events; writes are refused. `Disconnected` follows. A QUIC connection ends all of its streams,
+    /// and is closed once the peer acknowledged all of them.
     ///
     /// # Errors
     /// `StaleConn` when it is ending already.
@@ -165,7 +167,7 @@ both! {
     /// both sides.
     ///
     /// # Errors
-    /// `StaleConn`; `NotConnected` before a host's address was chosen; `Os` from setsockopt(2).
+    /// `StaleConn`; `NotForProtocol` for QUIC connections; `NotConnected` before a host's address was chosen; `Os` from setsockopt(2).
     pub fn reset_on_close(&mut self_, conn: ConnId) -> Result<()> {
         let fd = self_.fd_of(conn)?;
         self_.ring.linger_zero(fd)
@@ -187,7 +189,8 @@ both! {
         self_.peer_addr(conn)
     }
 
-    /// The connection's own address.
+    /// The connection's own address. Of a QUIC connection that was begun here it is that of its
+    /// socket, which is bound to no address but has a port.
     ///
     /// # Errors
     /// `StaleConn`; `NotConnected` before a host's address was chosen; `Os` from getsockname(2).
@@ -204,7 +207,8 @@ both! {
     }
 
     /// Closes a listener or UDP socket. Accepted connections go on; those still in the backlog are
-    /// reset. No event of a closed UDP socket follows.
+    /// reset, or refused where it is QUIC: its port is in use until its last connection is over. No
+    /// event of a closed UDP socket follows.
     ///
     /// # Errors
     /// `StaleEndpoint`.

@@ -106,7 +106,6 @@ impl Engine {
             udp.users += 1;
             self.quic.users += 1;
         }
-        self.quic_dirty(socket, Route::Conn(id));
         self.quic_touch(socket, Route::Conn(id));
     }
 

@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::ids::ConnId;
 use crate::proto::App;
 use crate::proto::quic::endpoint::Route;
+use crate::proto::quic::session::Session;
 use crate::time::Time;
 
 impl Engine {
@@ -44,7 +45,6 @@ impl Engine {
             session.resume();
             session.finish_all();
         }
-        self.quic_dirty(socket, Route::Conn(id));
         self.quic_settle(socket, Route::Conn(id));
         Ok(())
     }
@@ -91,49 +91,39 @@ impl Engine {
         }
         let App::Quic(mut session) = app else { return };
         if session.is_drained() {
-            drop(session);
-            return self.quic_release(socket);
+            return self.quic_drop(session, socket);
         }
-        if let Some(at) = self.quic.drains.next_to_go() {
-            self.quic_evict(at);
+        if let Some(oldest) = self.quic.drains.next_to_go() {
+            self.quic_drop_drain(oldest);
         }
         (session.is_dirty, session.is_touched, session.is_listed) = (false, false, false);
-        let handle = session.handle();
         let at = self.quic.drains.insert(Drain { session, socket, timer: None });
-        if let Some(udp) = self.endpoints.quic(socket) {
-            udp.endpoint.set_route(handle, Route::Drain(at));
+        let route = Route::Drain(at);
+        if let Some(udp) = self.endpoints.quic(socket)
+            && let Some(session) = self.quic.drains.session(at)
+        {
+            session.reroute(&mut udp.endpoint, route);
         }
-        self.quic_dirty(socket, Route::Drain(at));
-        self.quic_settle(socket, Route::Drain(at));
+        self.quic_settle(socket, route);
     }
 
-    /// One that was drained goes.
+    /// One that was drained goes, or one that was not, to make room.
     pub(super) fn quic_drop_drain(&mut self, at: u32) {
         let Some(Drain { session, socket, timer }) = self.quic.drains.remove(at) else { return };
         if let Some(timer) = timer {
             self.conn_timers.cancel(timer);
         }
-        drop(session);
-        self.quic_release(socket);
+        self.quic_drop(session, socket);
     }
 
-    /// One goes before it was drained, to make room.
-    fn quic_evict(&mut self, at: u32) {
-        if let Some(Drain { session, socket, .. }) = self.quic.drains.get(at)
-            && let Some(udp) = self.endpoints.quic(*socket)
-        {
-            udp.endpoint.forget(session.handle());
-        }
-        self.quic_drop_drain(at);
-    }
-
-    /// A socket has one connection less. Nobody else knows one that was closed: it goes with its
-    /// last connection.
-    pub(super) fn quic_release(&mut self, socket: u32) {
+    /// A session is over, and its socket has one less. Nobody knows a socket that was closed: it
+    /// goes with its last connection.
+    fn quic_drop(&mut self, session: Box<Session>, socket: u32) {
         self.quic.users -= 1;
         // A listener may have waited for the place.
         self.lists.endpoint_work = true;
         if let Some(udp) = self.endpoints.quic(socket) {
+            session.forget(&mut udp.endpoint);
             udp.users -= 1;
         }
         self.quic_let_go(socket);

@@ -122,7 +122,6 @@ impl Engine {
     pub(super) fn quic_look(&mut self, conn: ConnId) {
         let Some(entry) = self.conns.find(conn) else { return };
         let socket = socket_of(entry);
-        self.quic_dirty(socket, Route::Conn(conn));
         self.quic_settle(socket, Route::Conn(conn));
     }
 }

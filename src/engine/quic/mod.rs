@@ -164,6 +164,9 @@ impl Engine {
         };
         session.is_touched = false;
         let Settled { ready, deadline, drained } = session.settle(&mut udp.endpoint);
+        if session.wants_send {
+            self.quic_dirty(socket, route);
+        }
         match route {
             Route::Free => {}
             Route::Conn(id) => {

@@ -95,7 +95,6 @@ impl Engine {
 
     fn quic_settle_touched(&mut self) {
         while let Some((socket, route)) = self.quic.touched.pop_front() {
-            self.quic_dirty(socket, route);
             self.quic_settle(socket, route);
         }
     }

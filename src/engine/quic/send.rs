@@ -16,22 +16,14 @@ use crate::transport::Kind as EndpointKind;
 
 /// Bytes that one connection sends in its turn.
 const TURN_BYTES_MAX: usize = 256 << 10;
+/// What a turn counts at the least.
+const TURN_BYTES_MIN: usize = 64;
 /// Bytes that one socket sends in a tick.
 const TICK_BYTES_MAX: usize = 4 << 20;
 /// The longest UDP payload over IPv4, of a train as of a datagram.
 const TRAIN_BYTES_MAX: usize = 65_507;
 /// Datagrams in one train: what every kernel from 4.18 on takes.
 const TRAIN_COUNT_MAX: usize = 64;
-
-/// What a turn came to.
-enum Turn {
-    /// Nothing more for now.
-    Done,
-    /// There is more.
-    Cut,
-    /// The kernel takes no more.
-    Blocked,
-}
 
 impl Engine {
     pub(in crate::engine) fn quic_flush(&mut self, socket: u32) {
@@ -44,15 +36,13 @@ impl Engine {
         while left > 0 {
             let Some(udp) = self.endpoints.quic(socket) else { return };
             let Some(route) = udp.dirty.pop_front() else { break };
-            let (turn, bytes) = self.quic_turn(socket, route);
-            left = left.saturating_sub(bytes);
-            match turn {
-                Turn::Done => self.quic_settle(socket, route),
-                Turn::Cut => self.quic_again(socket, route, false),
-                Turn::Blocked => {
-                    self.quic_again(socket, route, true);
-                    return;
-                }
+            let (is_blocked, bytes) = self.quic_turn(socket, route);
+            // A turn that sends nothing counts too, so that there is an end to them.
+            left = left.saturating_sub(bytes.max(TURN_BYTES_MIN));
+            // Who has more goes to the end of the list.
+            self.quic_settle(socket, route);
+            if is_blocked {
+                return;
             }
         }
         let is_sent = self.quic_send(socket);
@@ -64,46 +54,33 @@ impl Engine {
         }
     }
 
-    /// Stages what a session has to send, as far as its turn goes; how many bytes.
-    fn quic_turn(&mut self, socket: u32, route: Route) -> (Turn, usize) {
+    /// Stages what a session has to send, as far as its turn goes: whether the kernel takes no more,
+    /// and how many bytes. To be settled afterwards.
+    fn quic_turn(&mut self, socket: u32, route: Route) -> (bool, usize) {
         let mut bytes = 0;
         loop {
             let now = self.now;
-            let Some(udp) = self.endpoints.quic(socket) else { return (Turn::Done, bytes) };
+            let Some(udp) = self.endpoints.quic(socket) else { return (false, bytes) };
             let Some(session) = session_at(&mut self.conns, &mut self.quic.drains, route) else {
-                return (Turn::Done, bytes);
+                return (false, bytes);
             };
             session.is_dirty = false;
             if bytes >= TURN_BYTES_MAX {
-                return (Turn::Cut, bytes);
+                return (false, bytes);
             }
             let Some(mut buffer) = udp.buffer() else {
                 if self.quic_send(socket) {
                     continue;
                 }
-                return (Turn::Blocked, bytes);
+                return (true, bytes);
             };
             let count_max = (TRAIN_BYTES_MAX / session.mtu().max(1)).clamp(1, TRAIN_COUNT_MAX);
             let Some(out) = session.transmit(now, count_max, &mut buffer) else {
                 udp.give_back(buffer);
-                return (Turn::Done, bytes);
+                return (false, bytes);
             };
             bytes += buffer.len();
             udp.stage(buffer, &out, route);
-        }
-    }
-
-    /// Puts a session back onto the list, first or last.
-    fn quic_again(&mut self, socket: u32, route: Route, is_first: bool) {
-        self.quic_settle(socket, route);
-        let session = session_at(&mut self.conns, &mut self.quic.drains, route);
-        let (Some(session), Some(udp)) = (session, self.endpoints.quic(socket)) else { return };
-        if std::mem::replace(&mut session.is_dirty, true) {
-            return;
-        }
-        match is_first {
-            true => udp.dirty.push_front(route),
-            false => udp.dirty.push_back(route),
         }
     }
 

@@ -43,7 +43,6 @@ impl Engine {
             // The handshake was done in time, and that is about to be told.
             conn.deadline = Time::MAX;
         }
-        self.quic_dirty(socket, Route::Conn(id));
         self.quic_settle(socket, Route::Conn(id));
     }
 
@@ -71,7 +70,6 @@ impl Engine {
         drain.timer = None;
         drain.session.on_timeout(now);
         let socket = drain.socket;
-        self.quic_dirty(socket, Route::Drain(at));
         self.quic_settle(socket, Route::Drain(at));
     }
 
