@@ -65,10 +65,16 @@ fn kernel_sends_files_of_every_length() {
                     Toggle::Off => KtlsSide::UserSpace(KtlsReason::NotWanted),
                 };
                 assert_eq!(site.told.unwrap().tx, tx, "{len} {version:?} {ktls:?}");
-                // What is not short is not read where the kernel seals.
-                let is_read = len <= 16_384 || tx != KtlsSide::Kernel;
-                let read = if is_read { 2 * len as u64 } else { 0 };
-                assert_eq!(site.finish().bytes_copied_tx, read, "{len} {version:?} {ktls:?}");
+                let read = site.finish().bytes_copied_tx;
+                // What is not short is not read where the kernel seals; but the tickets may be on
+                // their way when the first file is asked for, and who is not long does not wait.
+                let (all, once) = (2 * len as u64, len as u64);
+                let fits = match len {
+                    _ if len <= 16_384 || tx != KtlsSide::Kernel => read == all,
+                    _ if len < LONG => read == 0 || read == once,
+                    _ => read == 0,
+                };
+                assert!(fits, "{read}: {len} {version:?} {ktls:?}");
             }
         }
     }
@@ -302,16 +308,9 @@ fn kernel_ends_a_file_by_an_alert() {
             head(peer);
             peer.read_exact(100_000);
             peer.sock.write_all(&[&[23, 3, 3, 0, 40][..], &[9; 40]].concat()).unwrap();
-            loop {
-                match peer.tls.complete_io(&mut peer.sock) {
-                    Ok((0, 0)) => panic!("no alert"),
-                    Ok(_) => {
-                        let len = peer.tls.process_new_packets().unwrap().plaintext_bytes_to_read();
-                        peer.read_exact(len);
-                    }
-                    Err(error) => break error.to_string(),
-                }
-            }
+            let mut stream = rustls::Stream::new(&mut peer.tls, &mut peer.sock);
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).unwrap_err().to_string()
         });
         assert!(told.contains("BadRecordMac"), "{told}");
         let sent = code::TLS_ALERT_SENT + alert::BAD_RECORD_MAC;
