@@ -388,7 +388,7 @@ mod tests {
     fn a_short_head_is_made_anew_when_anything_is_another() {
         let clock = Clock::at(784_111_777);
         let mut short = ShortHead::new();
-        let mut of = |status, media, own, len| {
+        let mut of = |status: u16, media: &str, own: bool, len: usize| {
             let head = short.of(status, (media, own), len, &clock)?;
             Some(String::from_utf8(head.to_vec()).unwrap())
         };
