@@ -121,7 +121,10 @@ mod loom_tests {
             look(&mut seen);
             let all = threads.iter().flat_map(|indices| indices.iter());
             for index in [0, 1] {
-                assert_eq!(seen[index as usize] as usize, all.clone().filter(|i| **i == index).count());
+                assert_eq!(
+                    seen[index as usize] as usize,
+                    all.clone().filter(|i| **i == index).count()
+                );
             }
         });
     }

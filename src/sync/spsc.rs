@@ -254,8 +254,7 @@ impl<T, B: Bells> Consumer<T, B> {
     pub(crate) fn prepare_wait(&mut self) -> bool {
         self.shared.filled.prepare_sleep();
         let (front, back) = (&self.shared.front.0, &self.shared.back.0);
-        let is_empty =
-            front.tail.load(Ordering::Relaxed) == back.head.load(Ordering::Relaxed);
+        let is_empty = front.tail.load(Ordering::Relaxed) == back.head.load(Ordering::Relaxed);
         if is_empty && self.shared.is_open() {
             return true;
         }
@@ -424,8 +423,7 @@ mod tests {
     #[test]
     fn threads_wait_for_each_other() {
         let count = if cfg!(miri) { 60 } else { 50_000 };
-        let bells =
-            Parks { producer: thread::current(), consumer: std::sync::OnceLock::new() };
+        let bells = Parks { producer: thread::current(), consumer: std::sync::OnceLock::new() };
         let (mut producer, mut consumer) = channel(bells);
         let taker = thread::spawn(move || {
             consumer.bells().consumer.set(thread::current()).expect("once");

@@ -5,8 +5,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use zero_io::{
-    BodyPart, BodyStream, Config, Event, HttpListenConfig, HttpOwnedRequest, IoHandle, ZeroResponse,
-    code,
+    BodyPart, BodyStream, Config, Event, HttpListenConfig, HttpOwnedRequest, IoHandle,
+    ZeroResponse, code,
 };
 
 use crate::kit::{Client, Server, get, pattern};
@@ -49,9 +49,13 @@ fn taken(
     let (give, take) = mpsc::channel();
     let give = std::sync::Mutex::new(give);
     let give = std::sync::Arc::new(give);
-    let server = server(http, |_| {}, move |_, request| {
-        let _ = give.lock().unwrap().send(request);
-    });
+    let server = server(
+        http,
+        |_| {},
+        move |_, request| {
+            let _ = give.lock().unwrap().send(request);
+        },
+    );
     (server, take)
 }
 
@@ -308,7 +312,10 @@ fn what_nobody_wants_is_thrown_away() {
     let mut client = server.dial();
     let body = pattern(10 << 20);
     for path in ["/untaken", "/taken", "/one", "/full", "/untaken"] {
-        client.send(format!("POST {path} HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n", 10 << 20));
+        client.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n",
+            10 << 20
+        ));
         client.send(&body);
         assert_eq!(client.answer().unwrap().text(), "no, thanks", "{path}");
     }

@@ -8,9 +8,9 @@
 //!
 //! Role: the shard's end of each body. Not role: the ring, and the stream (`event::body`).
 //!
-//! *Invariants*: a chunk goes to the ring in its order, with the hold of its buffer; what waits is
-//! empty unless the body is held, or came before it was known to be an upload. A place is used again
-//! when its stream is gone, and not before.
+//! *Invariants*: a chunk goes to the ring in its order, with the hold of its buffer; nothing waits
+//! unless the body is held, or came before it was known to be an upload. A place is used again when
+//! its stream is gone, and not before.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,6 +26,9 @@ use crate::event::record::{Kind, Record};
 use crate::ids::ConnId;
 use crate::pool::{BufId, Pool};
 use crate::proto::http1::BodyTo;
+
+/// Pieces that wait without an allocation: there are more only before a request is detached.
+const WAITING_MIN: usize = 16;
 
 /// The uploads of a shard. Their places are kept for later ones.
 #[derive(Default)]
@@ -140,7 +143,7 @@ impl Engine {
         }
         let place = uploads.places.len() as u32;
         let (ring, stream) = BodyRing::new(Arc::clone(marks), place);
-        let waiting = VecDeque::new();
+        let waiting = VecDeque::with_capacity(WAITING_MIN);
         uploads.places.push(Upload { ring, state: State::Over, waiting, is_starved: false });
         Ok((place, stream))
     }

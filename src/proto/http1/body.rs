@@ -30,7 +30,6 @@ impl BodyTo {
     pub(super) const fn is_held(self) -> bool {
         matches!(self, Self::Held { .. })
     }
-
 }
 
 /// The same with the moment since when it is so.
@@ -46,11 +45,7 @@ impl BodyWay {
     /// How long nothing of the body may be read: because the client sends nothing, or because
     /// nobody takes it; then the client is not to blame, and nor is it read (`is_unread`).
     pub(super) const fn pause_max(self, server: &HttpServer, is_unread: bool) -> Option<Duration> {
-        if self.to.is_held() || is_unread {
-            server.request_timeout
-        } else {
-            server.receive_timeout
-        }
+        if self.to.is_held() || is_unread { server.request_timeout } else { server.receive_timeout }
     }
 
     /// When the pause is too long.

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use super::pending::{Pending, PendingRing, Waited, micros};
 use super::{
-    Body, BodyTo, BodyWay, ChunkStep, Chunked, EMPTY_LINES_MAX, Head, HeadFlags, HttpServer, Parsed,
-    Refusal, may_be_complete, parse_plainly, parse_thoroughly,
+    Body, BodyTo, BodyWay, ChunkStep, Chunked, EMPTY_LINES_MAX, Head, HeadFlags, HttpServer,
+    Parsed, Refusal, may_be_complete, parse_plainly, parse_thoroughly,
 };
 use crate::code;
 use crate::config::{MessageKind, PIPELINED_MAX};
@@ -358,8 +358,8 @@ impl Http1 {
         Step::Message { kind, extra, skip: 0, len: whole }
     }
 
-    /// Whether what arrives stays unread for now: another request, or a body that whoever it goes to
-    /// does not take. Others are read, or nobody could answer from them.
+    /// Whether what arrives stays unread for now: another request, or a body that is held. Others
+    /// are read, or nobody could answer from them.
     #[inline]
     pub(crate) fn must_wait(&self) -> bool {
         match self.reading {

@@ -12,6 +12,7 @@ mod http_corpus;
 mod plan;
 mod reader;
 mod server;
+mod upload;
 
 use std::net::SocketAddr;
 use std::time::Duration;
