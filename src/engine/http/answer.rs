@@ -209,7 +209,8 @@ impl Engine {
         if closes {
             // What was asked behind it is not answered any more.
             let Some(http) = machine(self.conns.at(index)) else { return };
-            let is_all = http.due() == 0 && http.parked.is_empty() && !http.is_mid_request(false);
+            let is_read = http.parked.is_empty() && !http.is_mid_request(false);
+            let is_all = http.due() == 0 && is_read && !http.is_followed();
             http.drop_early();
             // What TLS says behind the last request may be on its way still.
             if is_asked_for && is_all && !self.conns.at(index).has(Flags::TLS) {

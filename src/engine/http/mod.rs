@@ -346,7 +346,16 @@ impl Engine {
 
     /// Everything was sent: whether the connection is to be closed at once.
     pub(super) fn http_ends(&mut self, index: u32) -> bool {
-        machine(self.conns.at(index)).is_some_and(|http| http.ends_when_sent)
+        let conn = self.conns.at(index);
+        let is_eof = conn.has(Flags::EOF);
+        let Some(http) = machine(conn).filter(|http| http.ends_when_sent) else { return false };
+        if http.is_followed() && !is_eof {
+            // It sent on in the meantime.
+            http.ends_when_sent = false;
+            self.end_gracefully(index);
+            return false;
+        }
+        true
     }
 
     /// The connection is ending: why, as an HTTP connection sees it. What it keeps is let go of.

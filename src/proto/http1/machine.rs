@@ -101,6 +101,8 @@ pub(crate) struct Http1 {
     pub(crate) closes: bool,
     /// It is closed as soon as everything was sent.
     pub(crate) ends_when_sent: bool,
+    /// The client sends on, behind the last request.
+    is_followed: bool,
     /// Answers that were given before their turn.
     early: Vec<(u32, Reply)>,
     /// What arrived and is not read yet.
@@ -151,6 +153,7 @@ impl Http1 {
             refused_body: false,
             closes: false,
             ends_when_sent: false,
+            is_followed: false,
             early: Vec::new(),
             parked: VecDeque::new(),
             is_due: false,
@@ -191,7 +194,10 @@ impl Http1 {
                 }
                 ChunkStep::Bad(refusal) => self.refuse(refusal),
             },
-            Reading::Closed => Step::Skip { len: input.len() },
+            Reading::Closed => {
+                self.is_followed = true;
+                Step::Skip { len: input.len() }
+            }
             Reading::Tunnel => Step::frame(MessageKind::Binary, input.len()),
         }
     }
@@ -429,6 +435,11 @@ impl Http1 {
     /// Whether requests were all read that will be.
     pub(crate) const fn is_closed(&self) -> bool {
         matches!(self.reading, Reading::Closed)
+    }
+
+    /// Whether the client sends on, behind the last request.
+    pub(crate) const fn is_followed(&self) -> bool {
+        self.is_followed
     }
 
     // ---- answers
