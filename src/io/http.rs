@@ -175,6 +175,9 @@ impl super::Io {
     /// The request of the event that `next_event` returned last, to be kept, and answered later or
     /// on another thread: one reference count, no copy. `None` when that event is no `HttpRequest`,
     /// it was detached already, or no buffer is left: then it can still be handled in place.
+    ///
+    /// A body that comes behind the request goes with it
+    /// ([`HttpOwnedRequest::body_stream`]): no `Event::HttpBodyChunk` of it follows.
     pub fn detach_http_request(&mut self) -> Option<HttpOwnedRequest> {
         self.engine().detach_http().ok()
     }
