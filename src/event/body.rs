@@ -92,6 +92,11 @@ impl BodyRing {
         self.0.is_full()
     }
 
+    /// Pieces that were taken so far, a number that wraps around.
+    pub(crate) fn taken(&self) -> u32 {
+        self.0.taken()
+    }
+
     /// There must be room.
     pub(crate) fn push(&mut self, chunk: OwnedSlot) {
         let pushed = self.0.push(chunk);

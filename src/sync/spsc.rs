@@ -149,6 +149,11 @@ impl<T: Send, B: Bells> Producer<T, B> {
         tail.wrapping_sub(self.shared.back.0.head.load(Ordering::Acquire))
     }
 
+    /// Values that were taken so far, a number that wraps around.
+    pub(crate) fn taken(&self) -> u32 {
+        self.shared.back.0.head.load(Ordering::Relaxed)
+    }
+
     /// Whether `push` would give its value back.
     pub(crate) fn is_full(&self) -> bool {
         self.len() == SLOTS as u32

@@ -418,6 +418,10 @@ impl Engine {
             http.code = code::HTTP_ANSWER_TIMEOUT;
             self.answer_ourselves(index, 503);
         } else if http.is_body_held() || (is_unread && http.is_mid_request(false)) {
+            if self.upload_moved(index) {
+                return;
+            }
+            let Some(http) = machine(self.conns.at(index)) else { return };
             http.server.counters.timeouts.add(1);
             http.code = code::HTTP_ANSWER_TIMEOUT;
             self.refuse_now(index, 503);

@@ -46,6 +46,8 @@ struct Upload {
     state: State,
     waiting: VecDeque<Span>,
     is_starved: bool,
+    /// Pieces that had been taken when the time was last up.
+    taken: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -144,7 +146,13 @@ impl Engine {
         let place = uploads.places.len() as u32;
         let (ring, stream) = BodyRing::new(Arc::clone(marks), place);
         let waiting = VecDeque::with_capacity(WAITING_MIN);
-        uploads.places.push(Upload { ring, state: State::Over, waiting, is_starved: false });
+        uploads.places.push(Upload {
+            ring,
+            state: State::Over,
+            waiting,
+            is_starved: false,
+            taken: 0,
+        });
         Ok((place, stream))
     }
 
@@ -314,6 +322,22 @@ impl Engine {
         if let State::Coming(conn) = state {
             self.redirect(conn, BodyTo::Nowhere);
         }
+    }
+
+    /// The time of the body that is being read is up, and the client is not to blame: whether some
+    /// was taken since the last time. Then it begins anew.
+    pub(super) fn upload_moved(&mut self, index: u32) -> bool {
+        let now = self.now;
+        let Some(http) = machine(self.conns.at(index)) else { return false };
+        let to = http.body_to();
+        let upload = to.place().and_then(|place| self.http.uploads.get(place));
+        let Some(upload) = upload else { return false };
+        let taken = upload.ring.taken();
+        let has_moved = std::mem::replace(&mut upload.taken, taken) != taken;
+        if has_moved {
+            http.send_body(to, now);
+        }
+        has_moved
     }
 
     // ---- the end
