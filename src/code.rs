@@ -30,11 +30,16 @@ pub const FRAME_TOO_LONG: u64 = 0x1_0008;
 pub const TRUNCATED: u64 = 0x1_0009;
 /// No buffer was left for a message that straddles others: those who began earlier have them.
 pub const CARRY_EXHAUSTED: u64 = 0x1_000A;
-/// TLS refused what the peer sent; the low byte is the alert (RFC 8446 §6) for it, which was sent
-/// where the peer could still read it.
+/// The `Io` was dropped: what a [`BodyStream`](crate::BodyStream) says then, no connection's end.
+pub const IO_GONE: u64 = 0x1_000B;
+/// TLS refused what the peer sent; the low byte is the alert (RFC 8446 §6) for it, which was sent.
 pub const TLS_ALERT_SENT: u64 = 0x1_0100;
 /// The peer refused TLS; the low byte is the alert (RFC 8446 §6) that it sent.
 pub const TLS_ALERT_RECEIVED: u64 = 0x1_0200;
+/// TLS refused what the peer sent, and could not tell it so; the low byte is the alert (RFC 8446
+/// §6) for it. So it is where a handshake fails under keys that only the TLS library has, and
+/// behind our own close_notify.
+pub const TLS_ALERT_UNSENT: u64 = 0x1_0500;
 /// The stream ended without TLS's close_notify: what came may not be all that was sent.
 pub const TLS_TRUNCATED: u64 = 0x1_0300;
 /// The stream ended in the middle of the TLS handshake.
@@ -84,6 +89,9 @@ pub const HTTP_IDLE: u64 = 0x1_0423;
 /// HTTP: an answer ended before all of the length that it had promised: the application finished it
 /// early, or the file that was being sent was cut short.
 pub const HTTP_ANSWER_CUT: u64 = 0x1_0424;
+/// HTTP: the request was answered before all of its body had come; the rest is thrown away. What a
+/// [`BodyStream`](crate::BodyStream) says then, no connection's end.
+pub const HTTP_BODY_UNWANTED: u64 = 0x1_0430;
 
 /// QUIC: the peer no longer knows the connection (a stateless reset, RFC 9000 §10.3): it was
 /// restarted, or timed out earlier.
@@ -160,6 +168,7 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         FRAME_TOO_LONG => "message too long",
         TRUNCATED => "ended in the middle of a message",
         CARRY_EXHAUSTED => "no buffer for a partial message",
+        IO_GONE => "the Io was dropped",
         TLS_TRUNCATED => "TLS stream truncated: no close_notify",
         TLS_HANDSHAKE_TIMEOUT => "TLS handshake timed out",
         TLS_KEY_EXHAUSTED => "TLS key used up: reconnect",
@@ -173,6 +182,7 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         HTTP_REQUEST_TIMEOUT => "HTTP request did not arrive in time",
         HTTP_IDLE => "idle HTTP connection closed",
         HTTP_ANSWER_CUT => "HTTP answer shorter than announced",
+        HTTP_BODY_UNWANTED => "HTTP request answered before its body came",
         TLS_HANDSHAKE_EOF => "ended in the middle of the TLS handshake",
         HTTP_BAD_REQUEST_LINE => "HTTP: malformed request line",
         HTTP_BAD_TARGET => "HTTP: malformed request target",
@@ -193,11 +203,11 @@ pub const fn reason(code: u64) -> Option<&'static str> {
     })
 }
 
-/// The alert in a code of [`TLS_ALERT_SENT`] or [`TLS_ALERT_RECEIVED`].
+/// The alert in a code of [`TLS_ALERT_SENT`], [`TLS_ALERT_RECEIVED`] or [`TLS_ALERT_UNSENT`].
 #[must_use]
 pub const fn tls_alert(code: u64) -> Option<u8> {
     match code & !0xFF {
-        TLS_ALERT_SENT | TLS_ALERT_RECEIVED => Some(code as u8),
+        TLS_ALERT_SENT | TLS_ALERT_RECEIVED | TLS_ALERT_UNSENT => Some(code as u8),
         _ => None,
     }
 }

@@ -4,6 +4,8 @@
 //! made from ([`record`]).
 
 #[cfg(feature = "http")]
+pub(crate) mod body;
+#[cfg(feature = "http")]
 pub(crate) mod http;
 #[cfg(not(feature = "http"))]
 #[path = "http_off.rs"]
@@ -13,6 +15,8 @@ pub(crate) mod inbox;
 mod owned;
 pub(crate) mod record;
 
+#[cfg(feature = "http")]
+pub use body::{BodyChunk, BodyPart, BodyStream};
 #[cfg(feature = "http")]
 pub use owned::HttpOwnedRequest;
 

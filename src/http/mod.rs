@@ -11,7 +11,7 @@ mod request;
 pub(crate) mod status;
 
 pub use file::HttpFile;
-pub(crate) use file::{Decision, FileSpan, decide};
+pub(crate) use file::{Decision, FileSpan, FileTurn, decide};
 pub use headers::HttpHeaders;
 pub use method::HttpMethod;
 pub use request::HttpRequest;

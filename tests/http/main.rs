@@ -21,4 +21,6 @@ mod peers;
 #[cfg(feature = "tls")]
 mod sealed;
 mod tunnels;
+mod turns;
+mod uploads;
 mod workers;

@@ -24,6 +24,7 @@
 )]
 
 mod authority;
+mod body;
 mod bytes;
 mod chunked;
 mod fault;
@@ -40,11 +41,13 @@ mod target;
 mod tests;
 
 pub(crate) use authority::KnownHost;
+pub(crate) use body::BodyTo;
+use body::BodyWay;
 pub(crate) use chunked::{ChunkStep, Chunked};
 pub(crate) use fault::Refusal;
 pub(crate) use machine::{Http1, Writing};
 pub(crate) use pending::{Pending, Waited};
-pub(crate) use request::parse_request;
+pub(crate) use request::{parse_plainly, parse_thoroughly};
 pub(crate) use server::HttpServer;
 
 pub(crate) use super::http::Reply;
