@@ -153,8 +153,8 @@ both! {
 
     /// Sends what is queued, then FIN, then waits for the peer's FIN, for at most `timeout`
     /// (`Duration::ZERO`: `Config::close_timeout`). Data that arrives meanwhile still comes as
-    /// events; writes are refused. `Disconnected` follows. A QUIC connection ends all of its streams,
-    /// and is closed once the peer acknowledged all of them.
+    /// events; writes are refused. `Disconnected` follows. A QUIC connection ends all of its
+    /// streams, and is closed once the peer acknowledged all of them.
     ///
     /// # Errors
     /// `StaleConn` when it is ending already.
@@ -167,7 +167,8 @@ both! {
     /// both sides.
     ///
     /// # Errors
-    /// `StaleConn`; `NotForProtocol` for QUIC connections; `NotConnected` before a host's address was chosen; `Os` from setsockopt(2).
+    /// `StaleConn`; `NotForProtocol` for QUIC connections; `NotConnected` before a host's address
+    /// was chosen; `Os` from setsockopt(2).
     pub fn reset_on_close(&mut self_, conn: ConnId) -> Result<()> {
         let fd = self_.fd_of(conn)?;
         self_.ring.linger_zero(fd)

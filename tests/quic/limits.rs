@@ -137,6 +137,7 @@ fn under_pressure_nobody_new_is_taken() {
     for backend in BOTH {
         let mut net = Net::with(backend, 3, |c| {
             (c.pool_slot_count, c.handle_reserve_count) = (64, 8);
+            c.pool_pressure_pct = 10;
         });
         net.nodes[SERVER].echoes = true;
         let addr = net.listen(|_| ());

@@ -54,8 +54,8 @@ impl Engine {
         }
     }
 
-    /// Stages what a session has to send, as far as its turn goes: whether the kernel takes no more,
-    /// and how many bytes. To be settled afterwards.
+    /// Stages what a session has to send, as far as its turn goes: whether the kernel takes no
+    /// more, and how many bytes. To be settled afterwards.
     fn quic_turn(&mut self, socket: u32, route: Route) -> (bool, usize) {
         let mut bytes = 0;
         loop {
