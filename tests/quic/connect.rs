@@ -182,8 +182,11 @@ fn two_listeners_and_a_client_on_one_io() {
         let conns = [net.dial(one_addr, |_| ()), net.dial(two_addr, |_| ())];
         net.until("all four ends", |net| net.nodes[CLIENT].open.len() == 4);
         for endpoint in [one, two] {
-            let of = |seen: &&Seen| matches!(seen, Seen::Connected { endpoint: e, .. } if *e == Some(endpoint));
-            assert_eq!(net.nodes[CLIENT].seen.iter().filter(of).count(), 1);
+            let told = net.nodes[CLIENT].seen.iter().filter_map(|seen| match seen {
+                Seen::Connected { endpoint, .. } => *endpoint,
+                _ => None,
+            });
+            assert_eq!(told.filter(|told| *told == endpoint).count(), 1);
         }
         assert!(conns.iter().all(|conn| net.nodes[CLIENT].open.contains(conn)));
         net.all_home();
