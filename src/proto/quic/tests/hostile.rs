@@ -263,3 +263,19 @@ fn a_peer_that_never_acknowledges_is_given_up() {
     assert_eq!(*code, crate::code::IDLE_TIMEOUT);
     assert!(pair.client.datagrams - before < 60, "a window, and probes that become rare");
 }
+
+#[test]
+fn a_connection_at_rest_wants_nothing() {
+    let mut pair = Pair::connected(listen_config(), connect_config());
+    pair.say(StreamDir::Uni, b"x");
+    pair.run(Duration::from_secs(2));
+    for node in [&mut pair.client, &mut pair.server] {
+        let session = node.sessions[0].as_mut().unwrap();
+        for _ in 0..3 {
+            session.settle(&mut node.endpoint);
+            assert!(!session.wants_send, "or the loop would never sleep");
+        }
+        let len = size_of_val::<crate::proto::quic::session::Session>(session);
+        assert!(len < 8 << 10, "{len} bytes");
+    }
+}
