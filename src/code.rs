@@ -84,6 +84,26 @@ pub const HTTP_IDLE: u64 = 0x1_0423;
 /// HTTP: an answer ended before all of the length that it had promised: the application finished it
 /// early, or the file that was being sent was cut short.
 pub const HTTP_ANSWER_CUT: u64 = 0x1_0424;
+/// HTTP client: the server sent bytes that no request had asked for: its connection is not used any
+/// more (RFC 9112 §9.2).
+pub const HTTP_UNSOLICITED: u64 = 0x1_0430;
+/// HTTP client: more interim responses (1xx) came than one request may have.
+pub const HTTP_INTERIM_FLOOD: u64 = 0x1_0431;
+/// HTTP client: the server changes the protocol (101), and was not asked to.
+pub const HTTP_UNASKED_UPGRADE: u64 = 0x1_0432;
+/// HTTP client: the server ended the connection before it answered.
+pub const HTTP_NO_RESPONSE: u64 = 0x1_0433;
+/// HTTP client: no response began within `HttpPoolConfig::first_byte_timeout_ms`.
+pub const HTTP_FIRST_BYTE_TIMEOUT: u64 = 0x1_0434;
+/// HTTP client: a body paused for longer than `HttpPoolConfig::body_timeout_ms`.
+pub const HTTP_BODY_TIMEOUT: u64 = 0x1_0435;
+/// HTTP client: the whole request took longer than it may: `HttpPoolConfig::request_timeout_ms`, or
+/// its own `timeout`.
+pub const HTTP_DEADLINE: u64 = 0x1_0436;
+/// HTTP client: the proxy refused the tunnel.
+pub const HTTP_PROXY_REFUSED: u64 = 0x1_0437;
+/// HTTP client: a streamed request was finished before all of the length that its head had promised.
+pub const HTTP_REQUEST_CUT: u64 = 0x1_0438;
 
 /// The name and meaning of a code, or `None` for an errno or an unknown number.
 #[must_use]
@@ -123,6 +143,15 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         HTTP_NOT_IMPLEMENTED => "HTTP: transfer coding or method not implemented",
         HTTP_EXPECTATION => "HTTP: unknown expectation",
         HTTP_BAD_STATUS_LINE => "HTTP: malformed status line",
+        HTTP_UNSOLICITED => "HTTP: the server sent what nobody had asked for",
+        HTTP_INTERIM_FLOOD => "HTTP: too many interim responses",
+        HTTP_UNASKED_UPGRADE => "HTTP: a change of protocol that nobody had asked for",
+        HTTP_NO_RESPONSE => "HTTP: the server closed before it answered",
+        HTTP_FIRST_BYTE_TIMEOUT => "HTTP: the response did not begin in time",
+        HTTP_BODY_TIMEOUT => "HTTP: the body paused for too long",
+        HTTP_DEADLINE => "HTTP: the request took too long",
+        HTTP_PROXY_REFUSED => "HTTP: the proxy refused the tunnel",
+        HTTP_REQUEST_CUT => "HTTP request shorter than announced",
         _ => match tls_alert(code) {
             Some(alert) => alert_name(alert),
             None => return None,

@@ -2,7 +2,7 @@
 //! [`Io::next_event`].
 
 #![cfg_attr(
-    any(not(feature = "_sim"), not(feature = "http"), not(feature = "tls")),
+    any(not(feature = "_sim"), not(feature = "http-client"), not(feature = "tls")),
     expect(dead_code, reason = "the simulator, HTTP and TLS use parts that are always compiled")
 )]
 
@@ -41,6 +41,8 @@ pub use config::*;
 pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, TlsConfigFault, UringDenied};
 #[cfg(feature = "http")]
 pub use event::HttpOwnedRequest;
+#[cfg(feature = "http-client")]
+pub use event::{HttpFailure, HttpPhase};
 pub use event::{Event, PeerAddr, Readiness, SendOutcome};
 #[cfg(feature = "http")]
 pub use http::{HttpFile, HttpHeaders, HttpMethod, HttpRequest};

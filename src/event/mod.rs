@@ -8,11 +8,18 @@ pub(crate) mod http;
 #[cfg(not(feature = "http"))]
 #[path = "http_off.rs"]
 pub(crate) mod http;
+#[cfg(feature = "http-client")]
+pub(crate) mod http_client;
+#[cfg(not(feature = "http-client"))]
+#[path = "http_client_off.rs"]
+pub(crate) mod http_client;
 pub(crate) mod inbox;
 #[cfg(feature = "http")]
 mod owned;
 pub(crate) mod record;
 
+#[cfg(feature = "http-client")]
+pub use http_client::{HttpFailure, HttpPhase};
 #[cfg(feature = "http")]
 pub use owned::HttpOwnedRequest;
 

@@ -23,6 +23,11 @@ pub(crate) mod http1;
 #[cfg(not(feature = "http"))]
 #[path = "http1_off.rs"]
 pub(crate) mod http1;
+#[cfg(feature = "http-client")]
+pub(crate) mod http_client;
+#[cfg(not(feature = "http-client"))]
+#[path = "http_client_off.rs"]
+pub(crate) mod http_client;
 #[cfg(all(feature = "http", feature = "_sim"))]
 #[path = "http1/fuzz.rs"]
 pub mod http_fuzz;
@@ -42,6 +47,7 @@ use std::rc::Rc;
 use crate::config::{Framing, MessageKind};
 use crate::event::record::Kind;
 use crate::time::Time;
+use http_client::HttpClient;
 use http1::{Http1, HttpServer};
 
 /// What a machine makes of the bytes at the front of its input.
@@ -52,7 +58,7 @@ pub(crate) enum Step {
     Message { kind: Kind, extra: u64, skip: usize, len: usize },
     /// A message needs at least `need` bytes, more than there are.
     Need { need: usize },
-    /// The first `len` bytes are of no interest to anybody. Not of what was gathered.
+    /// The first `len` bytes are of no interest to anybody. Of what was gathered: a whole unit.
     Skip { len: usize },
     /// The peer broke the protocol, which has an answer for that: then close with this code.
     Refuse { status: u16, code: u64 },
@@ -90,6 +96,8 @@ pub(crate) enum App {
     Framed(Framed),
     /// An HTTP/1.1 server.
     Http1(Box<Http1>),
+    /// An HTTP/1.1 client.
+    HttpClient(Box<HttpClient>),
 }
 
 impl App {
@@ -105,7 +113,7 @@ impl App {
     pub(crate) const fn has_unsent(&self) -> bool {
         match self {
             Self::Http1(machine) => machine.has_file(),
-            Self::Raw | Self::Framed(_) => false,
+            Self::Raw | Self::Framed(_) | Self::HttpClient(_) => false,
         }
     }
 
@@ -116,6 +124,7 @@ impl App {
             Self::Raw => Step::frame(MessageKind::Binary, input.len()),
             Self::Framed(machine) => machine.step(input),
             Self::Http1(machine) => machine.step(input, now),
+            Self::HttpClient(machine) => machine.step(input),
         }
     }
 }
