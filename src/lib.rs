@@ -46,6 +46,8 @@ pub use event::{HttpFailure, HttpPhase};
 pub use event::{Event, PeerAddr, Readiness, SendOutcome};
 #[cfg(feature = "http")]
 pub use http::{HttpFile, HttpHeaders, HttpMethod, HttpRequest};
+#[cfg(feature = "http-client")]
+pub use http::{HttpResponse, HttpUrl, HttpUrlError};
 pub use ids::{ConnId, EndpointId, Protocol, RequestId, StreamId, TimerId, WatchId};
 pub use io::{Events, Io, IoHandle, IoSeed, Sender, UdpTransmit};
 pub use pool::{
