@@ -71,6 +71,11 @@ id! {
     WatchId, "watch#"
 }
 
+id! {
+    /// One pool of HTTP client connections.
+    HttpPool, "http_pool#"
+}
+
 /// One stream of a connection. TCP and Unix connections have [`StreamId::ZERO`] alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct StreamId(u64);

@@ -52,6 +52,8 @@ pub use event::{Event, PeerAddr, Readiness, SendOutcome};
 pub use http::{HttpFile, HttpHeaders, HttpMethod, HttpRequest};
 #[cfg(feature = "http-client")]
 pub use http::{HttpResponse, HttpUrl, HttpUrlError};
+#[cfg(feature = "http-client")]
+pub use ids::HttpPool;
 pub use ids::{ConnId, EndpointId, Protocol, RequestId, StreamId, TimerId, WatchId};
 pub use io::{Events, Io, IoHandle, IoSeed, Sender, UdpTransmit};
 pub use pool::{

@@ -40,9 +40,23 @@ use crate::error::{IoError, Result};
 
 /// What a pool of HTTP connections speaks TLS with: nothing, without the feature.
 #[cfg(all(feature = "http-client", feature = "tls"))]
-type PoolTls = TlsClientConfig;
+pub(crate) type PoolTls = TlsClientConfig;
 #[cfg(all(feature = "http-client", not(feature = "tls")))]
-type PoolTls = std::convert::Infallible;
+pub(crate) type PoolTls = std::convert::Infallible;
+
+/// What a pool speaks TLS with that was given nothing: the system's roots, where they can be had.
+#[cfg(all(feature = "http-client", feature = "tls-platform-roots"))]
+pub(crate) fn default_pool_tls() -> Result<Option<PoolTls>> {
+    let roots = Roots::platform();
+    Ok(Some(TlsClientConfig::with_roots(roots).alpn(["http/1.1"]).build()?))
+}
+
+/// What a pool speaks TLS with that was given nothing.
+#[cfg(all(feature = "http-client", not(feature = "tls-platform-roots")))]
+#[expect(clippy::unnecessary_wraps, reason = "the same shape as with the feature")]
+pub(crate) const fn default_pool_tls() -> Result<Option<PoolTls>> {
+    Ok(None)
+}
 
 /// A capability that can be forced on, forced off, or left to what the kernel has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

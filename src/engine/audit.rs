@@ -120,6 +120,7 @@ impl Engine {
             && self.pool.detached() == 0
             && self.lists.is_flushed()
             && self.inbox.is_empty()
+            && self.clients.is_idle()
     }
 }
 

@@ -97,6 +97,9 @@ impl Engine {
         if let Some(Done { conn, token: Some(token), bytes, outcome }) = self.guards.pop_done() {
             return Some(Event::SendDone { conn, token, bytes: bytes as usize, outcome });
         }
+        if let Some(event) = self.next_client_notice() {
+            return Some(event);
+        }
         if let Some((timer, token)) = self.pop_timer() {
             return Some(Event::Timer { timer, token });
         }
@@ -137,6 +140,7 @@ impl Engine {
                 self.http.note(kind, id, extra);
                 crate::event::http::event(kind, conn, extra, data)
             }
+            Kind::HttpClient(kind) => self.client_event(kind, conn, extra, data)?,
             Kind::Secured => Event::Secured { conn, alpn: self.alpn(conn) },
             Kind::ReadClosed => Event::ReadClosed { conn, stream: StreamId::ZERO },
             Kind::Connected => self.connected(conn, extra)?,

@@ -173,9 +173,9 @@ pub enum Event<'poll> {
         /// Method, path, header fields, and the body if it came with it.
         request: crate::http::HttpRequest<'poll>,
     },
-    /// A piece of the body of a request that has
+    /// A piece of the body of a request or a response that has
     /// [`body_follows`](crate::HttpRequest::body_follows).
-    /// To slow the client down, see [`Io::pause_recv`](crate::Io::pause_recv).
+    /// To slow the peer down, see [`Io::pause_recv`](crate::Io::pause_recv).
     #[cfg(feature = "http")]
     HttpBodyChunk {
         /// The connection.
@@ -186,6 +186,36 @@ pub enum Event<'poll> {
         data: &'poll [u8],
         /// The body ends here.
         last: bool,
+    },
+    /// The response to a request of a pool: status, header fields, and the body if it came with it.
+    /// Where none [follows](crate::HttpResponse::body_follows), it is the request's last event.
+    #[cfg(feature = "http-client")]
+    HttpResponse {
+        /// The connection that it came on, for `pause_recv`, `conn_stats` and the like: until the
+        /// request's last event it is the request's.
+        conn: ConnId,
+        /// The request.
+        id: crate::ids::RequestId,
+        /// What the server answered.
+        response: crate::http::HttpResponse<'poll>,
+    },
+    /// The head of a request with a streamed body is on its way: write the body now, with
+    /// `http_write` and `http_finish`.
+    #[cfg(feature = "http-client")]
+    HttpReady {
+        /// The connection to write it to.
+        conn: ConnId,
+        /// The request.
+        id: crate::ids::RequestId,
+    },
+    /// A request of a pool has failed: its last event. It may come behind a response whose body did
+    /// not come whole.
+    #[cfg(feature = "http-client")]
+    HttpFailed {
+        /// The request.
+        id: crate::ids::RequestId,
+        /// Why, and how far it had come.
+        failure: HttpFailure,
     },
     /// The peer will send no more (FIN). The connection still takes writes. Not told of HTTP
     /// connections, which end when their requests are answered.

@@ -19,6 +19,8 @@ mod short;
 mod stream;
 mod write;
 
+pub(super) use write::{Behind, COPY_MAX};
+
 use super::Engine;
 use super::events::peer_addr;
 use crate::code;
@@ -80,7 +82,7 @@ impl Hub {
 const fn machine(conn: &mut Conn) -> Option<&mut Http1> {
     match &mut conn.app {
         App::Http1(http) => Some(http),
-        App::Raw | App::Framed(_) => None,
+        App::Raw | App::Framed(_) | App::HttpClient(_) => None,
     }
 }
 
@@ -106,7 +108,7 @@ impl Engine {
         let conn = self.conns.at(index);
         let is_backlogged = conn.tx.bytes as usize >= high;
         let is_over = conn.has(Flags::GRACEFUL | Flags::SHUT_WANTED);
-        let Some(http) = machine(conn) else { return false };
+        let Some(http) = machine(conn) else { return self.client_looks(index) };
         if is_over {
             http.close_input();
         }
@@ -132,8 +134,10 @@ impl Engine {
         let now = self.now;
         let conn = self.conns.at(index);
         let is_whole = conn.carry.is_empty();
-        if machine(conn).is_some_and(|http| !(is_whole && http.is_calm(now))) {
-            self.http_ask(index);
+        match &conn.app {
+            App::Http1(http) if !(is_whole && http.is_calm(now)) => self.http_ask(index),
+            App::HttpClient(_) => self.client_fed(index),
+            _ => {}
         }
     }
 
@@ -240,7 +244,7 @@ impl Engine {
     pub(super) fn http_eof(&mut self, index: u32) -> bool {
         let conn = self.conns.at(index);
         if machine(conn).is_none() {
-            return false;
+            return self.client_eof(index);
         }
         conn.set(Flags::EOF);
         let is_tunnel = machine(conn).is_some_and(|http| http.is_tunnel());
@@ -324,12 +328,19 @@ impl Engine {
 
     /// Everything was sent: whether the connection is to be closed at once.
     pub(super) fn http_ends(&mut self, index: u32) -> bool {
-        machine(self.conns.at(index)).is_some_and(|http| http.ends_when_sent)
+        let conn = self.conns.at(index);
+        match &conn.app {
+            App::Http1(http) => http.ends_when_sent,
+            App::HttpClient(_) => true,
+            App::Raw | App::Framed(_) => false,
+        }
     }
 
     /// The connection is ending: why, as an HTTP connection sees it. What it keeps is let go of.
     pub(super) fn http_ending(&mut self, index: u32, code: u64, clean: bool) -> (u64, bool) {
-        let Some(http) = machine(self.conns.at(index)) else { return (code, clean) };
+        let Some(http) = machine(self.conns.at(index)) else {
+            return self.client_ending(index, code, clean);
+        };
         http.drop_early();
         http.file = None;
         let parked = std::mem::take(&mut http.parked);
@@ -353,7 +364,7 @@ impl Engine {
         let last = (conn.last_rx, conn.last_tx);
         let has_partial = !conn.carry.is_empty();
         let is_over = conn.has(Flags::GRACEFUL | Flags::SHUT_WANTED | Flags::SHAKING);
-        let Some(http) = machine(conn) else { return Time::MAX };
+        let Some(http) = machine(conn) else { return Self::client_deadline(conn, now) };
         if is_over {
             return Time::MAX;
         }
@@ -362,8 +373,9 @@ impl Engine {
 
     /// The timer was armed.
     pub(super) fn http_armed(conn: &mut Conn, due: Time) {
-        if let Some(http) = machine(conn) {
-            http.timer_armed(due);
+        match machine(conn) {
+            Some(http) => http.timer_armed(due),
+            None => Self::client_armed(conn, due),
         }
     }
 
@@ -377,7 +389,7 @@ impl Engine {
             return;
         }
         let has_partial = !conn.carry.is_empty();
-        let Some(http) = machine(conn) else { return };
+        let Some(http) = machine(conn) else { return self.client_overdue(id) };
         let index = id.index();
         if http.is_answer_late(now) {
             http.server.counters.timeouts.add(1);

@@ -3,12 +3,11 @@
 //! *Invariant*: a request has its place until its last event was handed out, or it was cancelled;
 //! its number is then another one, so that whatever still names it is noticed.
 
-use super::order::Order;
 use crate::event::HttpFailure;
 use crate::http::HttpMethod;
 use crate::ids::{ConnId, RequestId};
+use crate::proto::http::Order;
 use crate::proto::http_client::KEY_BITS;
-use crate::time::Time;
 use crate::time::wheel::TimerKey;
 
 /// Bits of a key that say where the request is: the others are its generation.
@@ -75,17 +74,12 @@ pub(super) struct Request {
     pub(super) method: HttpMethod,
     /// Which try this is.
     pub(super) hop: u8,
-    /// Redirects that may still be followed.
-    pub(super) redirects_left: u8,
     pub(super) pool: u32,
     pub(super) host: u32,
     /// The connection that it is on, or was last.
     pub(super) conn: ConnId,
     pub(super) order: Option<Order>,
     pub(super) timer: Option<TimerKey>,
-    pub(super) began: Time,
-    /// What was asked for, where redirects are followed.
-    pub(super) url: String,
 }
 
 impl Request {
@@ -96,14 +90,11 @@ impl Request {
             traits: Traits::empty(),
             method: HttpMethod::Get,
             hop: 0,
-            redirects_left: 0,
             pool: 0,
             host: 0,
             conn: ConnId::from_u64(0),
             order: None,
             timer: None,
-            began: Time::ZERO,
-            url: String::new(),
         }
     }
 
@@ -152,10 +143,8 @@ impl Requests {
     pub(super) fn remove(&mut self, key: u64) -> Option<(Option<Order>, Option<TimerKey>)> {
         let request = self.get(key)?;
         let rest = (request.order.take(), request.timer.take());
-        let mut url = std::mem::take(&mut request.url);
-        url.clear();
         let next = (request.generation + 1) & GENERATION_MASK;
-        *request = Request { url, ..Request::blank(next.max(1)) };
+        *request = Request::blank(next.max(1));
         self.free.push((key & (REQUESTS_MAX as u64 - 1)) as u32);
         self.used -= 1;
         Some(rest)

@@ -35,6 +35,8 @@ pub(crate) use json::ErasedJson;
 pub(crate) use order::Order;
 pub(crate) use reply::{BAD_JSON, Reply};
 #[cfg(feature = "http-client")]
+pub(crate) use request::RequestOptions;
+#[cfg(feature = "http-client")]
 pub use request::ZeroRequest;
 #[cfg(feature = "http-client")]
 pub(crate) use request_head::RequestHead;

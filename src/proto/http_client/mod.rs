@@ -109,6 +109,9 @@ pub(crate) enum Eof {
 /// One client connection.
 pub(crate) struct HttpClient {
     pub(crate) shared: Rc<ClientShared>,
+    /// Whose it is, by the engine's numbers.
+    pub(crate) pool: u32,
+    pub(crate) host: u32,
     reading: Reading,
     /// Bytes of the head that were looked at in vain.
     looked_at: u32,
@@ -120,6 +123,10 @@ pub(crate) struct HttpClient {
     is_continued: bool,
     /// A proxy opened the tunnel.
     pub(crate) is_tunnelled: bool,
+    /// That was seen to.
+    pub(crate) has_tunnel: bool,
+    /// Nothing of what was asked was sent.
+    is_unsent: bool,
     /// Not one byte was received yet of a response.
     is_fresh: bool,
     /// Requests whose responses are due.
@@ -148,15 +155,19 @@ impl std::fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
-    pub(crate) const fn new(shared: Rc<ClientShared>) -> Self {
+    pub(crate) const fn new(shared: Rc<ClientShared>, pool: u32, host: u32) -> Self {
         Self {
             shared,
+            pool,
+            host,
             reading: Reading::Head,
             looked_at: 0,
             interims: 0,
             closes: false,
             is_continued: false,
             is_tunnelled: false,
+            has_tunnel: false,
+            is_unsent: false,
             is_fresh: true,
             asked: VecDeque::new(),
             answered: 0,
@@ -181,6 +192,16 @@ impl HttpClient {
     /// The requests whose responses are due, in order.
     pub(crate) fn asked(&self) -> impl ExactSizeIterator<Item = &Asked> {
         self.asked.iter()
+    }
+
+    /// Takes the list of them: there is nothing to come any more.
+    pub(crate) fn take_asked(&mut self) -> VecDeque<Asked> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// Nothing of the requests was sent yet: what arrives now is no response to any of them.
+    pub(crate) const fn note_unsent(&mut self) {
+        self.is_unsent = true;
     }
 
     /// Whether not one byte of the response whose turn it is was received.
@@ -292,7 +313,7 @@ impl HttpClient {
     }
 
     fn head(&mut self, input: &[u8]) -> Step {
-        let Some(&asked) = self.asked.front() else {
+        let Some(&asked) = self.asked.front().filter(|_| !self.is_unsent) else {
             // RFC 9112 §9.2: "If a client receives data on a connection that doesn't have any
             // outstanding requests, the client MUST NOT consider that data to be a valid
             // response".

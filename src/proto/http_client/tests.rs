@@ -41,7 +41,7 @@ struct Feed {
 
 impl Feed {
     fn new(asks: &[Asked]) -> Self {
-        let mut machine = HttpClient::new(shared());
+        let mut machine = HttpClient::new(shared(), 0, 0);
         for asked in asks {
             machine.ask(*asked, Time::ZERO);
         }
@@ -169,6 +169,10 @@ fn responses_belong_to_their_requests_in_order() {
 fn what_nobody_asked_for_ends_the_connection() {
     let inline = format!("{OK}Content-Length: 1\r\n\r\n");
     check(&[], "H", &[Out::Close(code::HTTP_UNSOLICITED)], None);
+    let mut early = Feed::new(&[asked(1, M::Get)]);
+    early.machine.note_unsent();
+    early.feed(b"H");
+    assert_eq!(early.out, [Out::Close(code::HTTP_UNSOLICITED)], "before it was asked for");
     let out = [response(1, &inline, "x"), Out::Close(code::HTTP_UNSOLICITED)];
     check(&[asked(1, M::Get)], &format!("{inline}x{inline}y"), &out, None);
 }
@@ -296,7 +300,7 @@ fn deadlines_follow_what_is_waited_for() {
     let due = |machine: &HttpClient, now: u64, rx: u64, tx: u64| {
         machine.next_deadline(at(now), (at(rx), at(tx)), false)
     };
-    let mut machine = HttpClient::new(shared());
+    let mut machine = HttpClient::new(shared(), 0, 0);
     assert!(due(&machine, 5, 1, 1).is_never(), "an idle one is the pool's");
     machine.ask(asked(1, M::Get), at(100));
     assert_eq!(due(&machine, 100, 0, 0), at(3_100));

@@ -1,0 +1,161 @@
+//! Sending: an order becomes bytes in the send queue of a connection.
+//!
+//! *Invariant*: a request is queued whole, or nothing of it is. Its order is kept until its
+//! response is handed out: it may have to be sent again, or be redirected.
+
+use super::client;
+use super::requests::{State, Traits};
+use std::rc::Rc;
+
+use crate::config::ProxyServer;
+use crate::engine::Engine;
+use crate::engine::http::{Behind, COPY_MAX};
+use crate::error::{IoError, PoolKind, Result};
+use crate::ids::{ConnId, StreamId};
+use crate::pool::{Class, HEADROOM};
+use crate::proto::http::{BodyLen, Content, Order, Out, RequestHead};
+use crate::proto::http1::Writing;
+use crate::proto::http_client::Asked;
+
+/// What became of sending a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sent {
+    Yes,
+    /// There is no room for it now.
+    NoRoom,
+    /// The connection takes nothing.
+    Gone,
+    /// It can never be sent.
+    Never,
+}
+
+impl Engine {
+    /// Sends a request on a connection.
+    pub(super) fn client_send(&mut self, key: u64, id: ConnId) -> Sent {
+        if !self.conns.find(id).is_some_and(|conn| conn.takes_writes()) {
+            return Sent::Gone;
+        }
+        let Some(request) = self.clients.requests.get(key) else { return Sent::Never };
+        let (pool, host, hop) = (request.pool, request.host, request.hop);
+        let Some(mut order) = request.order.take() else { return Sent::Never };
+        let index = id.index();
+        let conn = self.conns.at(index);
+        let from = conn.bytes_sent + u64::from(conn.tx.bytes);
+        let result = self.put_order(index, (pool, host), &mut order);
+        let (method, body, upgrades) = (order.method, order.body(), order.is_upgrade());
+        let Some(request) = self.clients.requests.get(key) else { return Sent::Never };
+        request.order = Some(order);
+        let len = match result {
+            Ok(len) => len,
+            Err(IoError::PoolExhausted { .. }) => return Sent::NoRoom,
+            Err(_) => return Sent::Never,
+        };
+        (request.state, request.conn) = (State::Asked, id);
+        let traits = request.traits;
+        let asked = Asked { key, hop, method, upgrades, is_tunnel: false, from };
+        self.asked(index, asked, traits, body);
+        if let Some(pool) = self.clients.pools.get(pool) {
+            pool.stats.bytes_sent += len as u64;
+        }
+        Sent::Yes
+    }
+
+    /// The request is queued: its response is due.
+    fn asked(&mut self, index: u32, asked: Asked, traits: Traits, body: BodyLen) {
+        let now = self.now;
+        let conn = self.conns.at(index);
+        let last = (conn.last_rx, conn.last_tx);
+        let Some(machine) = client(conn) else { return };
+        machine.ask(asked, now);
+        let is_streamed = traits.contains(Traits::STREAMED);
+        if is_streamed {
+            machine.writing = match body {
+                BodyLen::Known(left) => Writing::Known { left },
+                _ => Writing::Chunked,
+            };
+        }
+        let waits = is_streamed && traits.contains(Traits::EXPECTS);
+        if waits {
+            machine.wait_for_continue(now);
+        }
+        let wants_timer = machine.wants_timer(now, last);
+        if is_streamed && !waits {
+            self.body_is_wanted(index);
+        }
+        if wants_timer {
+            self.arm_conn_timer(index);
+        }
+    }
+
+    /// Queues head and body; how many bytes.
+    fn put_order(
+        &mut self,
+        index: u32,
+        (pool, host): (u32, u32),
+        order: &mut Order,
+    ) -> Result<usize> {
+        let (len, is_copied) = order.sizes();
+        let behind = match (len, is_copied) {
+            (None, _) => Behind::Buffer,
+            (Some(len), _) if len <= COPY_MAX => Behind::Nothing,
+            (Some(_), true) => Behind::Copied,
+            (Some(_), false) => Behind::Kept,
+        };
+        self.check_room(behind)?;
+        self.start_write_clock(index);
+        let sealed = self.is_sealed(index);
+        let Some(pool) = self.clients.pools.get(pool) else { return Ok(0) };
+        let host = pool.host(host);
+        let (is_absolute, proxy_authorization) = host.as_proxy();
+        let head = RequestHead { is_absolute, proxy_authorization, ..order.head() };
+        // What is copied without guards lies in one buffer with its head.
+        let is_one = |len: &usize| *len <= COPY_MAX || self.guards.are_none();
+        let short = len.filter(is_one).unwrap_or(0);
+        let whole = head.len_max() + short;
+        let max = self.pool.class_size(Class::Stream);
+        if whole > max {
+            return Err(IoError::BufferTooLarge { len: whole, max });
+        }
+        let place = self.http_room(index, whole, sealed);
+        let (buf, end) = place.ok_or(IoError::exhausted(PoolKind::Slots))?;
+        let mut out = Out::new(&mut self.pool.room_mut(buf)[HEADROOM + end..]);
+        head.write(&mut out);
+        let rest = match order.content() {
+            Content::Copied(bytes) if bytes.len() <= short => {
+                out.put(bytes);
+                Content::None
+            }
+            Content::Kept(memory) if memory.bytes().len() <= short => {
+                out.put(memory.bytes());
+                Content::None
+            }
+            rest => rest,
+        };
+        let len = out.len();
+        self.queue_written(index, (buf, end), len, sealed);
+        Ok(len + self.put_rest(index, rest)?)
+    }
+
+    /// Queues what follows the head from where it lies, or in pieces; there is room for it.
+    fn put_rest(&mut self, index: u32, content: Content<'_>) -> Result<usize> {
+        let conn = self.conns.at(index).id(index);
+        Ok(match content {
+            Content::Kept(memory) => {
+                let len = memory.bytes().len();
+                self.append_guard(conn, StreamId::ZERO, memory, None)?;
+                len
+            }
+            Content::Buffer(buffer) => {
+                let raw = self.pool.adopt(buffer)?;
+                self.write_raw(conn, raw)?;
+                raw.len as usize
+            }
+            Content::Copied(bytes) => {
+                self.put_pieces(index, bytes)?;
+                bytes.len()
+            }
+            // What there is besides is of answers.
+            _ => 0,
+        })
+    }
+}
