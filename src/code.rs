@@ -104,6 +104,8 @@ pub const HTTP_DEADLINE: u64 = 0x1_0436;
 pub const HTTP_PROXY_REFUSED: u64 = 0x1_0437;
 /// HTTP client: a streamed request was finished before all of the length that its head had promised.
 pub const HTTP_REQUEST_CUT: u64 = 0x1_0438;
+/// HTTP client: the `Io` has no place for another connection, or for resolving another name.
+pub const HTTP_NO_CONNECTION: u64 = 0x1_0439;
 
 /// The name and meaning of a code, or `None` for an errno or an unknown number.
 #[must_use]
@@ -151,6 +153,7 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         HTTP_BODY_TIMEOUT => "HTTP: the body paused for too long",
         HTTP_DEADLINE => "HTTP: the request took too long",
         HTTP_PROXY_REFUSED => "HTTP: the proxy refused the tunnel",
+        HTTP_NO_CONNECTION => "HTTP: no place for another connection",
         HTTP_REQUEST_CUT => "HTTP request shorter than announced",
         _ => match tls_alert(code) {
             Some(alert) => alert_name(alert),

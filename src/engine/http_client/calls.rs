@@ -1,12 +1,12 @@
 //! What the application calls: pools and requests.
 
-use super::requests::{Traits, id_of};
+use super::requests::{Traits, id_of, index_of};
 use crate::config::{HttpPoolConfig, HttpPoolStats, default_pool_tls};
 use crate::engine::Engine;
 use crate::error::{IoError, Result};
 use crate::ids::{HttpPool, RequestId};
 use crate::pool::Class;
-use crate::proto::http::{Content, Order, RequestOptions, ZeroRequest};
+use crate::proto::http::{Content, Order, RequestOptions, Route, ZeroRequest};
 
 impl Engine {
     pub(crate) fn http_pool(&mut self, config: HttpPoolConfig) -> Result<HttpPool> {
@@ -48,7 +48,7 @@ impl Engine {
                 why: "http_pool_close was called: it takes no more requests",
             });
         }
-        if pool.live >= pool.live_max() || pool.book.counts().2 >= pool.config.max_waiting {
+        if pool.live >= pool.live_max() {
             let capacity = pool.config.max_waiting;
             return Err(IoError::QueueFull { queue: "HTTP pool", capacity });
         }
@@ -90,8 +90,15 @@ impl Engine {
         let now = self.now;
         let pool = self.clients.pools.find(id)?;
         let full = IoError::QueueFull { queue: "HTTP requests", capacity: super::requests::REQUESTS_MAX };
-        let host = pool.host_for(&order.url());
         let (key, request) = self.clients.requests.insert().ok_or(full)?;
+        let url = order.url();
+        let route = Route::of(pool.config.proxy.as_ref(), &url, order.is_upgrade());
+        let is_safe = order.method.is_safe() && !order.is_upgrade();
+        if pool.book.enqueue(index_of(key), &route.key(url), is_safe).is_err() {
+            self.clients.requests.remove(key);
+            let capacity = pool.config.max_waiting;
+            return Err(IoError::QueueFull { queue: "HTTP pool", capacity });
+        }
         let no_redirects = order.options.contains(RequestOptions::NO_REDIRECTS);
         let limit = order.timeout.or_else(|| match pool.config.request_timeout_ms {
             0 => None,
@@ -101,40 +108,35 @@ impl Engine {
         request.traits.set(Traits::EXPECTS, order.head().expects_continue());
         request.traits.set(Traits::FOLLOWS, pool.config.redirects > 0 && !no_redirects);
         request.method = order.method;
-        (request.pool, request.host) = (id.index(), host);
+        request.pool = id.index();
         request.order = Some(order);
         request.timer = limit.and_then(|limit| pool.timers.insert(now.saturating_add(limit), key).ok());
         pool.stats.requests += 1;
         pool.live += 1;
-        pool.book.push(host, key);
         Ok(key)
     }
 
     /// Takes no more requests; what is under way ends as it would have.
     pub(crate) fn http_pool_close(&mut self, id: HttpPool) -> Result<()> {
         self.now = self.ring.now();
-        self.clients.pools.find(id)?.is_closing = true;
-        self.settle_pool(id.index());
+        let pool = self.clients.pools.find(id)?;
+        pool.is_closing = true;
+        pool.book.close();
+        self.drive(id.index());
         Ok(())
     }
 
-    /// A pool that was closed lets go of connections that are idle, and of itself in the end.
+    /// A pool that was closed is gone when nothing of it is left.
     pub(super) fn settle_pool(&mut self, pool: u32) {
-        while let Some(found) = self.clients.pools.get(pool).filter(|pool| pool.is_closing) {
-            if let Some(index) = found.book.any_idle() {
-                self.close_client(index);
-                continue;
-            }
-            if found.live == 0 && found.book.counts().0 == 0 {
-                self.clients.pools.remove(pool);
-            }
-            return;
+        let Some(found) = self.clients.pools.get(pool) else { return };
+        if found.is_closing && found.live == 0 && found.book.is_finished() {
+            self.clients.pools.remove(pool);
         }
     }
 
     pub(crate) fn http_pool_stats(&mut self, id: HttpPool) -> Result<HttpPoolStats> {
         let pool = self.clients.pools.find(id)?;
-        let (open, idle, waiting) = pool.book.counts();
+        let (open, idle, waiting) = (pool.book.open(), pool.book.idle(), pool.book.waiting());
         Ok(HttpPoolStats { open, idle, waiting, ..pool.stats })
     }
 }

@@ -13,17 +13,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::client;
-use super::pools::Host;
 use crate::code;
-use crate::config::{ConnTimeouts, PoolTls, TcpConnectConfig, UdsConnectConfig};
+use crate::config::{ConnTimeouts, HostOrAddr, PoolTls, TcpConnectConfig, UdsConnectConfig};
 use crate::conn::{Flags, Phase};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::http::HttpMethod;
+use crate::http::{HttpMethod, HttpUrl};
 use crate::ids::ConnId;
 use crate::pool::HEADROOM;
 use crate::proto::App;
-use crate::proto::http::{BodyLen, Out, Parts, RequestHead};
+use crate::proto::http::{HostKind, Out, Route, tunnel_head};
 use crate::proto::http_client::{Asked, HttpClient};
 use crate::proto::tls::Start;
 
@@ -32,29 +31,36 @@ const NO_LIMIT: Duration = Duration::from_secs(u32::MAX as u64);
 
 impl Engine {
     /// Begins a connection to a host of a pool.
-    pub(super) fn client_dial(&mut self, pool: u32, host: u32) -> Result<ConnId> {
-        let Some(found) = self.clients.pools.get(pool) else { return Ok(ConnId::from_u64(0)) };
+    pub(super) fn client_dial(&mut self, pool: u32, host: u32, member: u32) -> Result<ConnId> {
+        let none = ConnId::from_u64(0);
+        let Some(found) = self.clients.pools.get(pool) else { return Ok(none) };
         let (shared, config) = (Rc::clone(&found.shared), Rc::clone(&found.config));
         let tls = found.tls.clone();
+        let (kind, origin) = found.origin(host);
         found.stats.connects += 1;
-        let to = found.host(host);
-        let app = App::HttpClient(Box::new(HttpClient::new(shared, pool, host)));
-        let is_direct = to.is_https && !to.is_tunnelled();
-        let start = if is_direct { start(tls.as_ref(), &to)? } else { None };
+        let url = HttpUrl::parse(&origin)?;
+        let route = match kind {
+            HostKind::Proxy => Route::Direct,
+            kind => Route::of(config.proxy.as_ref(), &url, kind.is_tunnel()),
+        };
+        let app = App::HttpClient(Box::new(HttpClient::new(shared, pool, member)));
+        let start = match kind {
+            HostKind::Https => start(tls.as_ref(), &url)?,
+            _ => None,
+        };
         let connect_timeout = match config.connect_timeout_ms {
             0 => NO_LIMIT,
             ms => Duration::from_millis(ms),
         };
-        let write = (config.body_timeout_ms > 0).then(|| {
-            // A server that reads nothing is as late as one that sends nothing.
-            Duration::from_millis(config.body_timeout_ms)
-        });
+        // A server that reads nothing is as late as one that sends nothing.
+        let write = (config.body_timeout_ms > 0).then_some(config.body_timeout_ms);
+        let write = write.map(Duration::from_millis);
         let timeouts = ConnTimeouts { idle: None, read: None, write };
         if let Some(path) = &config.unix_socket {
             let uds = UdsConnectConfig::new(path);
             return self.uds_dial(UdsConnectConfig { connect_timeout, timeouts, ..uds }, app, start);
         }
-        let tcp = TcpConnectConfig::new(to.socket());
+        let tcp = TcpConnectConfig::new(target(&route.peer(url)));
         self.tcp_dial(TcpConnectConfig { connect_timeout, timeouts, ..tcp }, app, start)
     }
 
@@ -67,9 +73,9 @@ impl Engine {
         let conn = self.conns.at(index);
         let is_sealed = conn.has(Flags::TLS);
         let Some(machine) = client(conn) else { return false };
-        let (pool, host, is_tunnelled) = (machine.pool, machine.host, machine.is_tunnelled);
-        let Some(pool) = self.clients.pools.get(pool) else { return true };
-        let needs_tunnel = pool.host(host).is_tunnelled() && !is_tunnelled;
+        let is_tunnelled = machine.is_tunnelled;
+        let needs_tunnel = !is_tunnelled
+            && self.origin_of(index).is_some_and(|(_, kind, _)| kind.is_tunnel());
         if needs_tunnel {
             self.ask_proxy(index);
         } else if is_sealed && !self.speaks_http1(index) {
@@ -89,22 +95,13 @@ impl Engine {
     /// Asks the proxy for a tunnel (RFC 9110 §9.3.6).
     fn ask_proxy(&mut self, index: u32) {
         let now = self.now;
-        let Some((_, to)) = self.host_of(index) else { return };
-        let Some(proxy) = &to.proxy else { return };
-        let authority = to.authority();
-        let head = RequestHead {
-            method: HttpMethod::Connect,
-            url: proxy.url(),
-            host: "",
-            upgrade: "",
-            tunnel: &authority,
-            parts: Parts::Lines { lines: &[], is_compressible: false },
-            body: BodyLen::None,
-            expects: false,
-            is_absolute: false,
-            proxy_authorization: proxy.authorization(),
-            close: false,
+        let Some((pool, _, origin)) = self.origin_of(index) else { return };
+        let Some(config) = self.clients.pools.get(pool).map(|pool| Rc::clone(&pool.config)) else {
+            return;
         };
+        let Ok(url) = HttpUrl::parse(&origin) else { return };
+        let Route::Tunnel(proxy) = Route::of(config.proxy.as_ref(), &url, true) else { return };
+        let head = tunnel_head(proxy, url);
         let Some((buf, end)) = self.http_room(index, head.len_max(), false) else {
             return self.begin_end(index, crate::sys::errno::ENOBUFS as u64, false);
         };
@@ -118,24 +115,31 @@ impl Engine {
         self.arm_conn_timer(index);
     }
 
-    /// The proxy opened the tunnel: TLS follows, with the server behind it.
+    /// The proxy opened the tunnel: TLS follows, with the server behind it, or the requests do.
     pub(super) fn client_opened_by_proxy(&mut self, index: u32) {
-        let Some((tls, to)) = self.host_of(index) else { return };
-        match start(tls.as_ref(), &to) {
-            Ok(Some(tls)) => {
+        let Some((pool, kind, origin)) = self.origin_of(index) else { return };
+        let tls = self.clients.pools.get(pool).and_then(|pool| pool.tls.clone());
+        if !kind.is_tls() {
+            self.client_opened(index);
+            return;
+        }
+        match HttpUrl::parse(&origin).map(|url| start(tls.as_ref(), &url)) {
+            Ok(Ok(Some(tls))) => {
                 self.secure(index, tls, true);
                 self.shake(index);
                 self.settle_recv(index);
             }
-            Ok(None) | Err(_) => self.begin_end(index, code::TLS_HANDSHAKE_EOF, false),
+            _ => self.begin_end(index, code::TLS_HANDSHAKE_EOF, false),
         }
     }
 
-    fn host_of(&mut self, index: u32) -> Option<(Option<PoolTls>, Rc<Host>)> {
+    /// The pool of a connection, and what it is to reach.
+    fn origin_of(&mut self, index: u32) -> Option<(u32, HostKind, String)> {
         let machine = client(self.conns.at(index))?;
-        let (pool, host) = (machine.pool, machine.host);
-        let pool = self.clients.pools.get(pool)?;
-        Some((pool.tls.clone(), pool.host(host)))
+        let (pool, member) = (machine.pool, machine.member);
+        let found = self.clients.pools.get(pool)?;
+        let (kind, origin) = found.origin(found.book.host_of(member));
+        Some((pool, kind, origin))
     }
 
     /// Whether a connection is still being made.
@@ -145,10 +149,18 @@ impl Engine {
     }
 }
 
-/// TLS towards a host, if that is spoken.
-fn start(tls: Option<&PoolTls>, to: &Host) -> Result<Option<Start>> {
+/// TLS towards an origin.
+fn start(tls: Option<&PoolTls>, origin: &HttpUrl<'_>) -> Result<Option<Start>> {
     match tls {
-        Some(tls) if to.is_https => Ok(Some(Start::client(tls, Some(&to.target()))?)),
-        _ => Ok(None),
+        Some(tls) => Ok(Some(Start::client(tls, Some(&target(origin)))?)),
+        None => Ok(None),
+    }
+}
+
+/// Host and port of a URL, to be connected to.
+fn target(url: &HttpUrl<'_>) -> HostOrAddr {
+    match url.ip() {
+        Some(ip) => HostOrAddr::Addr((ip, url.port()).into()),
+        None => HostOrAddr::Host(url.host().to_owned(), url.port()),
     }
 }

@@ -20,7 +20,6 @@
 //! - A connection of a pool gives no `Connected` and no `Disconnected`, unless it became a stream
 //!   of the application's.
 
-mod book;
 mod calls;
 mod conns;
 mod dial;

@@ -1,14 +1,13 @@
 //! [`Pools`]: the pools of a shard, each with its book, its hosts, its timers and its figures.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::book::Book;
-use crate::config::{HostOrAddr, HttpPoolConfig, HttpPoolStats, PoolTls, ProxyServer};
+use crate::config::{HttpPoolConfig, HttpPoolStats, PoolTls};
 use crate::error::{IoError, Result};
-use crate::http::HttpUrl;
-use crate::ids::HttpPool;
+use crate::ids::{ConnId, HttpPool};
+use crate::proto::http::pool::Book;
+use crate::proto::http::{HostKey, HostKind};
 use crate::proto::http_client::ClientShared;
 use crate::proto::http1::Limits;
 use crate::time::Time;
@@ -16,82 +15,6 @@ use crate::time::wheel::Wheel;
 
 /// Pools of a shard at most.
 const POOLS_MAX: usize = 16;
-
-/// Whom the connections of a pool are made to.
-#[derive(Clone, Debug)]
-pub(super) struct Host {
-    /// Of the origin; of the proxy, where `http` goes through one: connections to it serve all.
-    name: String,
-    ip: Option<IpAddr>,
-    port: u16,
-    pub(super) is_https: bool,
-    pub(super) proxy: Option<ProxyServer>,
-}
-
-impl Host {
-    /// Whom a URL is asked of.
-    pub(super) fn of(url: &HttpUrl<'_>, proxy: Option<&ProxyServer>) -> Self {
-        let is_https = url.is_https();
-        let at = proxy.filter(|_| !is_https).map_or(*url, ProxyServer::url);
-        Self {
-            name: at.host().to_ascii_lowercase(),
-            ip: at.ip(),
-            port: at.port(),
-            is_https,
-            proxy: proxy.cloned(),
-        }
-    }
-
-    /// Whether a URL is asked of it.
-    fn is_of(&self, url: &HttpUrl<'_>, proxy: Option<&ProxyServer>) -> bool {
-        let at = proxy.filter(|_| !url.is_https()).map_or(*url, ProxyServer::url);
-        self.is_https == url.is_https()
-            && self.port == at.port()
-            && self.proxy.is_some() == proxy.is_some()
-            && self.name.eq_ignore_ascii_case(at.host())
-    }
-
-    /// Whether it is reached by a tunnel.
-    pub(super) const fn is_tunnelled(&self) -> bool {
-        self.is_https && self.proxy.is_some()
-    }
-
-    /// Whether it is a proxy that is asked for others, and how it is to be addressed.
-    pub(super) fn as_proxy(&self) -> (bool, &str) {
-        match &self.proxy {
-            Some(proxy) if !self.is_https => (true, proxy.authorization()),
-            _ => (false, ""),
-        }
-    }
-
-    /// Host and port, as CONNECT has them.
-    pub(super) fn authority(&self) -> String {
-        match self.ip {
-            Some(ip) => std::net::SocketAddr::from((ip, self.port)).to_string(),
-            None => format!("{}:{}", self.name, self.port),
-        }
-    }
-
-    /// Who is to be at the end of the connection.
-    pub(super) fn target(&self) -> HostOrAddr {
-        target(&self.name, self.ip, self.port)
-    }
-
-    /// Where the socket leads.
-    pub(super) fn socket(&self) -> HostOrAddr {
-        match &self.proxy {
-            Some(proxy) => target(proxy.url().host(), proxy.url().ip(), proxy.url().port()),
-            None => self.target(),
-        }
-    }
-}
-
-fn target(host: &str, ip: Option<IpAddr>, port: u16) -> HostOrAddr {
-    match ip {
-        Some(ip) => HostOrAddr::Addr((ip, port).into()),
-        None => HostOrAddr::Host(host.to_owned(), port),
-    }
-}
 
 /// One pool.
 pub(super) struct Pool {
@@ -101,8 +24,8 @@ pub(super) struct Pool {
     /// What `https` is spoken with, once it was asked for.
     pub(super) tls: Option<PoolTls>,
     pub(super) book: Book,
-    /// By the book's numbers.
-    hosts: Vec<Rc<Host>>,
+    /// Its connections, by the book's numbers.
+    conns: Vec<ConnId>,
     /// When requests are over as a whole; the data is their key.
     pub(super) timers: Wheel,
     pub(super) stats: HttpPoolStats,
@@ -133,7 +56,7 @@ impl Pool {
             shared: Rc::new(shared),
             tls: config.tls.clone(),
             book: Book::new(&config),
-            hosts: Vec::new(),
+            conns: Vec::new(),
             timers: Wheel::with_capacity(live_max(&config)),
             stats: HttpPoolStats::default(),
             live: 0,
@@ -144,18 +67,29 @@ impl Pool {
         }
     }
 
-    /// The number of the host that a URL is asked of.
-    pub(super) fn host_for(&mut self, url: &HttpUrl<'_>) -> u32 {
-        let proxy = self.config.proxy.as_ref().and_then(|proxy| proxy.server_for(url));
-        let known = self.hosts.iter().position(|host| host.is_of(url, proxy));
-        known.unwrap_or_else(|| {
-            self.hosts.push(Rc::new(Host::of(url, proxy)));
-            self.hosts.len() - 1
-        }) as u32
+    /// The connection with that number in the book.
+    pub(super) fn conn_of(&self, member: u32) -> ConnId {
+        self.conns.get(member as usize).copied().unwrap_or(ConnId::from_u64(0))
     }
 
-    pub(super) fn host(&self, host: u32) -> Rc<Host> {
-        Rc::clone(&self.hosts[host as usize])
+    pub(super) fn set_conn(&mut self, member: u32, conn: ConnId) {
+        let at = member as usize;
+        if self.conns.len() <= at {
+            self.conns.resize(at + 1, ConnId::from_u64(0));
+        }
+        self.conns[at] = conn;
+    }
+
+    /// What the connections to a host reach: a URL of the origin, or of the proxy that is asked for
+    /// all of them.
+    pub(super) fn origin(&self, host: u32) -> (HostKind, String) {
+        let HostKey { kind, host, port } = self.book.key(host);
+        let scheme = if kind.is_tls() { "https" } else { "http" };
+        let url = match host.contains(':') {
+            true => format!("{scheme}://[{host}]:{port}/"),
+            false => format!("{scheme}://{host}:{port}/"),
+        };
+        (kind, url)
     }
 
     /// A response with that status code came.
@@ -269,6 +203,7 @@ impl Pools {
             let Some(pool) = &mut self.places[index] else { continue };
             if pool.retry_at <= now || pool.book.next_deadline() <= now {
                 pool.retry_at = Time::MAX;
+                pool.book.on_time(now);
                 self.set_due(index as u32);
             }
             let Some(pool) = &mut self.places[index] else { continue };

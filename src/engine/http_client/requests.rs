@@ -29,6 +29,11 @@ pub(super) const fn key_of(id: u64) -> Option<u64> {
     if id & CLIENT != 0 && key >> KEY_BITS == 0 { Some(key) } else { None }
 }
 
+/// The place of the request with that key.
+pub(super) const fn index_of(key: u64) -> u32 {
+    (key & (REQUESTS_MAX as u64 - 1)) as u32
+}
+
 /// Where a request is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
@@ -75,7 +80,6 @@ pub(super) struct Request {
     /// Which try this is.
     pub(super) hop: u8,
     pub(super) pool: u32,
-    pub(super) host: u32,
     /// The connection that it is on, or was last.
     pub(super) conn: ConnId,
     pub(super) order: Option<Order>,
@@ -91,7 +95,6 @@ impl Request {
             method: HttpMethod::Get,
             hop: 0,
             pool: 0,
-            host: 0,
             conn: ConnId::from_u64(0),
             order: None,
             timer: None,
@@ -134,9 +137,15 @@ impl Requests {
 
     #[inline]
     pub(super) fn get(&mut self, key: u64) -> Option<&mut Request> {
-        let request = self.places.get_mut((key & (REQUESTS_MAX as u64 - 1)) as usize)?;
+        let request = self.places.get_mut(index_of(key) as usize)?;
         let is_it = request.generation == key >> INDEX_BITS && request.state != State::Free;
         is_it.then_some(request)
+    }
+
+    /// The key of the request in that place.
+    pub(super) fn key_at(&self, index: u32) -> Option<u64> {
+        let request = self.places.get(index as usize).filter(|r| r.state != State::Free)?;
+        Some(request.generation << INDEX_BITS | u64::from(index))
     }
 
     /// Frees a place; what was kept of the request is given back.
@@ -145,15 +154,9 @@ impl Requests {
         let rest = (request.order.take(), request.timer.take());
         let next = (request.generation + 1) & GENERATION_MASK;
         *request = Request::blank(next.max(1));
-        self.free.push((key & (REQUESTS_MAX as u64 - 1)) as u32);
+        self.free.push(index_of(key));
         self.used -= 1;
         Some(rest)
-    }
-
-    /// The keys of those that are there.
-    pub(super) fn keys(&self) -> impl Iterator<Item = u64> {
-        let used = (0u64..).zip(&self.places).filter(|(_, r)| r.state != State::Free);
-        used.map(|(index, r)| r.generation << INDEX_BITS | index)
     }
 }
 
@@ -169,7 +172,7 @@ mod tests {
         assert!(requests.get(old).is_none() && requests.remove(old).is_none());
         let (new, _) = requests.insert().unwrap();
         assert!(new != old && requests.get(new).is_some() && requests.used() == 1);
-        assert_eq!(requests.keys().collect::<Vec<_>>(), [new]);
+        assert_eq!(requests.key_at(index_of(new)), Some(new));
     }
 
     #[test]

@@ -7,13 +7,12 @@ use super::client;
 use super::requests::{State, Traits};
 use std::rc::Rc;
 
-use crate::config::ProxyServer;
 use crate::engine::Engine;
 use crate::engine::http::{Behind, COPY_MAX};
 use crate::error::{IoError, PoolKind, Result};
 use crate::ids::{ConnId, StreamId};
 use crate::pool::{Class, HEADROOM};
-use crate::proto::http::{BodyLen, Content, Order, Out, RequestHead};
+use crate::proto::http::{BodyLen, Content, Order, Out, RequestHead, Route};
 use crate::proto::http1::Writing;
 use crate::proto::http_client::Asked;
 
@@ -31,17 +30,17 @@ pub(super) enum Sent {
 
 impl Engine {
     /// Sends a request on a connection.
-    pub(super) fn client_send(&mut self, key: u64, id: ConnId) -> Sent {
+    pub(super) fn client_send(&mut self, key: u64, id: ConnId, is_last: bool) -> Sent {
         if !self.conns.find(id).is_some_and(|conn| conn.takes_writes()) {
             return Sent::Gone;
         }
         let Some(request) = self.clients.requests.get(key) else { return Sent::Never };
-        let (pool, host, hop) = (request.pool, request.host, request.hop);
+        let (pool, hop) = (request.pool, request.hop);
         let Some(mut order) = request.order.take() else { return Sent::Never };
         let index = id.index();
         let conn = self.conns.at(index);
         let from = conn.bytes_sent + u64::from(conn.tx.bytes);
-        let result = self.put_order(index, (pool, host), &mut order);
+        let result = self.put_order(index, (pool, is_last), &mut order);
         let (method, body, upgrades) = (order.method, order.body(), order.is_upgrade());
         let Some(request) = self.clients.requests.get(key) else { return Sent::Never };
         request.order = Some(order);
@@ -91,7 +90,7 @@ impl Engine {
     fn put_order(
         &mut self,
         index: u32,
-        (pool, host): (u32, u32),
+        (pool, close): (u32, bool),
         order: &mut Order,
     ) -> Result<usize> {
         let (len, is_copied) = order.sizes();
@@ -105,9 +104,9 @@ impl Engine {
         self.start_write_clock(index);
         let sealed = self.is_sealed(index);
         let Some(pool) = self.clients.pools.get(pool) else { return Ok(0) };
-        let host = pool.host(host);
-        let (is_absolute, proxy_authorization) = host.as_proxy();
-        let head = RequestHead { is_absolute, proxy_authorization, ..order.head() };
+        let config = Rc::clone(&pool.config);
+        let route = Route::of(config.proxy.as_ref(), &order.url(), order.is_upgrade());
+        let head = route.apply(RequestHead { close, ..order.head() });
         // What is copied without guards lies in one buffer with its head.
         let is_one = |len: &usize| *len <= COPY_MAX || self.guards.are_none();
         let short = len.filter(is_one).unwrap_or(0);

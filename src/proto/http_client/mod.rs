@@ -109,9 +109,11 @@ pub(crate) enum Eof {
 /// One client connection.
 pub(crate) struct HttpClient {
     pub(crate) shared: Rc<ClientShared>,
-    /// Whose it is, by the engine's numbers.
+    /// Whose it is: a pool, and the number that the connection has there.
     pub(crate) pool: u32,
-    pub(crate) host: u32,
+    pub(crate) member: u32,
+    /// The server speaks HTTP/1.1.
+    pub(crate) is_version_11: bool,
     reading: Reading,
     /// Bytes of the head that were looked at in vain.
     looked_at: u32,
@@ -155,11 +157,12 @@ impl std::fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
-    pub(crate) const fn new(shared: Rc<ClientShared>, pool: u32, host: u32) -> Self {
+    pub(crate) const fn new(shared: Rc<ClientShared>, pool: u32, member: u32) -> Self {
         Self {
             shared,
             pool,
-            host,
+            member,
+            is_version_11: false,
             reading: Reading::Head,
             looked_at: 0,
             interims: 0,
@@ -390,6 +393,7 @@ impl HttpClient {
             return Step::Need { need: whole };
         }
         self.closes = head.flags.contains(HeadFlags::CLOSE);
+        self.is_version_11 = !head.flags.contains(HeadFlags::VERSION_10);
         let mut flags = ResponseFlags::empty();
         flags.set(ResponseFlags::VERSION_10, head.flags.contains(HeadFlags::VERSION_10));
         flags.set(ResponseFlags::BODY_FOLLOWS, inline.is_none());
