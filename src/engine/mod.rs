@@ -1,7 +1,8 @@
 //! One tick: the place where everything is wired together.
 //!
 //! ```text
-//! poll:  flush what is to be sent → lend buffers → enter the kernel (spin, sleep)
+//! poll:  flush what is to be sent → lend buffers → enter the kernel (spin, sleep): none of it
+//!        while completions of the last time wait
 //!        → returned buffers → commands of handles → stalled bytes → completions
 //!        → accepts and datagrams → connection timers → pressure → audit
 //! ```
@@ -75,6 +76,8 @@ const STREAM_GROUP: u16 = 0;
 const ROOM_PER_COMPLETION: usize = 2;
 /// Completions moved out of the ring at a time.
 const REAP_MAX: usize = 256;
+/// Ticks that one batch of completions may take before what they made is sent.
+const BATCH_TICKS_MAX: u32 = 16;
 /// Completions handled in one tick at most, so that events are handed out in time.
 const COMPLETIONS_PER_TICK_MAX: usize = 8192;
 
@@ -113,6 +116,8 @@ pub(crate) struct Engine {
     reaped: Box<[Completion]>,
     reaped_at: usize,
     reaped_len: usize,
+    /// Ticks that the batch has taken so far.
+    batch_ticks: u32,
     trace: audit::Trace,
     /// Stream buffers to keep with the kernel.
     lend_target: u32,
@@ -165,6 +170,7 @@ impl Engine {
             reaped: vec![Completion::EMPTY; REAP_MAX].into_boxed_slice(),
             reaped_at: 0,
             reaped_len: 0,
+            batch_ticks: 0,
             trace: audit::Trace::new(config.debug.trace_completions),
             lend_target,
             lend_now: 0,
@@ -183,11 +189,14 @@ impl Engine {
     pub(crate) fn tick(&mut self, timeout: Duration) -> Result<()> {
         self.stats.polls += 1;
         self.run_http_clients();
-        self.flush();
-        self.lend();
-        // Before every sleep: a handle that finds the reserve empty has no command to wake us with.
-        self.pool.refill_reserve();
-        self.wait(timeout)?;
+        if !self.batch_goes_on() {
+            self.flush();
+            self.lend();
+            // Before every sleep: a handle that finds the reserve empty has no command to wake us
+            // with.
+            self.pool.refill_reserve();
+            self.wait(timeout)?;
+        }
         self.now = self.ring.now();
         self.reclaim();
         self.inbox.reopen();
@@ -205,6 +214,24 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether completions that were taken together still make events: then the kernel is not
+    /// asked for anything yet, and what all of them make is sent at once. Few buffers or a long
+    /// batch end that.
+    #[inline]
+    fn batch_goes_on(&mut self) -> bool {
+        let goes_on = self.has_taken()
+            && self.batch_ticks < BATCH_TICKS_MAX
+            && self.pressure() == PressureState::Healthy;
+        self.batch_ticks = if goes_on { self.batch_ticks + 1 } else { 0 };
+        goes_on
+    }
+
+    /// Whether completions were taken from the ring, and not handled to their end.
+    #[inline]
+    const fn has_taken(&self) -> bool {
+        self.reaped_at < self.reaped_len || self.lists.stalled.is_some()
+    }
+
     /// Whether `next_event` has something to hand out.
     pub(crate) fn has_event(&self) -> bool {
         !self.inbox.is_empty()
@@ -218,8 +245,7 @@ impl Engine {
     /// Whether there is something to do that no completion will announce.
     fn has_local_work(&self) -> bool {
         self.has_event()
-            || self.reaped_at < self.reaped_len
-            || self.lists.stalled.is_some()
+            || self.has_taken()
             || self.lists.endpoint_work
             || self.http.has_work()
             || self.clients.has_work()

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::PeerAddr;
-use crate::http::{HttpHeaders, HttpMethod, HttpRequest, Places, RequestFlags};
+use crate::http::{HttpHeaders, HttpMethod, HttpRequest, Lens, Places, RequestFlags};
 use crate::ids::{ConnId, RequestId};
 use crate::pool::OwnedSlot;
 
@@ -36,7 +36,8 @@ impl HttpOwnedRequest {
     /// The request as it was in its event.
     #[must_use]
     pub fn request(&self) -> HttpRequest<'_> {
-        HttpRequest::new(&self.message, self.places, self.method, self.flags)
+        let lens = Lens { target: self.places.target_len, head: self.places.body_start };
+        HttpRequest::new(&self.message, lens, self.method, self.flags)
     }
 
     /// The connection that it came on.

@@ -19,7 +19,7 @@ pub(crate) use file::{Decision, FileSpan, decide};
 pub use headers::HttpHeaders;
 pub use method::HttpMethod;
 pub use request::HttpRequest;
-pub(crate) use request::{Places, RequestFlags};
+pub(crate) use request::{Lens, Places, RequestFlags};
 #[cfg(feature = "http-client")]
 pub use response::HttpResponse;
 #[cfg(feature = "http-client")]

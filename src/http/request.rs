@@ -63,19 +63,36 @@ bitflags::bitflags! {
 #[derive(Clone, Copy, PartialEq)]
 pub struct HttpRequest<'a> {
     message: &'a [u8],
-    places: Places,
+    lens: Lens,
     method: HttpMethod,
     flags: RequestFlags,
 }
 
+/// What the places of a request's parts follow from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Lens {
+    pub(crate) target: u16,
+    pub(crate) head: u16,
+}
+
 impl<'a> HttpRequest<'a> {
+    #[inline]
     pub(crate) const fn new(
         message: &'a [u8],
-        places: Places,
+        lens: Lens,
         method: HttpMethod,
         flags: RequestFlags,
     ) -> Self {
-        Self { message, places, method, flags }
+        Self { message, lens, method, flags }
+    }
+
+    pub(crate) fn places(&self) -> Places {
+        let method_len = match self.method.as_str() {
+            Some(name) => name.len(),
+            None => self.message.iter().position(|byte| *byte == b' ').unwrap_or_default(),
+        };
+        let Lens { target, head } = self.lens;
+        Places::new(method_len as u16, target, head, self.message.len() as u32)
     }
 
     fn part(&self, start: u16, len: u16) -> &'a [u8] {
@@ -91,13 +108,13 @@ impl<'a> HttpRequest<'a> {
     /// The method's name, also that of an extension ([`HttpMethod::Other`]).
     #[must_use]
     pub fn method_name(&self) -> &'a str {
-        text(self.part(0, self.places.target_start - 1))
+        text(self.part(0, self.places().target_start - 1))
     }
 
     /// The request target as it was sent, RFC 9112 §3.2.
     #[must_use]
     pub fn target(&self) -> &'a str {
-        text(self.part(self.places.target_start, self.places.target_len))
+        text(self.part(self.places().target_start, self.lens.target))
     }
 
     /// The path of the target, still percent-encoded, without the query: `/` where the target has
@@ -133,7 +150,8 @@ impl<'a> HttpRequest<'a> {
     /// The header fields.
     #[must_use]
     pub fn headers(&self) -> HttpHeaders<'a> {
-        HttpHeaders::new(self.part(self.places.headers_start, self.places.headers_len))
+        let places = self.places();
+        HttpHeaders::new(self.part(places.headers_start, places.headers_len))
     }
 
     /// The value of the first header field of that name (in any case), if it is UTF-8.
@@ -145,7 +163,7 @@ impl<'a> HttpRequest<'a> {
     /// The body, if it came whole with the request; see [`body_follows`](Self::body_follows).
     #[must_use]
     pub fn body(&self) -> &'a [u8] {
-        self.part(self.places.body_start, self.places.body_len)
+        self.message.get(usize::from(self.lens.head)..).unwrap_or(&[])
     }
 
     /// Whether the body comes in `Event::HttpBodyChunk`s behind this: it is chunked, or longer than
@@ -202,10 +220,9 @@ mod tests {
         let method = words.next().unwrap_or_default();
         let target = words.next().unwrap_or_default();
         let head = line.find("\r\n\r\n").unwrap() + 4;
-        let known = if method == "CONNECT" { HttpMethod::Connect } else { HttpMethod::Get };
-        let lens = (method.len() as u16, target.len() as u16);
-        let places = Places::new(lens.0, lens.1, head as u16, line.len() as u32);
-        HttpRequest::new(line.as_bytes(), places, known, RequestFlags::empty())
+        let known = HttpMethod::of(method.as_bytes());
+        let lens = Lens { target: target.len() as u16, head: head as u16 };
+        HttpRequest::new(line.as_bytes(), lens, known, RequestFlags::empty())
     }
 
     #[test]

@@ -53,7 +53,12 @@ both! {
         response: ZeroResponse<'_>,
     ) -> Result<()> {
         let mut response = response;
-        self_.http_respond(conn, id.as_u64(), &mut response)
+        if self_.respond_short(conn, id.as_u64(), &response) {
+            // It borrows all that it is made of.
+            std::mem::forget(response);
+            return Ok(());
+        }
+        self_.respond_any(conn, id.as_u64(), &mut response)
     }
 
     /// Writes a piece of a body that was begun with [`ZeroResponse::stream`]. Returns how many

@@ -1,5 +1,6 @@
 //! The loop itself on the real kernel: timers, watched descriptors, sleeping, handles.
 
+mod batches;
 #[path = "../common/mod.rs"]
 mod common;
 mod handles;

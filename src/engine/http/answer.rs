@@ -13,26 +13,14 @@ use crate::ids::{ConnId, RequestId};
 use crate::pool::HEADROOM;
 use crate::proto::App;
 use crate::proto::http::{BodyLen, Coding, Content, Head, Parts, Reply, ZeroResponse};
-use crate::proto::http1::{HeadFlags, Http1, Pending, Writing};
+use crate::proto::http1::{HeadFlags, Http1, Pending, Waited, Writing};
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 impl Engine {
-    /// Answers a request: now if it is its turn, else when the answers before it were given.
-    pub(crate) fn http_respond(
-        &mut self,
-        conn: ConnId,
-        request: u64,
-        response: &mut ZeroResponse<'_>,
-    ) -> Result<()> {
-        if self.respond_short(conn, request, response) {
-            return Ok(());
-        }
-        self.respond_any(conn, request, response)
-    }
-
-    /// The same in every other case.
-    fn respond_any(
+    /// Answers a request: now if it is its turn, else when the answers before it were given. For
+    /// what [`respond_short`](Self::respond_short) leaves.
+    pub(crate) fn respond_any(
         &mut self,
         conn: ConnId,
         request: u64,
@@ -173,7 +161,7 @@ impl Engine {
         let conn = self.conns.at(index);
         let Some(http) = machine(conn) else { return };
         http.finish(now);
-        http.server.counters.answered(http.status, std::time::Duration::ZERO);
+        http.server.counters.answered(http.status, Waited::ZERO);
         http.become_tunnel();
         // In the next tick, which looks for room in the event queue.
         self.http_go_on(index);
@@ -204,11 +192,12 @@ impl Engine {
         let Some(http) = machine(conn) else { return };
         let request = http.turn();
         let Pending { method, flags, .. } = http.pending(request);
-        let latency = http.finish(now);
+        let waited = http.finish(now);
         let (status, body_bytes, closes) = (http.status, http.body_bytes, http.closes);
-        http.server.counters.answered(status, latency);
+        http.server.counters.answered(status, waited);
         if let Some(log) = http.server.access_log() {
             let request = RequestId::from_u64(request.into());
+            let latency = waited.duration();
             log.call(&HttpAccess { conn: id, request, method, status, body_bytes, latency });
         }
         let lacks_timer = http.lacks_timer();

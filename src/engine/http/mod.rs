@@ -28,7 +28,7 @@ use crate::config::HttpCounters;
 use crate::conn::{Conn, Flags, Phase, Span};
 use crate::error::{IoError, Result};
 use crate::event::HttpOwnedRequest;
-use crate::event::http::{HttpKind, places};
+use crate::event::http::{HttpKind, request};
 use crate::ids::{ConnId, EndpointId, RequestId};
 use crate::pool::BufId;
 use crate::proto::gzip::Gzip;
@@ -439,7 +439,7 @@ impl Engine {
 
     fn answer_with(&mut self, index: u32, id: u64, status: u16) {
         let conn = self.conns.at(index).id(index);
-        let answered = self.http_respond(conn, id, &mut ZeroResponse::status(status).close());
+        let answered = self.respond_any(conn, id, &mut ZeroResponse::status(status).close());
         if answered.is_err() {
             let code = machine(self.conns.at(index)).map_or(code::NONE, |http| http.code);
             self.begin_end(index, code, false);
@@ -463,7 +463,7 @@ impl Engine {
         let message = self.detach_current()?;
         self.http.current = None;
         let id = RequestId::from_u64(extra & u64::from(u32::MAX));
-        let places = places(method, extra, &message);
+        let places = request(method, flags, extra, &message).places();
         Ok(HttpOwnedRequest::new(message, (conn, id), peer, places, (method, flags)))
     }
 

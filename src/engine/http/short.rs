@@ -1,19 +1,19 @@
 //! The short path of an answer: to the request whose turn it is, with a short body, on a
 //! connection with nothing special under way. What it writes is what the long path would.
 
+use super::Engine;
 use super::write::COPY_MAX;
-use super::{Engine, machine};
 use crate::conn::Flags;
 use crate::conn::tx::{Segment, Source};
 use crate::ids::ConnId;
 use crate::pool::{BufId, Class, HEADROOM, Pool, Use};
+use crate::proto::App;
 use crate::proto::gzip::Gzip;
-use crate::proto::http::{Content, Out, ZeroResponse};
+use crate::proto::http::{Content, ZeroResponse};
 
 impl Engine {
-    /// Whether the answer was given.
-    #[inline]
-    pub(super) fn respond_short(
+    /// Whether the answer was given. Then nothing of it is left to be dropped.
+    pub(crate) fn respond_short(
         &mut self,
         id: ConnId,
         request: u64,
@@ -30,50 +30,44 @@ impl Engine {
         }
         let Some(conn) = self.conns.place(id) else { return false };
         let is_plain = conn.is_plain(Flags::TLS | Flags::WRITE_LIMIT);
-        let Some(http) = machine(conn) else { return false };
+        let App::Http1(http) = &mut conn.app else { return false };
         let may_code = Gzip::IS_ON && body.len() >= http.server.compression_min;
         if !is_plain || may_code || !http.is_simple(request) {
             return false;
         }
-        let is_last = http.due() == 1;
         let hub = &mut self.http;
-        let head = hub.short_head.of(response.status, response.content_type, &hub.clock);
-        let Some(head) = head else { return false };
-        let whole = head.len() + Out::NUMBER_LEN_MAX + END.len() + body.len();
-        let conn = self.conns.at(id.index());
+        let (status, media) = (response.status, response.content_type);
+        let Some(head) = hub.short_head.of(status, media, body.len(), &hub.clock) else {
+            return false;
+        };
+        let whole = head.len() + body.len();
         let place = if conn.tx.is_empty() {
-            first_room(&mut self.pool, whole, is_last)
+            first_room(&mut self.pool, whole, http.due() == 1)
         } else {
             self.segments
                 .appendable(&mut conn.tx, &self.pool)
                 .filter(|(buf, end)| self.pool.size_of(*buf) >= end + whole)
         };
         let Some((buf, end)) = place else { return false };
-        let mut out = Out::new(&mut self.pool.room_mut(buf)[HEADROOM + end..]);
-        out.put(head);
-        out.number(body.len() as u64);
-        out.put(END);
-        out.put(body);
-        let len = out.len() as u32;
-        let ptr = self.pool.ptr(buf).cast_const();
-        let conn = self.conns.at(id.index());
+        let room = &mut self.pool.room_mut(buf)[HEADROOM + end..][..whole];
+        let (front, behind) = room.split_at_mut(head.len());
+        front.copy_from_slice(head);
+        behind.copy_from_slice(body);
+        let len = whole as u32;
         if end == 0 {
+            let ptr = self.pool.ptr(buf).cast_const();
             conn.tx.push_first(Segment { ptr, source: Source::Buf { buf, own: true }, len });
         } else {
             self.segments.grow_last(&mut conn.tx, len);
         }
-        self.lists.mark_dirty(conn, id);
+        let waited = http.finish(self.now);
+        http.server.counters.bytes_sent.add(len.into());
+        http.server.counters.answered(status, waited);
         self.stats.bytes_copied_tx += body.len() as u64;
-        if let Some(http) = machine(self.conns.at(id.index())) {
-            let latency = http.finish(self.now);
-            http.server.counters.bytes_sent.add(len.into());
-            http.server.counters.answered(response.status, latency);
-        }
+        self.lists.mark_dirty(conn, id);
         true
     }
 }
-
-const END: &[u8] = b"\r\n\r\n";
 
 /// Room in a buffer that nothing was written to: a large one where more answers are to follow, so
 /// that one send takes them all.

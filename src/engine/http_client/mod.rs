@@ -56,6 +56,8 @@ pub(super) struct Clients {
     ended: Vec<ConnId>,
     /// Values are serialised here.
     scratch: Vec<u8>,
+    /// Where redirects lead is put together here.
+    url_scratch: String,
 }
 
 impl Clients {

@@ -125,6 +125,9 @@ impl Engine {
             return;
         };
         let Some(request) = self.clients.requests.get(key) else { return };
+        if !request.has(Traits::STREAMED) {
+            return self.send_rest(index, key);
+        }
         request.traits |= Traits::READY_DUE;
         self.clients.notices.push_back(key);
     }

@@ -7,6 +7,7 @@ use super::client;
 use super::requests::{State, Traits};
 use std::rc::Rc;
 
+use crate::code;
 use crate::engine::Engine;
 use crate::engine::http::{Behind, COPY_MAX};
 use crate::error::{IoError, PoolKind, Result};
@@ -36,11 +37,12 @@ impl Engine {
         }
         let Some(request) = self.clients.requests.get(key) else { return Sent::Never };
         let (pool, hop) = (request.pool, request.hop);
+        let waits = request.has(Traits::EXPECTS);
         let Some(mut order) = request.order.take() else { return Sent::Never };
         let index = id.index();
         let conn = self.conns.at(index);
         let from = conn.bytes_sent + u64::from(conn.tx.bytes);
-        let result = self.put_order(index, (pool, is_last), &mut order);
+        let result = self.put_order(index, pool, (is_last, waits), &mut order);
         let (method, body, upgrades) = (order.method, order.body(), order.is_upgrade());
         let Some(request) = self.clients.requests.get(key) else { return Sent::Never };
         request.order = Some(order);
@@ -66,19 +68,19 @@ impl Engine {
         let last = (conn.last_rx, conn.last_tx);
         let Some(machine) = client(conn) else { return };
         machine.ask(asked, now);
-        let is_streamed = traits.contains(Traits::STREAMED);
-        if is_streamed {
+        let waits = traits.contains(Traits::EXPECTS);
+        let is_written = traits.contains(Traits::STREAMED) || waits;
+        if is_written {
             machine.writing = match body {
                 BodyLen::Known(left) => Writing::Known { left },
                 _ => Writing::Chunked,
             };
         }
-        let waits = is_streamed && traits.contains(Traits::EXPECTS);
         if waits {
             machine.wait_for_continue(now);
         }
         let wants_timer = machine.wants_timer(now, last);
-        if is_streamed && !waits {
+        if is_written && !waits {
             self.body_is_wanted(index);
         }
         if wants_timer {
@@ -86,11 +88,13 @@ impl Engine {
         }
     }
 
-    /// Queues head and body; how many bytes.
+    /// Queues head and body, or the head alone where the body waits for `100 Continue`; how many
+    /// bytes.
     fn put_order(
         &mut self,
         index: u32,
-        (pool, close): (u32, bool),
+        pool: u32,
+        (close, waits): (bool, bool),
         order: &mut Order,
     ) -> Result<usize> {
         let (len, is_copied) = order.sizes();
@@ -109,7 +113,7 @@ impl Engine {
         let head = route.apply(RequestHead { close, ..order.head() });
         // What is copied without guards lies in one buffer with its head.
         let is_one = |len: &usize| *len <= COPY_MAX || self.guards.are_none();
-        let short = len.filter(is_one).unwrap_or(0);
+        let short = len.filter(|len| !waits && is_one(len)).unwrap_or(0);
         let whole = head.len_max() + short;
         let max = self.pool.class_size(Class::Stream);
         if whole > max {
@@ -119,7 +123,11 @@ impl Engine {
         let (buf, end) = place.ok_or(IoError::exhausted(PoolKind::Slots))?;
         let mut out = Out::new(&mut self.pool.room_mut(buf)[HEADROOM + end..]);
         head.write(&mut out);
-        let rest = match order.content() {
+        let rest = match waits {
+            true => Content::None,
+            false => order.content(),
+        };
+        let rest = match rest {
             Content::Copied(bytes) if bytes.len() <= short => {
                 out.put(bytes);
                 Content::None
@@ -133,6 +141,47 @@ impl Engine {
         let len = out.len();
         self.queue_written(index, (buf, end), len, sealed);
         Ok(len + self.put_rest(index, rest)?)
+    }
+
+    /// `100 Continue` came, or was waited for long enough: the body goes out. Without room for it
+    /// now, that is tried again.
+    pub(super) fn send_rest(&mut self, index: u32, key: u64) {
+        let now = self.now;
+        let Some(request) = self.clients.requests.get(key) else { return };
+        let Some(mut order) = request.order.take() else { return };
+        let (len, is_copied) = order.sizes();
+        let behind = match (len, is_copied) {
+            (None, _) => Behind::Buffer,
+            (Some(_), true) => Behind::Copied,
+            (Some(_), false) => Behind::Kept,
+        };
+        let has_room = self.check_room(behind).is_ok();
+        let sent = has_room && self.put_body(index, order.content()).is_ok();
+        if let Some(request) = self.clients.requests.get(key) {
+            request.order = Some(order);
+        }
+        let Some(machine) = client(self.conns.at(index)) else { return };
+        if !has_room {
+            machine.wait_for_continue(now);
+            return self.arm_conn_timer(index);
+        }
+        machine.writing = Writing::Nothing;
+        machine.wait_from(now);
+        if !sent {
+            // The head is on its way, and promised a body.
+            self.begin_end(index, code::HTTP_REQUEST_CUT, false);
+        }
+    }
+
+    /// Queues a body behind its head; there is room for it.
+    fn put_body(&mut self, index: u32, content: Content<'_>) -> Result<usize> {
+        match content {
+            Content::Kept(memory) if self.guards.are_none() => {
+                self.put_pieces(index, memory.bytes())?;
+                Ok(memory.bytes().len())
+            }
+            content => self.put_rest(index, content),
+        }
     }
 
     /// Queues what follows the head from where it lies, or in pieces; there is room for it.

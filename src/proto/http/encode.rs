@@ -106,43 +106,63 @@ impl<'a> Out<'a> {
     }
 }
 
-/// The beginning of the head that was written last on the short path, up to the digits of its
-/// `Content-Length`: most answers begin as the one before.
+/// The head that was written last on the short path: most are as the one before, or differ in the
+/// length of the body alone.
 pub(crate) struct ShortHead {
     bytes: [u8; Self::LEN_MAX],
+    /// Up to the digits of `Content-Length`; 0: there is none.
+    front_len: usize,
     len: usize,
     status: u16,
     /// Where the media type lies and how long it is: one of our own, which do not change.
     media: (usize, usize),
+    body_len: usize,
 }
 
 impl ShortHead {
     const LEN_MAX: usize = 256;
 
     pub(crate) const fn new() -> Self {
-        Self { bytes: [0; Self::LEN_MAX], len: 0, status: 0, media: (0, 0) }
+        Self {
+            bytes: [0; Self::LEN_MAX],
+            front_len: 0,
+            len: 0,
+            status: 0,
+            media: (0, 0),
+            body_len: 0,
+        }
     }
 
     /// Forgets it: the time is another.
     pub(crate) const fn clear(&mut self) {
-        self.len = 0;
+        self.front_len = 0;
     }
 
-    /// The beginning of an answer with that status code and media type, which must be one of
-    /// `ZeroResponse`'s own; `None` when it is too long, or the code has no name.
+    /// The head of an answer with that status code, media type, which must be one of
+    /// `ZeroResponse`'s own, and length; `None` when it is too long, or the code has no name.
     #[inline]
-    pub(crate) fn of(&mut self, status: u16, media: &str, clock: &Clock) -> Option<&[u8]> {
+    pub(crate) fn of(
+        &mut self,
+        status: u16,
+        media: &str,
+        body_len: usize,
+        clock: &Clock,
+    ) -> Option<&[u8]> {
         let key = (media.as_ptr().addr(), media.len());
-        if self.len == 0 || self.status != status || self.media != key {
-            self.make(status, media, clock)?;
+        if self.front_len == 0 || self.status != status || self.media != key {
+            self.make_front(status, media, clock)?;
             (self.status, self.media) = (status, key);
+            self.make_end(body_len);
+        } else if self.body_len != body_len {
+            self.make_end(body_len);
         }
         self.bytes.get(..self.len)
     }
 
-    fn make(&mut self, status: u16, media: &str, clock: &Clock) -> Option<()> {
+    #[inline(never)]
+    fn make_front(&mut self, status: u16, media: &str, clock: &Clock) -> Option<()> {
         let line = status::line(status)?;
-        self.len = 0;
+        self.front_len = 0;
         if FIXED_LEN_MAX + CONTENT_TYPE_LEN + media.len() > Self::LEN_MAX {
             return None;
         }
@@ -155,8 +175,17 @@ impl ShortHead {
             out.put(b"\r\n");
         }
         out.put(b"Content-Length: ");
-        self.len = out.len();
+        self.front_len = out.len();
         Some(())
+    }
+
+    #[inline]
+    fn make_end(&mut self, body_len: usize) {
+        let mut out = Out::new(self.bytes.split_at_mut(self.front_len).1);
+        out.number(body_len as u64);
+        out.put(b"\r\n\r\n");
+        self.len = self.front_len + out.len();
+        self.body_len = body_len;
     }
 }
 

@@ -1,43 +1,69 @@
 //! Hosts with ports: the value of `Host`, and the authority of a target (RFC 9110 §7.2,
 //! RFC 3986 §3.2).
 
+use std::cell::Cell;
 use std::net::Ipv6Addr;
 use std::str;
 
-use super::bytes::{REG_NAME, all_are, class_len, is};
+use super::bytes::{REG_NAME, is, name_len};
+
+/// The host that was found good last: a listener is asked for few, most of the time for one.
+#[derive(Debug)]
+pub(crate) struct KnownHost {
+    bytes: Cell<[u8; Self::LEN_MAX]>,
+    len: Cell<usize>,
+}
+
+impl KnownHost {
+    const LEN_MAX: usize = 32;
+
+    pub(crate) const fn new() -> Self {
+        Self { bytes: Cell::new([0; Self::LEN_MAX]), len: Cell::new(0) }
+    }
+
+    /// As [`is_authority`].
+    #[inline]
+    pub(super) fn is_authority(&self, host: &[u8]) -> bool {
+        let known = self.bytes.get();
+        let is_known = known.get(..self.len.get()) == Some(host) && !host.is_empty();
+        is_known || self.is_new_authority(host)
+    }
+
+    #[inline(never)]
+    fn is_new_authority(&self, host: &[u8]) -> bool {
+        let is_good = is_authority(host);
+        let mut bytes = [0; Self::LEN_MAX];
+        if let (true, Some(place)) = (is_good, bytes.get_mut(..host.len())) {
+            place.copy_from_slice(host);
+            self.bytes.set(bytes);
+            self.len.set(host.len());
+        }
+        is_good
+    }
+}
 
 /// Whether this is `uri-host [ ":" port ]` with a host that is not empty.
 ///
 /// RFC 9110 §4.2.1: a recipient of an "http" URI with an empty host "MUST reject it as invalid".
 /// §4.2.4: userinfo is "likely being used to obscure the authority", and has no place here either.
-#[inline(never)]
 pub(super) fn is_authority(authority: &[u8]) -> bool {
-    is_plain(authority) || is_rare(authority)
-}
-
-/// Whether it is what nearly all are: a plain name, and up to four digits of a port.
-#[inline]
-fn is_plain(authority: &[u8]) -> bool {
-    let mut name = authority;
-    while let [before @ .., b'0'..=b'9'] = name {
-        name = before;
-    }
-    name = match name {
-        [before @ .., b':'] if authority.len() - name.len() < 5 => before,
-        _ => authority,
+    let Some((name, behind)) = authority.split_at_checked(name_len(authority)) else {
+        return false;
     };
-    !name.is_empty() && all_are(name, REG_NAME)
+    match behind {
+        [] => !name.is_empty(),
+        [b':', port @ ..] if !name.is_empty() => is_port(port),
+        _ => is_rare(authority),
+    }
 }
 
+/// What has other bytes in it.
 #[cold]
 fn is_rare(authority: &[u8]) -> bool {
-    let name_len = class_len(authority, REG_NAME);
-    let Some((name, behind)) = authority.split_at_checked(name_len) else { return false };
-    match behind {
-        [b':', port @ ..] => !name.is_empty() && is_port(port),
-        [b'[', ..] if name.is_empty() => is_literal(authority),
-        [b'%', ..] => is_escaped(authority),
-        _ => false,
+    match authority {
+        [b'[', ..] => is_literal(authority),
+        [b':', ..] => false,
+        _ => is_escaped(authority),
     }
 }
 
@@ -97,6 +123,19 @@ fn is_escaped(authority: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_known_changes_no_answer() {
+        let known = KnownHost::new();
+        let long = "a".repeat(KnownHost::LEN_MAX + 1);
+        let hosts = ["", "a", "a.example", "a.exampl", "a.example:1", "a example", &long, "", "a"];
+        for host in hosts.iter().chain(hosts.iter().rev()) {
+            let host = host.as_bytes();
+            for _ in 0..2 {
+                assert_eq!(known.is_authority(host), is_authority(host), "{host:?}");
+            }
+        }
+    }
 
     #[test]
     fn hosts() {

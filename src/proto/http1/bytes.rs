@@ -30,16 +30,36 @@ pub(super) fn class_len(bytes: &[u8], class: u8) -> usize {
     len
 }
 
-/// Whether all bytes are of a class; eight at a time, since nearly always all are.
+/// Bytes of a registered name at the front. Eight at a time as long as they are letters, digits,
+/// `-` and `.`, which nearly all names are made of.
 #[inline]
-pub(super) fn all_are(bytes: &[u8], class: u8) -> bool {
-    let common = |bytes: &[u8]| {
-        let of = |byte: &u8| CLASSES.get(usize::from(*byte)).copied().unwrap_or(0);
-        bytes.iter().fold(class, |common, byte| common & of(byte))
-    };
-    let (words, tail) = bytes.as_chunks::<8>();
-    let words = words.iter().fold(class, |common_of_all, word| common_of_all & common(word));
-    words & common(tail) != 0
+pub(super) fn name_len(bytes: &[u8]) -> usize {
+    let words = bytes.as_chunks::<8>().0.iter();
+    let plain = words.take_while(|word| is_plain_word(u64::from_le_bytes(**word))).count() * 8;
+    plain + class_len(bytes.get(plain..).unwrap_or_default(), REG_NAME)
+}
+
+/// Whether all eight bytes are letters, digits, `-` or `.`.
+#[inline]
+const fn is_plain_word(word: u64) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    /// What has the high bit set in each byte of `word` that is `from` or more, if none is above
+    /// 127.
+    const fn at_least(word: u64, from: u8) -> u64 {
+        word + ONES * (0x80 - from) as u64
+    }
+    let low = word & !HIGH;
+    // Capitals become small; digits, hyphen and dot have that bit already, control bytes get it.
+    let small = low | (ONES * 0x20);
+    // Each bound turns the answer round: in, out, in, out, in, out.
+    let is_in = at_least(small, b'-')
+        ^ at_least(small, b'.' + 1)
+        ^ at_least(small, b'0')
+        ^ at_least(small, b'9' + 1)
+        ^ at_least(small, b'a')
+        ^ at_least(small, b'z' + 1);
+    is_in & at_least(low, b'-') & !word & HIGH == HIGH
 }
 
 const fn classes() -> [u8; 256] {
@@ -75,6 +95,21 @@ const fn classes_of(byte: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_end_where_the_table_says() {
+        for len in 1..20 {
+            for at in 0..len {
+                for byte in 0..=255 {
+                    let mut name = vec![b'Z'; len];
+                    name[at] = byte;
+                    let expected = if is(byte, REG_NAME) { len } else { at };
+                    assert_eq!(name_len(&name), expected, "{name:?}");
+                }
+            }
+        }
+        assert_eq!(name_len(b""), 0);
+    }
 
     fn members(class: u8) -> String {
         (0..=127).filter(|&byte| is(byte, class)).map(char::from).collect()

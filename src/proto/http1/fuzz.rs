@@ -6,7 +6,8 @@ use std::ops::Range;
 use super::http1::request::parse_request_thoroughly;
 use super::http1::response::{ParsedResponse, ResponseBody, parse_response};
 use super::http1::{
-    Body, ChunkStep, HeadFlags, Limits, Parsed, leading_empty_lines, may_be_complete, parse_request,
+    Body, ChunkStep, HeadFlags, KnownHost, Limits, Parsed, leading_empty_lines, may_be_complete,
+    parse_request,
 };
 use crate::http::{HttpHeaders, HttpMethod};
 
@@ -60,7 +61,7 @@ pub enum Framing {
 /// A request's head, with limits for fields and bytes.
 #[must_use]
 pub fn request(input: &[u8], header_count: u16, header_size: u32) -> Verdict {
-    verdict(&parse_request(input, &Limits { header_count, header_size }))
+    verdict(&parse_request(input, &Limits { header_count, header_size }, &KnownHost::new()))
 }
 
 /// The same without the fast way.
@@ -97,7 +98,7 @@ fn verdict(parsed: &Parsed) -> Verdict {
 /// The length of a request's head, by the shortest way to it: for measurements.
 #[must_use]
 pub fn request_len(input: &[u8], header_count: u16, header_size: u32) -> Option<usize> {
-    match parse_request(input, &Limits { header_count, header_size }) {
+    match parse_request(input, &Limits { header_count, header_size }, &KnownHost::new()) {
         Parsed::Head(head) => Some(usize::from(head.head_len)),
         _ => None,
     }

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::pending::{Pending, PendingRing, micros, since};
+use super::pending::{Pending, PendingRing, Waited, micros};
 use super::{
     Body, ChunkStep, Chunked, EMPTY_LINES_MAX, Head, HeadFlags, HttpServer, Parsed, Refusal,
     may_be_complete, parse_request,
@@ -218,11 +218,22 @@ impl Http1 {
             // Not before another line is whole: a peer that sends single bytes costs a look each.
             return self.need(input);
         }
-        match parse_request(input, &self.server.limits) {
+        match parse_request(input, &self.server.limits, &self.server.known_host) {
             Parsed::Partial => self.need(input),
             Parsed::Refused(refusal) => self.refuse(refusal),
+            Parsed::Head(head) if head.is_plain() && self.server.requests_max == 0 => {
+                self.plain_request(&head, now)
+            }
             Parsed::Head(head) => self.request(&head, input.len(), now),
         }
+    }
+
+    /// A head that is all of its request, and asks for nothing special.
+    #[inline]
+    fn plain_request(&mut self, head: &Head, now: Time) -> Step {
+        let pending = Pending { since_us: micros(now), method: head.method, flags: head.flags };
+        (self.looked_at, self.empty_bytes) = (0, 0);
+        self.asked(head, head.head_len.into(), pending, RequestFlags::empty())
     }
 
     fn need(&mut self, input: &[u8]) -> Step {
@@ -293,9 +304,6 @@ impl Http1 {
             head_flags |= HeadFlags::CLOSE;
         }
         let since_us = if self.continued { self.head_since_us } else { micros(now) };
-        let pending = Pending { since_us, method: head.method, flags: head_flags };
-        self.pending.set(id, pending);
-        self.asked = id.wrapping_add(1);
         (self.looked_at, self.empty_bytes, self.continued) = (0, 0, false);
         let becomes_another =
             flags.contains(RequestFlags::UPGRADE) || head.method == HttpMethod::Connect;
@@ -314,6 +322,16 @@ impl Http1 {
         if becomes_another {
             self.gate = Some(id);
         }
+        let pending = Pending { since_us, method: head.method, flags: head_flags };
+        self.asked(head, whole, pending, flags)
+    }
+
+    /// A request of `whole` bytes is handed out.
+    #[inline]
+    fn asked(&mut self, head: &Head, whole: usize, pending: Pending, flags: RequestFlags) -> Step {
+        let id = self.asked;
+        self.pending.set(id, pending);
+        self.asked = id.wrapping_add(1);
         self.server.counters.requests.add(1);
         self.server.counters.bytes_received.add(whole as u64);
         let extra =
@@ -412,7 +430,7 @@ impl Http1 {
 
     /// Whether an answer to that request is written at once and nothing follows from it: it is its
     /// turn, it asked for nothing special, and nothing waits for it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_simple(&self, id: u64) -> bool {
         let pending = self.pending.get(self.answered);
         id == u64::from(self.answered)
@@ -462,16 +480,16 @@ impl Http1 {
         self.early.clear();
     }
 
-    /// The answer whose turn it was is written: how long it took.
+    /// The answer whose turn it was is written: how long that took since the request came.
     #[inline]
-    pub(crate) fn finish(&mut self, now: Time) -> Duration {
+    pub(crate) fn finish(&mut self, now: Time) -> Waited {
         let id = self.answered;
         self.answered = id.wrapping_add(1);
         self.writing = Writing::Nothing;
         if self.gate == Some(id) {
             self.gate = None;
         }
-        since(now, self.pending(id).since_us)
+        self.pending(id).waited(now)
     }
 
     /// Whether `100 Continue` is to be sent now; it is asked for once.
@@ -506,13 +524,14 @@ impl Http1 {
         };
         let mut due = Time::MAX;
         if self.due() > 0 && self.writing == Writing::Nothing && !self.is_body_of_turn_due() {
-            let waited = since(now, self.pending(self.answered).since_us);
+            let waited = self.pending(self.answered).waited(now).duration();
             due = ago(waited, self.server.request_timeout);
         }
         if matches!(self.reading, Reading::Body { .. } | Reading::Chunked { .. }) {
             due = due.min(at(last_rx, self.server.receive_timeout));
         } else if has_partial {
-            due = due.min(ago(since(now, self.head_since_us), self.server.receive_timeout));
+            let waited = Waited::since(now, self.head_since_us).duration();
+            due = due.min(ago(waited, self.server.receive_timeout));
         } else if self.due() == 0 && matches!(self.reading, Reading::Head) {
             return at(last_rx.max(last_tx), self.server.keep_alive_timeout);
         }
@@ -527,7 +546,7 @@ impl Http1 {
 
     /// Whether an answer is late, rather than a request.
     pub(crate) fn is_answer_late(&self, now: Time) -> bool {
-        let waited = since(now, self.pending(self.answered).since_us);
+        let waited = self.pending(self.answered).waited(now).duration();
         self.due() > 0
             && self.writing == Writing::Nothing
             && !self.is_body_of_turn_due()

@@ -39,10 +39,11 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use authority::KnownHost;
 pub(crate) use chunked::{ChunkStep, Chunked};
 pub(crate) use fault::Refusal;
 pub(crate) use machine::{Http1, Writing};
-pub(crate) use pending::Pending;
+pub(crate) use pending::{Pending, Waited};
 pub(crate) use request::parse_request;
 pub(crate) use server::HttpServer;
 
@@ -124,6 +125,16 @@ pub(crate) struct Head {
     pub(crate) head_len: u16,
     pub(crate) flags: HeadFlags,
     pub(crate) body: Body,
+}
+
+impl Head {
+    /// Whether nothing of the request is behind it, and nothing special follows from it.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.body == Body::None
+            && self.flags.difference(HeadFlags::ACCEPTS_GZIP).is_empty()
+            && self.method != HttpMethod::Connect
+    }
 }
 
 /// What a head is made of the bytes at the front of an input.

@@ -19,6 +19,10 @@ pub(crate) struct Pending {
 impl Pending {
     pub(super) const NONE: Self =
         Self { since_us: 0, method: HttpMethod::Get, flags: HeadFlags::empty() };
+
+    pub(super) const fn waited(self, now: Time) -> Waited {
+        Waited::since(now, self.since_us)
+    }
 }
 
 /// The last requests of a connection, by number.
@@ -46,7 +50,23 @@ pub(super) const fn micros(now: Time) -> u32 {
     (now.as_nanos() >> 10) as u32
 }
 
-/// The time since such a moment.
-pub(super) const fn since(now: Time, then_us: u32) -> Duration {
-    Duration::from_nanos((micros(now).wrapping_sub(then_us) as u64) << 10)
+/// How long a request has waited, in microseconds of 1,024 ns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waited(u32);
+
+impl Waited {
+    pub(crate) const ZERO: Self = Self(0);
+
+    pub(super) const fn since(now: Time, then_us: u32) -> Self {
+        Self(micros(now).wrapping_sub(then_us))
+    }
+
+    pub(crate) const fn duration(self) -> Duration {
+        Duration::from_nanos((self.0 as u64) << 10)
+    }
+
+    /// In microseconds proper.
+    pub(super) const fn micros(self) -> u64 {
+        ((self.0 as u64) << 10) / 1_000
+    }
 }

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use httparse::{Error, Request, Status};
 
-use super::authority::is_authority;
+use super::authority::KnownHost;
 use super::bytes::{TARGET, is};
 use super::fault::Fault;
 use super::fields::{Fields, Seen};
@@ -26,11 +26,11 @@ pub(super) struct Line<'a> {
 
 /// Looks at the front of `input`, which is not empty and begins with no empty line
 /// ([`super::leading_empty_lines`]).
-pub(crate) fn parse_request(input: &[u8], limits: &Limits) -> Parsed {
+pub(crate) fn parse_request(input: &[u8], limits: &Limits, host: &KnownHost) -> Parsed {
     let window = limits.window(input);
     let mut fields = Fields::new();
     if let Some((line, len)) = plain::read(window, limits, &mut fields)
-        && let Ok(head) = check(line, &fields, len)
+        && let Ok(head) = check(line, &fields, len, host)
     {
         return Parsed::Head(head);
     }
@@ -93,14 +93,19 @@ fn check_tokens(request: &Request<'_, '_>, head: &[u8]) -> Result<Head, Fault> {
         target: target.as_bytes(),
         is_version_10: minor == 0,
     };
-    check(line, &fields, head.len())
+    check(line, &fields, head.len(), &KnownHost::new())
 }
 
 /// A head that is well formed: whether it may be believed.
 #[inline(always)]
-fn check(line: Line<'_>, fields: &Fields<'_>, head_len: usize) -> Result<Head, Fault> {
+fn check(
+    line: Line<'_>,
+    fields: &Fields<'_>,
+    head_len: usize,
+    known: &KnownHost,
+) -> Result<Head, Fault> {
     let form = Target::of(line.method, line.target)?;
-    check_host(fields, form, line.is_version_10)?;
+    check_host(fields, form, line.is_version_10, known)?;
     let (body, flags) = match fields.seen == Seen::HOST && !line.is_version_10 {
         // Nothing was said: what most requests are.
         true => (Body::None, HeadFlags::empty()),
@@ -132,9 +137,14 @@ fn said(
 /// request message that lacks a Host header field and to any request message that contains more
 /// than one Host header field line or a Host header field with an invalid field value."
 #[inline(always)]
-fn check_host(fields: &Fields<'_>, form: Target<'_>, is_version_10: bool) -> Result<(), Fault> {
+fn check_host(
+    fields: &Fields<'_>,
+    form: Target<'_>,
+    is_version_10: bool,
+    known: &KnownHost,
+) -> Result<(), Fault> {
     let is_one = match (fields.seen.contains(Seen::HOST), fields.seen.contains(Seen::HOST_AGAIN)) {
-        (true, false) => is_authority(fields.host) || is_nameless(fields.host, form),
+        (true, false) => known.is_authority(fields.host) || is_nameless(fields.host, form),
         (false, _) => is_version_10,
         (true, true) => false,
     };

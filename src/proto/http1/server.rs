@@ -3,13 +3,14 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::Limits;
+use super::{KnownHost, Limits, Waited};
 use crate::config::{AccessLog, HttpCounters, HttpListenConfig};
 
 /// What the connections of a listener share.
 #[derive(Debug)]
 pub(crate) struct HttpServer {
     pub(super) limits: Limits,
+    pub(super) known_host: KnownHost,
     pub(super) body_inline: u64,
     pub(super) body_max: u64,
     pub(super) pipelined_max: u32,
@@ -50,12 +51,11 @@ impl Counter {
 impl Counters {
     /// An answer with that status code was written whole.
     #[inline]
-    pub(crate) fn answered(&self, status: u16, latency: Duration) {
+    pub(crate) fn answered(&self, status: u16, waited: Waited) {
         if let Some(class) = self.answers.get(usize::from(status / 100).wrapping_sub(1)) {
             class.add(1);
         }
-        let us = latency.as_micros() as u64;
-        let bucket = (u64::BITS - us.leading_zeros()) as usize;
+        let bucket = (u64::BITS - waited.micros().leading_zeros()) as usize;
         let buckets = &self.latency_us_log2;
         if let Some(bucket) = buckets.get(bucket).or_else(|| buckets.last()) {
             bucket.add(1);
@@ -84,6 +84,7 @@ impl HttpServer {
                 header_count: config.max_header_count as u16,
                 header_size: config.max_header_size as u32,
             },
+            known_host: KnownHost::new(),
             body_inline: config.max_body_inline as u64,
             body_max: config.max_body_size,
             pipelined_max: config.max_pipelined as u32,

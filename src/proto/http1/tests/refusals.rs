@@ -4,7 +4,8 @@ use super::LIMITS;
 use super::corpus::{Answer, rows};
 use crate::proto::http1::request::parse_request_thoroughly;
 use crate::proto::http1::{
-    Body, ChunkStep, Chunked, Parsed, leading_empty_lines, may_be_complete, parse_request,
+    Body, ChunkStep, Chunked, KnownHost, Parsed, leading_empty_lines, may_be_complete,
+    parse_request,
 };
 
 /// What a connection reads next.
@@ -80,7 +81,7 @@ impl Server {
             return false;
         }
         self.looks += 1;
-        let parsed = parse_request(input, &LIMITS);
+        let parsed = parse_request(input, &LIMITS, &KnownHost::new());
         assert_eq!(parse_request_thoroughly(input, &LIMITS), parsed, "the fast way and the other");
         match parsed {
             Parsed::Partial => return false,
