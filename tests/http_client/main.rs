@@ -3,6 +3,8 @@
 mod bodies;
 mod hostile;
 mod kit;
+#[path = "../common/linger.rs"]
+mod linger;
 mod plain;
 mod pools;
 mod script;
