@@ -65,6 +65,10 @@ impl Engine {
         false
     }
 
+    pub(super) const fn rests_in_pool(&mut self, _: u32) -> bool {
+        false
+    }
+
     pub(super) const fn client_opened(&mut self, _: u32) -> bool {
         false
     }

@@ -57,6 +57,11 @@ impl Engine {
         }
     }
 
+    /// Whether it is a pool's, and no request's: then it is read, so that its end is seen.
+    pub(in crate::engine) fn rests_in_pool(&mut self, index: u32) -> bool {
+        client(self.conns.at(index)).is_some_and(|machine| machine.asked().len() == 0)
+    }
+
     /// The server sends no more. Whether it is a pool's connection.
     pub(in crate::engine) fn client_eof(&mut self, index: u32) -> bool {
         let conn = self.conns.at(index);
