@@ -169,7 +169,8 @@ impl Shard {
         while !done(self) {
             if Instant::now() > end {
                 let stats = self.io.http_pool_stats(self.pool);
-                panic!("in vain: {what}; {:?} {:?} {stats:?}", self.seen, self.others);
+                let others: Vec<_> = self.others.iter().rev().take(5).collect();
+                panic!("in vain: {what}; {:?} {others:?} {stats:?}", self.seen);
             }
             self.step();
         }

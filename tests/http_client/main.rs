@@ -5,6 +5,13 @@ mod hostile;
 mod kit;
 #[path = "../common/linger.rs"]
 mod linger;
+#[path = "../http/nginx.rs"]
+mod nginx;
+mod peers;
 mod plain;
 mod pools;
+mod proxied;
 mod script;
+#[cfg(feature = "tls")]
+mod sealed;
+mod tunnels;

@@ -133,6 +133,9 @@ impl Engine {
     pub(super) fn book_opened(&mut self, index: u32) {
         let now = self.now;
         let Some((pool, member)) = self.member_of(index) else { return };
+        if let Some(machine) = client(self.conns.at(index)) {
+            machine.is_open = true;
+        }
         if let Some(found) = self.clients.pools.get(pool) {
             found.book.connected(member, now);
             self.clients.pools.set_due(pool);

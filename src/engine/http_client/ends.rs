@@ -7,7 +7,7 @@
 use super::client;
 use super::requests::{State, Traits, key_of};
 use crate::code;
-use crate::conn::{Conn, Flags, Phase};
+use crate::conn::{Conn, Flags};
 use crate::engine::Engine;
 use crate::event::{HttpFailure, HttpPhase};
 use crate::ids::ConnId;
@@ -36,10 +36,12 @@ impl Engine {
     ) -> (u64, bool) {
         let conn = self.conns.at(index);
         let id = conn.id(index);
-        let was_open = conn.phase == Phase::Open && !conn.has(Flags::SHAKING);
+        // What went wrong first says why.
+        let has_failed = conn.has(Flags::TLS_FAILED | Flags::SEND_FAILED) && conn.code != 0;
+        let own = if has_failed && code != code::LOCAL_CLOSE { conn.code } else { code };
         let Some(machine) = client(conn) else { return (code, clean) };
         let end = End {
-            code,
+            code: own,
             is_announced: machine.is_closed(),
             was_used: machine.answered_ever() > 0,
             is_silent: machine.has_no_response(),
@@ -47,16 +49,16 @@ impl Engine {
         };
         let is_first_whole = machine.is_closed();
         let asked = machine.take_asked();
-        let is_tunnelling = asked.iter().any(|asked| asked.is_tunnel);
+        let was_open = machine.is_open;
         for (at, asked) in asked.iter().enumerate() {
             let was_sent = was_sent(self.conns.at(index), asked);
             let is_turn = at == 0 && !is_first_whole;
             self.lose(id, asked, &end, is_turn, was_sent);
         }
-        if was_open && !is_tunnelling {
+        if was_open {
             self.book_forget(index);
         } else {
-            self.dial_failed(index, code);
+            self.dial_failed(index, own);
         }
         (code, clean)
     }

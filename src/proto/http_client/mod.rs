@@ -112,6 +112,8 @@ pub(crate) struct HttpClient {
     /// Whose it is: a pool, and the number that the connection has there.
     pub(crate) pool: u32,
     pub(crate) member: u32,
+    /// It takes requests.
+    pub(crate) is_open: bool,
     /// The server speaks HTTP/1.1.
     pub(crate) is_version_11: bool,
     reading: Reading,
@@ -162,6 +164,7 @@ impl HttpClient {
             shared,
             pool,
             member,
+            is_open: false,
             is_version_11: false,
             reading: Reading::Head,
             looked_at: 0,
