@@ -102,7 +102,7 @@ pub const HTTP_BODY_TIMEOUT: u64 = 0x1_0435;
 pub const HTTP_DEADLINE: u64 = 0x1_0436;
 /// HTTP client: the proxy refused the tunnel.
 pub const HTTP_PROXY_REFUSED: u64 = 0x1_0437;
-/// HTTP client: a streamed request was finished before all of the length that its head had promised.
+/// HTTP client: a streamed request was finished before all of the length that its head promised.
 pub const HTTP_REQUEST_CUT: u64 = 0x1_0438;
 /// HTTP client: the `Io` has no place for another connection, or for resolving another name.
 pub const HTTP_NO_CONNECTION: u64 = 0x1_0439;

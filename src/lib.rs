@@ -45,16 +45,14 @@ pub use config::*;
 pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, TlsConfigFault, UringDenied};
 #[cfg(feature = "http")]
 pub use event::HttpOwnedRequest;
+pub use event::{Event, PeerAddr, Readiness, SendOutcome};
 #[cfg(feature = "http-client")]
 pub use event::{HttpFailure, HttpPhase};
-pub use event::{Event, PeerAddr, Readiness, SendOutcome};
 #[cfg(feature = "http")]
 pub use http::{HttpFile, HttpHeaders, HttpMethod, HttpRequest};
 #[cfg(feature = "http-client")]
 pub use http::{HttpResponse, HttpUrl, HttpUrlError};
-#[cfg(feature = "http-client")]
-pub use ids::HttpPool;
-pub use ids::{ConnId, EndpointId, Protocol, RequestId, StreamId, TimerId, WatchId};
+pub use ids::{ConnId, EndpointId, HttpPool, Protocol, RequestId, StreamId, TimerId, WatchId};
 pub use io::{Events, Io, IoHandle, IoSeed, Sender, UdpTransmit};
 pub use pool::{
     OwnedSlot, PoolPressureInfo, PoolStats, PoolUse, PressureState, ReferencePool, SendBuffer,

@@ -48,12 +48,7 @@ impl Engine {
         false
     }
 
-    pub(super) const fn client_ending(
-        &mut self,
-        _: u32,
-        code: u64,
-        clean: bool,
-    ) -> (u64, bool) {
+    pub(super) const fn client_ending(&mut self, _: u32, code: u64, clean: bool) -> (u64, bool) {
         (code, clean)
     }
 

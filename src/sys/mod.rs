@@ -39,8 +39,8 @@ pub(crate) fn check(op: &'static str, answer: i32) -> Result<i32> {
 /// The error numbers that the engine tells apart.
 pub(crate) mod errno {
     pub(crate) use libc::{
-        EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EBADMSG, ECANCELED, ECONNREFUSED, ECONNRESET, EINTR,
-        EINVAL, EIO, EKEYEXPIRED, EMFILE, EMSGSIZE, ENOBUFS, ENOMEM, EOPNOTSUPP, EPIPE,
+        EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EBADMSG, ECANCELED, ECONNREFUSED, EINTR, EINVAL, EIO,
+        EKEYEXPIRED, EMFILE, EMSGSIZE, ENOBUFS, ENOMEM, EOPNOTSUPP, EPIPE,
     };
 }
 

@@ -10,7 +10,11 @@ use crate::kit::{Shard, echo, pattern};
 use crate::script::{Do, Script, ok, send};
 
 /// Writes that body when it is asked for, as much as is taken at a time.
-fn write_when_ready(shard: &mut Shard, body: Vec<u8>, trailers: &'static [(&'static str, &'static str)]) {
+fn write_when_ready(
+    shard: &mut Shard,
+    body: Vec<u8>,
+    trailers: &'static [(&'static str, &'static str)],
+) {
     let mut done = 0;
     let mut of = None;
     shard.watch(move |sender, event| {

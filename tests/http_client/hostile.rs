@@ -72,8 +72,7 @@ fn bad_chunks_come_after_what_was_good() {
 #[test]
 fn bodies_beyond_the_limit() {
     let limit = |c: &mut zero_io::HttpPoolConfig| c.max_body_size = 10;
-    let outcome =
-        fetch_with(reply("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nx"), limit);
+    let outcome = fetch_with(reply("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nx"), limit);
     fails(&outcome, code::HTTP_BODY_TOO_LARGE, HttpPhase::Head);
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n";
     fails(&fetch_with(reply(chunked), limit), code::HTTP_BODY_TOO_LARGE, HttpPhase::Body);
@@ -126,11 +125,11 @@ fn nobody_listens() {
 #[test]
 fn every_cut_of_a_response_is_the_same() {
     let response = "HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 Very OK\r\nA: b\r\n\
-                    Transfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nT: v\r\n\r\n";
+                    Transfer-Encoding: chunked\r\n\r\n\
+                    5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nT: v\r\n\r\n";
     let bytes = response.as_bytes();
-    let mut script: Vec<Do> = (1..bytes.len())
-        .flat_map(|at| [Do::Read, Do::Cut(bytes.to_vec(), at)])
-        .collect();
+    let mut script: Vec<Do> =
+        (1..bytes.len()).flat_map(|at| [Do::Read, Do::Cut(bytes.to_vec(), at)]).collect();
     script.extend([Do::Read, Do::Drip(bytes.to_vec()), Do::Drain]);
     let server = Script::one(script);
     let mut shard = Shard::new();

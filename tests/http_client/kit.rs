@@ -155,7 +155,8 @@ impl Shard {
             if let Some(watch) = &mut self.watch {
                 watch(&mut sender, &event);
             }
-            let is_ours = matches!(event, Event::HttpBodyChunk { id, .. } if self.seen.contains_key(&id));
+            let is_ours =
+                matches!(event, Event::HttpBodyChunk { id, .. } if self.seen.contains_key(&id));
             if let Some(serve) = self.serve.as_mut().filter(|_| !is_ours) {
                 serve(&mut sender, &event);
             }

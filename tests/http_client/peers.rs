@@ -29,8 +29,7 @@ fn nginx_keeps_connections() {
     assert!(shard.fetch(ZeroRequest::get(&url("/moved"))).body == page, "moved");
     let head = shard.fetch(ZeroRequest::head(&url("/files/page")));
     assert_eq!((head.status, head.header("content-length")), (200, Some("300000")));
-    let part =
-        shard.fetch(ZeroRequest::get(&url("/files/page")).header("range", "bytes=10-19"));
+    let part = shard.fetch(ZeroRequest::get(&url("/files/page")).header("range", "bytes=10-19"));
     assert_eq!((part.status, &part.body[..]), (206, &page[10..20]));
     assert_eq!(shard.fetch(ZeroRequest::get(&url("/files/none"))).status, 404);
     assert_eq!(shard.fetch(ZeroRequest::get(&url("/close"))).text(), "bye");

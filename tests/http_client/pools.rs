@@ -178,9 +178,7 @@ fn what_was_sent_is_not_sent_again() {
 #[test]
 fn idempotent_requests_are_sent_again_where_that_is_wanted() {
     let again = |c: &mut zero_io::HttpPoolConfig| c.retry_idempotent = true;
-    let scripts = || {
-        vec![vec![Do::Read, ok("A"), Do::Read], vec![Do::Read, ok("B"), Do::Drain]]
-    };
+    let scripts = || vec![vec![Do::Read, ok("A"), Do::Read], vec![Do::Read, ok("B"), Do::Drain]];
     let server = Script::start(scripts());
     let mut shard = Shard::with(again);
     assert_eq!(shard.fetch(ZeroRequest::get(&server.url("/"))).text(), "A");
@@ -213,8 +211,8 @@ fn idempotent_requests_are_sent_again_where_that_is_wanted() {
 #[test]
 fn redirects_are_followed_as_often_as_allowed() {
     let mut shard = Shard::with(|c| c.redirects = 3);
-    let addr = shard.serve(|sender, event| match *event {
-        Event::HttpRequest { conn, id, request } => {
+    let addr = shard.serve(|sender, event| {
+        if let Event::HttpRequest { conn, id, request } = *event {
             let n: u32 = request.path()[1..].parse().unwrap();
             let said = format!("{} {n}", request.method_name());
             let to = (n + 1).to_string();
@@ -224,7 +222,6 @@ fn redirects_are_followed_as_often_as_allowed() {
             };
             sender.http_respond(conn, id, response).unwrap();
         }
-        _ => {}
     });
     let url = |n: u32| format!("http://{addr}/{n}");
     assert_eq!(shard.fetch(ZeroRequest::get(&url(2))).text(), "GET 5");

@@ -50,11 +50,7 @@ impl Proxy {
     }
 }
 
-fn serve(
-    stream: TcpStream,
-    credentials: &str,
-    tell: impl Fn(String),
-) -> std::io::Result<()> {
+fn serve(stream: TcpStream, credentials: &str, tell: impl Fn(String)) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut writer = stream;
@@ -67,7 +63,8 @@ fn serve(
         }
         tell(head.clone());
         if !head.contains(&format!("\r\nProxy-Authorization: {credentials}\r\n")) {
-            let refused = "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 2\r\n\r\nno";
+            let refused =
+                "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 2\r\n\r\nno";
             writer.write_all(refused.as_bytes())?;
             continue;
         }

@@ -1,8 +1,7 @@
 //! HTTPS, to a server of our own and through a proxy's tunnel.
 
 use zero_io::{
-    HttpPhase, HttpProxy, Io, Roots, TlsClientConfig, TlsServerConfig, ZeroRequest,
-    code,
+    HttpPhase, HttpProxy, Io, Roots, TlsClientConfig, TlsServerConfig, ZeroRequest, code,
 };
 
 use crate::kit::{Shard, echo, pattern};

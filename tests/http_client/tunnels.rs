@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use zero_io::{Event, HttpMethod, HttpPoolConfig, StreamId, UdsListenConfig, ZeroRequest, ZeroResponse};
+use zero_io::{
+    Event, HttpMethod, HttpPoolConfig, StreamId, UdsListenConfig, ZeroRequest, ZeroResponse,
+};
 
 use crate::kit::{Shard, echo};
 use crate::script::{Do, Script, send};
@@ -33,7 +35,10 @@ fn an_upgraded_connection_is_a_stream() {
     shard.io.stream_write(conn, StreamId::ZERO, b"ping").unwrap();
     let (pong, of) = (format!("{:?}", b"pong"), format!("{conn:?}"));
     let came = |shard: &mut Shard| {
-        shard.others.iter().any(|e| e.contains("StreamFrame") && e.contains(&pong) && e.contains(&of))
+        shard
+            .others
+            .iter()
+            .any(|e| e.contains("StreamFrame") && e.contains(&pong) && e.contains(&of))
     };
     shard.until("pong", came);
     shard.io.close_graceful(conn, Duration::from_millis(50)).unwrap();
@@ -108,7 +113,8 @@ fn a_unix_socket_serves_every_host() {
     assert_eq!(shard.stats().connects, 1);
     std::fs::remove_file(&path).unwrap();
     // Nobody listens there any more.
-    shard.pool = shard.io.http_pool(HttpPoolConfig::default().with(|c| c.unix_socket = Some(path))).unwrap();
+    shard.pool =
+        shard.io.http_pool(HttpPoolConfig::default().with(|c| c.unix_socket = Some(path))).unwrap();
     let failure = shard.fetch(ZeroRequest::get("http://any.host/")).failure.unwrap();
     assert_eq!(failure.code, 2, "ENOENT: {failure}");
 }

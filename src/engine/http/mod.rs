@@ -17,9 +17,7 @@ mod answer;
 mod file;
 mod short;
 mod stream;
-mod write;
-
-pub(super) use write::{Behind, COPY_MAX};
+pub(super) mod write;
 
 use super::Engine;
 use super::events::peer_addr;

@@ -26,8 +26,7 @@ impl Engine {
         self.check_pool(id, is_https)?;
         self.check_body(&request)?;
         let mut scratch = std::mem::take(&mut self.clients.scratch);
-        let order =
-            Order::new(&mut request, &mut scratch, |len| self.pool.send_buffer(len).ok());
+        let order = Order::new(&mut request, &mut scratch, |len| self.pool.send_buffer(len).ok());
         self.clients.scratch = scratch;
         let order = order?;
         let (head_len, max) = (order.head().len_max(), self.pool.class_size(Class::Stream));
@@ -89,7 +88,8 @@ impl Engine {
     fn enter(&mut self, id: HttpPool, order: Order, is_streamed: bool) -> Result<u64> {
         let now = self.now;
         let pool = self.clients.pools.find(id)?;
-        let full = IoError::QueueFull { queue: "HTTP requests", capacity: super::requests::REQUESTS_MAX };
+        let full =
+            IoError::QueueFull { queue: "HTTP requests", capacity: super::requests::REQUESTS_MAX };
         let (key, request) = self.clients.requests.insert().ok_or(full)?;
         let url = order.url();
         let route = Route::of(pool.config.proxy.as_ref(), &url, order.is_upgrade());
@@ -110,7 +110,8 @@ impl Engine {
         request.method = order.method;
         request.pool = id.index();
         request.order = Some(order);
-        request.timer = limit.and_then(|limit| pool.timers.insert(now.saturating_add(limit), key).ok());
+        request.timer =
+            limit.and_then(|limit| pool.timers.insert(now.saturating_add(limit), key).ok());
         pool.stats.requests += 1;
         pool.live += 1;
         Ok(key)

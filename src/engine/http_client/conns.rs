@@ -7,8 +7,8 @@ use crate::engine::Engine;
 use crate::event::http_client::ClientKind;
 use crate::event::record::{Kind, Record};
 use crate::proto::App;
-use crate::proto::http1::Writing;
 use crate::proto::http_client::Eof;
+use crate::proto::http1::Writing;
 
 impl Engine {
     /// Something arrived that is looked at next. Whether it is held back: never.

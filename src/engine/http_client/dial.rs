@@ -35,7 +35,7 @@ impl Engine {
         let none = ConnId::from_u64(0);
         let Some(found) = self.clients.pools.get(pool) else { return Ok(none) };
         let (shared, config) = (Rc::clone(&found.shared), Rc::clone(&found.config));
-        let tls = found.tls.clone();
+        let tls = Option::clone(&found.tls);
         let (kind, origin) = found.origin(host);
         found.stats.connects += 1;
         let url = HttpUrl::parse(&origin)?;
@@ -58,7 +58,11 @@ impl Engine {
         let timeouts = ConnTimeouts { idle: None, read: None, write };
         if let Some(path) = &config.unix_socket {
             let uds = UdsConnectConfig::new(path);
-            return self.uds_dial(UdsConnectConfig { connect_timeout, timeouts, ..uds }, app, start);
+            return self.uds_dial(
+                UdsConnectConfig { connect_timeout, timeouts, ..uds },
+                app,
+                start,
+            );
         }
         let tcp = TcpConnectConfig::new(target(&route.peer(url)));
         self.tcp_dial(TcpConnectConfig { connect_timeout, timeouts, ..tcp }, app, start)
@@ -74,8 +78,8 @@ impl Engine {
         let is_sealed = conn.has(Flags::TLS);
         let Some(machine) = client(conn) else { return false };
         let is_tunnelled = machine.is_tunnelled;
-        let needs_tunnel = !is_tunnelled
-            && self.origin_of(index).is_some_and(|(_, kind, _)| kind.is_tunnel());
+        let needs_tunnel =
+            !is_tunnelled && self.origin_of(index).is_some_and(|(_, kind, _)| kind.is_tunnel());
         if needs_tunnel {
             self.ask_proxy(index);
         } else if is_sealed && !self.speaks_http1(index) {
@@ -111,14 +115,15 @@ impl Engine {
         self.queue_written(index, (buf, end), len, false);
         let Some(machine) = client(self.conns.at(index)) else { return };
         let method = HttpMethod::Connect;
-        machine.ask(Asked { key: 0, hop: 0, method, upgrades: false, is_tunnel: true, from: 0 }, now);
+        machine
+            .ask(Asked { key: 0, hop: 0, method, upgrades: false, is_tunnel: true, from: 0 }, now);
         self.arm_conn_timer(index);
     }
 
     /// The proxy opened the tunnel: TLS follows, with the server behind it, or the requests do.
     pub(super) fn client_opened_by_proxy(&mut self, index: u32) {
         let Some((pool, kind, origin)) = self.origin_of(index) else { return };
-        let tls = self.clients.pools.get(pool).and_then(|pool| pool.tls.clone());
+        let tls = self.clients.pools.get(pool).and_then(|pool| Option::clone(&pool.tls));
         if !kind.is_tls() {
             self.client_opened(index);
             return;

@@ -12,7 +12,6 @@ use crate::engine::Engine;
 use crate::event::{HttpFailure, HttpPhase};
 use crate::ids::ConnId;
 use crate::proto::http_client::{Asked, HttpClient};
-use crate::sys::errno;
 
 /// How a connection ended, as its requests see it.
 struct End {
@@ -166,8 +165,9 @@ impl Engine {
     }
 }
 
-const ECONNRESET: u64 = errno::ECONNRESET as u64;
-const EPIPE: u64 = errno::EPIPE as u64;
+// As `code::errno_name` has them.
+const EPIPE: u64 = 32;
+const ECONNRESET: u64 = 104;
 
 /// What the request whose turn it is was doing.
 pub(super) fn phase_of(machine: &HttpClient) -> HttpPhase {

@@ -54,7 +54,7 @@ impl Pool {
         Self {
             generation,
             shared: Rc::new(shared),
-            tls: config.tls.clone(),
+            tls: Option::clone(&config.tls),
             book: Book::new(&config),
             conns: Vec::new(),
             timers: Wheel::with_capacity(live_max(&config)),

@@ -9,13 +9,13 @@ use std::rc::Rc;
 
 use crate::code;
 use crate::engine::Engine;
-use crate::engine::http::{Behind, COPY_MAX};
+use crate::engine::http::write::{Behind, COPY_MAX};
 use crate::error::{IoError, PoolKind, Result};
 use crate::ids::{ConnId, StreamId};
 use crate::pool::{Class, HEADROOM};
 use crate::proto::http::{BodyLen, Content, Order, Out, RequestHead, Route};
-use crate::proto::http1::Writing;
 use crate::proto::http_client::Asked;
+use crate::proto::http1::Writing;
 
 /// What became of sending a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
