@@ -2,7 +2,7 @@
 //! [`Io::next_event`].
 
 #![cfg_attr(
-    any(not(feature = "_sim"), not(feature = "http"), not(feature = "tls")),
+    any(not(feature = "_sim"), not(feature = "http-client"), not(feature = "tls")),
     expect(dead_code, reason = "the simulator, HTTP and TLS use parts that are always compiled")
 )]
 
@@ -44,6 +44,8 @@ pub use event::HttpOwnedRequest;
 pub use event::{Event, PeerAddr, Readiness, SendOutcome};
 #[cfg(feature = "http")]
 pub use http::{HttpFile, HttpHeaders, HttpMethod, HttpRequest};
+#[cfg(feature = "http-client")]
+pub use http::{HttpResponse, HttpUrl, HttpUrlError};
 pub use ids::{ConnId, EndpointId, Protocol, RequestId, StreamId, TimerId, WatchId};
 pub use io::{Events, Io, IoHandle, IoSeed, Sender, UdpTransmit};
 pub use pool::{
