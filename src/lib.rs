@@ -2,8 +2,12 @@
 //! [`Io::next_event`].
 
 #![cfg_attr(
-    any(not(feature = "_sim"), not(feature = "http-client"), not(feature = "tls")),
+    any(not(test), not(feature = "_sim"), not(feature = "http-client"), not(feature = "tls")),
     expect(dead_code, reason = "the simulator, HTTP and TLS use parts that are always compiled")
+)]
+#![cfg_attr(
+    feature = "http-client",
+    expect(unused_imports, reason = "the parts of HTTP clients are here before their engine")
 )]
 
 pub mod code;
@@ -52,6 +56,8 @@ pub use pool::{
     OwnedSlot, PoolPressureInfo, PoolStats, PoolUse, PressureState, ReferencePool, SendBuffer,
     StableBytes, WriteGuard,
 };
+#[cfg(feature = "http-client")]
+pub use proto::http::ZeroRequest;
 #[cfg(feature = "http")]
 pub use proto::http::{HttpCookie, HttpFieldValue, SameSite, ZeroResponse};
 #[cfg(all(feature = "_sim", feature = "http"))]

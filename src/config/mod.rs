@@ -7,6 +7,10 @@ mod endpoint;
 mod framing;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "http-client")]
+mod http_pool;
+#[cfg(feature = "http-client")]
+mod http_proxy;
 #[cfg(feature = "tls")]
 mod tls;
 mod uring;
@@ -22,11 +26,23 @@ pub use framing::{Frame, Framing, MessageKind};
 pub(crate) use http::PIPELINED_MAX;
 #[cfg(feature = "http")]
 pub use http::{AccessLog, HttpAccess, HttpCounters, HttpListenConfig, HttpSocket};
+#[cfg(feature = "http-client")]
+pub use http_pool::{HttpPoolConfig, HttpPoolStats};
+#[cfg(feature = "http-client")]
+pub use http_proxy::HttpProxy;
+#[cfg(feature = "http-client")]
+pub(crate) use http_proxy::ProxyServer;
 #[cfg(feature = "tls")]
 pub use tls::*;
 pub use uring::{Effective, HugePages, UringConfig};
 
 use crate::error::{IoError, Result};
+
+/// What a pool of HTTP connections speaks TLS with: nothing, without the feature.
+#[cfg(all(feature = "http-client", feature = "tls"))]
+type PoolTls = TlsClientConfig;
+#[cfg(all(feature = "http-client", not(feature = "tls")))]
+type PoolTls = std::convert::Infallible;
 
 /// A capability that can be forced on, forced off, or left to what the kernel has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -7,7 +7,9 @@ use crate::conn::tx::{Segment, Source};
 use crate::error::{IoError, PoolKind, Result};
 use crate::ids::ConnId;
 use crate::pool::{HEADROOM, SendBuffer};
-use crate::proto::http::{CHUNK_HEAD_LEN_MAX, Fields, Out, Parts, chunk_head, parts_len_max};
+use crate::proto::http::{
+    CHUNK_HEAD_LEN_MAX, Fields, OF_ANSWERS, Out, Parts, chunk_head, parts_len_max,
+};
 use crate::proto::http1::{Http1, Writing};
 
 const LINE: &[u8] = b"\r\n";
@@ -215,7 +217,7 @@ impl Engine {
         for (name, value) in trailers {
             fields.push(name, (*value).into());
         }
-        fields.check()?;
+        fields.check(&OF_ANSWERS)?;
         let parts = Parts::Fields { content_type: "", fields: &fields };
         let sealed = self.is_sealed(index);
         let whole = "0\r\n".len() + parts_len_max(&parts) + LINE.len();

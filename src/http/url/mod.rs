@@ -250,6 +250,11 @@ impl fmt::Display for HttpUrl<'_> {
     }
 }
 
+/// Whether a text is a host, with or without a port.
+pub(crate) fn is_authority(text: &str) -> bool {
+    Authority::parse(text).is_ok()
+}
+
 /// What follows `prefix`, in any case.
 fn after<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let (front, rest) = text.split_at_checked(prefix.len())?;

@@ -49,7 +49,8 @@ fn parts_are_found() {
 #[test]
 fn what_may_mislead_is_refused() {
     let long = format!("http://a/{}", "x".repeat(URL_LEN_MAX));
-    let (label, name) = (format!("http://{}/", "x".repeat(64)), format!("http://{}/", "x.".repeat(128)));
+    let (label, name) =
+        (format!("http://{}/", "x".repeat(64)), format!("http://{}/", "x.".repeat(128)));
     let rows: &[(&str, Bad)] = &[
         ("", Bad::Scheme),
         ("a", Bad::Scheme),
@@ -216,7 +217,10 @@ fn what_a_location_may_not_lead_to() {
     for (location, error) in rows {
         assert_eq!(resolved("http://a/b", location), Err(*error), "{}", location.escape_ascii());
     }
-    assert_eq!(resolved("http://a/b", "/ü b?ö".as_bytes()), Ok("http://a/%C3%BC%20b?%C3%B6".into()));
+    assert_eq!(
+        resolved("http://a/b", "/ü b?ö".as_bytes()),
+        Ok("http://a/%C3%BC%20b?%C3%B6".into())
+    );
     for len in URL_LEN_MAX - 8..URL_LEN_MAX + 8 {
         let location = vec![b'x'; len - "http://a/".len()];
         let expected = if len <= URL_LEN_MAX { Ok(len) } else { Err(Bad::TooLong) };
