@@ -110,29 +110,22 @@ impl HttpProxy {
 
 impl ProxyServer {
     fn parse(url: &str) -> Result<Self> {
-        let bad = |why| IoError::InvalidArgument { what: "proxy", why };
-        let (scheme, rest) = url.split_once("://").ok_or(bad("it must begin with http://"))?;
+        let (scheme, rest) = url.split_once("://").ok_or(NO_SCHEME)?;
         if !scheme.eq_ignore_ascii_case("http") {
-            return Err(bad("it must begin with http://: no other protocol is spoken to a proxy"));
+            return Err(NO_SCHEME);
         }
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, behind) = rest.split_at(end);
         if !matches!(behind, "" | "/") {
-            return Err(bad("it has no path: http://user:password@host:port is all"));
+            return Err(HAS_PATH);
         }
         let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
         let url = format!("http://{host}/");
         let places = HttpUrl::parse(&url)?.places();
-        let authorization =
-            match user {
-                "" => String::new(),
-                _ => {
-                    basic(user).ok_or(bad(
-                        "user and password: a % is followed by two digits of 0-9A-F, \
-                                        and control bytes and a colon in the user are not possible",
-                    ))?
-                }
-            };
+        let authorization = match user {
+            "" => String::new(),
+            _ => basic(user).ok_or(BAD_USER)?,
+        };
         Ok(Self { url, places, authorization })
     }
 
@@ -145,6 +138,17 @@ impl ProxyServer {
     pub(crate) fn authorization(&self) -> &str {
         &self.authorization
     }
+}
+
+const NO_SCHEME: IoError =
+    bad("it must begin with http://: no other protocol is spoken to a proxy");
+const HAS_PATH: IoError = bad("it has no path: http://user:password@host:port is all");
+const BAD_USER: IoError = bad(
+    "user and password are percent-encoded, without control bytes and without a colon in the user",
+);
+
+const fn bad(why: &'static str) -> IoError {
+    IoError::InvalidArgument { what: "proxy", why }
 }
 
 impl fmt::Debug for ProxyServer {

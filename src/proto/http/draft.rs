@@ -94,17 +94,17 @@ impl Draft {
         Ok(Self { memory, front_len: front_len as u32, lines_len: lines_len as u32, body })
     }
 
-    /// The same behind another front, with those lines that `keeps` keeps; on the heap.
-    pub(super) fn rewritten(
-        self,
+    /// Puts another front before it, and leaves those lines that `keeps` keeps; on the heap.
+    pub(super) fn rewrite(
+        &mut self,
         front: &[&str],
         keeps_body: bool,
         keeps: impl Fn(&str) -> bool,
-    ) -> Self {
+    ) {
         let (_, lines, copied) = split(&self.memory, self.front_len, self.lines_len);
-        let mut bytes = Vec::with_capacity(self.memory.bytes().len() + URL_GROWTH);
+        let front_len: usize = front.iter().map(|text| text.len()).sum();
+        let mut bytes = Vec::with_capacity(front_len + lines.len() + copied.len());
         front.iter().for_each(|text| bytes.extend_from_slice(text.as_bytes()));
-        let front_len = bytes.len();
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
             let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
             if str::from_utf8(name).is_ok_and(&keeps) {
@@ -114,10 +114,11 @@ impl Draft {
         let lines_len = bytes.len() - front_len;
         if keeps_body {
             bytes.extend_from_slice(copied);
+        } else {
+            self.body = Body::None;
         }
-        let body = if keeps_body { self.body } else { Body::None };
-        let (front_len, lines_len) = (front_len as u32, lines_len as u32);
-        Self { memory: Memory::Heap(bytes), front_len, lines_len, body }
+        self.memory = Memory::Heap(bytes);
+        (self.front_len, self.lines_len) = (front_len as u32, lines_len as u32);
     }
 
     pub(super) fn front(&self) -> &[u8] {
@@ -164,11 +165,6 @@ impl Draft {
         matches!(self.body, Body::Gone)
     }
 
-    /// Whether there is no body.
-    pub(super) const fn is_bodiless(&self) -> bool {
-        matches!(self.body, Body::None)
-    }
-
     /// How long its body is if that is no buffer, and whether it is a copy.
     pub(super) fn body_len(&self) -> (Option<usize>, bool) {
         match &self.body {
@@ -202,5 +198,3 @@ fn split(memory: &Memory, front_len: u32, lines_len: u32) -> (&[u8], &[u8], &[u8
 }
 
 const NOTHING: &[u8] = &[];
-/// What another front may be longer without a second allocation.
-const URL_GROWTH: usize = 256;

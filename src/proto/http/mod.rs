@@ -14,6 +14,10 @@ mod file;
 mod json;
 #[cfg(feature = "http-client")]
 mod order;
+#[cfg(feature = "http-client")]
+mod proxy;
+#[cfg(feature = "http-client")]
+mod redirect;
 mod reply;
 #[cfg(feature = "http-client")]
 mod request;
@@ -33,6 +37,10 @@ pub(crate) use fields::{Fields, OF_ANSWERS, is_field_byte, is_token};
 pub(crate) use json::ErasedJson;
 #[cfg(feature = "http-client")]
 pub(crate) use order::Order;
+#[cfg(feature = "http-client")]
+pub(crate) use proxy::{HostKey, HostKind, Route, tunnel_head};
+#[cfg(feature = "http-client")]
+pub(crate) use redirect::RedirectRules;
 pub(crate) use reply::{BAD_JSON, Reply};
 #[cfg(feature = "http-client")]
 pub use request::ZeroRequest;
