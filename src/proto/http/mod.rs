@@ -15,6 +15,8 @@ mod json;
 #[cfg(feature = "http-client")]
 mod order;
 #[cfg(feature = "http-client")]
+pub(crate) mod pool;
+#[cfg(feature = "http-client")]
 mod proxy;
 #[cfg(feature = "http-client")]
 mod redirect;

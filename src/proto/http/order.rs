@@ -174,6 +174,15 @@ mod tests {
     }
 
     #[test]
+    fn how_it_is_to_be_sent_is_kept() {
+        let time = Duration::from_secs(3);
+        let order = order(ZeroRequest::get("http://a").timeout(time).no_redirects());
+        assert_eq!((order.timeout, order.redirects), (Some(time), 0));
+        assert_eq!(order.options, RequestOptions::NO_REDIRECTS);
+        assert_eq!(order.url().as_str(), "http://a");
+    }
+
+    #[test]
     fn json_is_serialised_once() {
         let mut scratch = Vec::with_capacity(64);
         let value = [1, 2, 3];
