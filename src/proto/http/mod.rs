@@ -35,7 +35,7 @@ pub(crate) use encode::{
     head_len_max, parts_len_max,
 };
 pub use fields::HttpFieldValue;
-pub(crate) use fields::{Fields, OF_ANSWERS, is_field_byte, is_token};
+pub(crate) use fields::{Fields, OF_ANSWERS, is_field_byte};
 pub(crate) use json::ErasedJson;
 #[cfg(feature = "http-client")]
 pub(crate) use order::Order;
