@@ -16,7 +16,8 @@ use crate::http::{HttpUrl, UrlPlaces};
 ///
 /// ```
 /// use zero_io::HttpProxy;
-/// let proxy = HttpProxy::new("http://user:secret@proxy.example:3128")?.no_proxy("localhost,.example");
+/// let proxy = HttpProxy::new("http://user:secret@proxy.example:3128")?;
+/// let proxy = proxy.no_proxy("localhost,.example");
 /// # let _ = proxy;
 /// # Ok::<(), zero_io::IoError>(())
 /// ```
@@ -59,9 +60,9 @@ impl HttpProxy {
         Ok(Self { for_http: Some(server.clone()), for_https: Some(server), exceptions: Vec::new() })
     }
 
-    /// Reaches these hosts without a proxy: names and addresses behind commas, each for itself and
-    /// everything below it (`example.org` and `.example.org` are both `a.example.org` as well), with
-    /// a port (`a:8080`) for this alone; `*` is every host. Replaces those before.
+    /// Reaches these hosts without a proxy: names and addresses between commas, a name for itself
+    /// and all below it (`example.org` and `.example.org` both are `a.example.org` as well), with a
+    /// port (`a:8080`) for this alone; `*` is every host. Replaces those before.
     #[must_use]
     pub fn no_proxy(mut self, hosts: &str) -> Self {
         self.exceptions = hosts.split([',', ' ']).filter_map(Exception::parse).collect();

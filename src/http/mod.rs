@@ -1,7 +1,7 @@
 //! The vocabulary of HTTP: methods, header fields, status codes, dates.
 //!
-//! Role: values and views, for every version of HTTP; URLs; open files and what is said of them. Not
-//! role: parsing a message (`proto::http1`), answering (`proto::http`).
+//! Role: values and views, for every version of HTTP; URLs; open files and what is said of them.
+//! Not role: parsing a message (`proto::http1`), answering (`proto::http`).
 
 pub(crate) mod date;
 mod file;

@@ -97,7 +97,8 @@ pub(crate) struct UrlPlaces {
 /// ```
 /// use zero_io::HttpUrl;
 /// let url = HttpUrl::parse("https://a.example:8443/b?c#d")?;
-/// assert_eq!((url.host(), url.port(), url.path(), url.query()), ("a.example", 8443, "/b", Some("c")));
+/// assert_eq!((url.host(), url.port()), ("a.example", 8443));
+/// assert_eq!((url.path(), url.query()), ("/b", Some("c")));
 /// # Ok::<(), zero_io::HttpUrlError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,3 +1,5 @@
+//! URLs that are taken, and those that are not; references by the table of RFC 3986 §5.4.
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::HttpUrlError as Bad;

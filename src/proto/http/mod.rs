@@ -35,8 +35,6 @@ pub(crate) use encode::{
     head_len_max, parts_len_max,
 };
 pub use fields::HttpFieldValue;
-#[cfg(feature = "http-client")]
-pub(crate) use fields::is_token;
 pub(crate) use fields::{Fields, OF_ANSWERS, is_field_byte};
 pub(crate) use json::ErasedJson;
 #[cfg(feature = "http-client")]

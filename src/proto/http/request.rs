@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::content::{Content, content_methods};
-use super::fields::Reserved;
-use super::{BodyLen, Fields, HttpFieldValue, Parts, RequestHead, is_token};
+use super::fields::{Reserved, is_token};
+use super::{BodyLen, Fields, HttpFieldValue, Parts, RequestHead};
 use crate::error::{IoError, Result};
 use crate::http::{HttpMethod, HttpUrl, is_authority};
 
