@@ -23,8 +23,8 @@ both! {
     /// # Errors
     /// `InvalidArgument` for a URL, a header field or a method that cannot be sent, and for `https`
     /// without a configuration of TLS; `QueueFull` at `HttpPoolConfig::max_waiting`;
-    /// `BufferTooLarge` for a head that fits no stream buffer, or, where `Config::guard_count` is 0,
-    /// a body: stream it. Nothing was taken then.
+    /// `BufferTooLarge` for a head that fits no stream buffer, or a body where
+    /// `Config::guard_count` is 0: stream it. Nothing was taken then.
     pub fn http_request(
         &mut self_,
         pool: HttpPool,
