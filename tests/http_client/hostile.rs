@@ -171,3 +171,28 @@ fn an_idle_connection_that_says_something_is_not_used_again() {
     shard.finish();
     server.received();
 }
+
+#[test]
+fn a_reset_in_the_middle_of_what_is_sent() {
+    let server = Script::one([Do::ReadBytes(1_000), Do::Reset]);
+    let mut shard = Shard::new();
+    let body = crate::kit::pattern(8_000_000);
+    let outcome = shard.fetch(ZeroRequest::post(&server.url("/")).bytes(&body));
+    let failure = outcome.failure.unwrap();
+    assert!(matches!(failure.code, 104 | 32), "{failure:?}");
+    assert_eq!((failure.phase, failure.was_sent), (HttpPhase::Sending, true));
+    assert_eq!(shard.finish().retries, 0);
+    server.received();
+}
+
+#[test]
+fn an_early_response_is_read_although_the_rest_cannot_be_sent() {
+    let refused = "HTTP/1.1 413 No\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno";
+    let server = Script::one([Do::ReadBytes(1_000), send(refused), Do::Sleep(50)]);
+    let mut shard = Shard::new();
+    let body = crate::kit::pattern(8_000_000);
+    let outcome = shard.fetch(ZeroRequest::post(&server.url("/")).bytes(&body));
+    assert_eq!((outcome.status, outcome.text()), (413, "no"));
+    shard.finish();
+    server.received();
+}

@@ -16,6 +16,7 @@ fn a_request_and_its_response() {
     let stats = shard.stats();
     assert_eq!((stats.open, stats.idle, stats.waiting), (1, 1, 0));
     assert_eq!((stats.requests, stats.responses[1], stats.connects), (1, 1, 1));
+    assert!(stats.bytes_sent > 40 && stats.bytes_received > 80, "{stats:?}");
 }
 
 #[test]

@@ -144,6 +144,65 @@ fn so_many_requests_for_a_connection() {
 }
 
 #[test]
+fn the_last_request_of_a_connection_is_the_last() {
+    // The server does not mind what it is told.
+    let server = Script::start(vec![
+        vec![Do::Read, ok("A"), Do::Read, ok("B"), Do::Drain],
+        vec![Do::Read, ok("C"), Do::Drain],
+    ]);
+    let mut shard = Shard::with(|c| c.keep_alive_requests = 2);
+    for expected in ["A", "B", "C"] {
+        assert_eq!(shard.fetch(ZeroRequest::get(&server.url("/"))).text(), expected);
+    }
+    shard.finish();
+    let received = server.received();
+    assert_eq!(received[0].matches("Connection: close\r\n").count(), 1, "{}", received[0]);
+}
+
+#[test]
+fn what_was_not_sent_is_sent_again() {
+    // The server closes before the second request leaves: its end and the request meet.
+    let server = Script::start(vec![vec![Do::Read, ok("A")], vec![Do::Read, ok("B"), Do::Drain]]);
+    let mut shard = Shard::new();
+    let url = server.url("/");
+    assert_eq!(shard.fetch(ZeroRequest::get(&url)).text(), "A");
+    // No poll until the end has arrived: then the request is queued, and nothing of it is sent
+    // before that is seen, or the connection is seen to be gone first.
+    std::thread::sleep(Duration::from_millis(50));
+    let id = shard.ask(ZeroRequest::post(&url).text("x"));
+    let outcome = shard.end_of(id);
+    match outcome.failure {
+        // It was on its way already.
+        Some(failure) => assert!(failure.was_sent, "{failure}"),
+        None => assert_eq!(outcome.text(), "B"),
+    }
+    if outcome.failure.is_some() {
+        assert_eq!(shard.fetch(ZeroRequest::get(&url)).text(), "B");
+    }
+    shard.finish();
+    server.received();
+}
+
+#[test]
+fn hosts_take_turns_where_the_pool_is_full() {
+    let mut shard = Shard::with(|c| {
+        c.max_connections = 2;
+        c.max_connections_per_host = 2;
+    });
+    let mut urls = vec![format!("http://{}/", shard.serve(echo))];
+    for _ in 0..3 {
+        let more = shard.io.http_listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        urls.push(format!("http://{}/", shard.io.local_addr(more).unwrap()));
+    }
+    let ids: Vec<_> = (0..40).map(|i| shard.ask(ZeroRequest::get(&urls[i % 4]))).collect();
+    for id in ids {
+        assert_eq!(shard.end_of(id).status, 200);
+        assert!(shard.stats().open <= 2);
+    }
+    assert_eq!(shard.stats().failures, 0);
+}
+
+#[test]
 fn a_connection_that_the_server_closed_is_not_used_again() {
     let close = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nA";
     let http10 = "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nB";

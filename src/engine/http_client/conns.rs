@@ -44,7 +44,11 @@ impl Engine {
             machine.wait_from(now);
         }
         let (is_tunnel, is_closed) = (machine.is_tunnel(), machine.is_closed());
+        let (pool, bytes) = (machine.pool, machine.take_bytes());
         let wants_timer = machine.wants_timer(now, last);
+        if let Some(pool) = self.clients.pools.get(pool) {
+            pool.stats.bytes_received += bytes;
+        }
         if is_continued {
             self.body_is_wanted(index);
         }

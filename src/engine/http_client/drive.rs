@@ -4,7 +4,7 @@
 //! it said.
 
 use super::client;
-use super::requests::State;
+use super::requests::{State, index_of};
 use super::send::Sent;
 use crate::code;
 use crate::engine::Engine;
@@ -61,7 +61,7 @@ impl Engine {
             Sent::NoRoom => {
                 found.book.answered(member, true, false, now);
                 found.retry_at = found.retry_at.min(now.saturating_add(PAUSE));
-                self.book_again(key);
+                self.requeue(key);
                 return false;
             }
             Sent::Gone => {
@@ -179,16 +179,22 @@ impl Engine {
 
     /// A request waits again, before the others.
     pub(super) fn book_again(&mut self, key: u64) {
-        let Some(request) = self.clients.requests.get(key) else { return };
-        request.state = State::Waiting;
-        let pool = request.pool;
-        let Some(order) = &request.order else { return };
-        if let Some(found) = self.clients.pools.get(pool) {
-            let (url, is_safe) = (order.url(), order.method.is_safe() && !order.is_upgrade());
-            let route = Route::of(found.config.proxy.as_ref(), &url, order.is_upgrade());
-            found.book.requeue(super::requests::index_of(key), &route.key(url), is_safe);
+        if let Some(pool) = self.requeue(key) {
             self.clients.pools.set_due(pool);
         }
+    }
+
+    /// The same without looking at once for who could have it; its pool.
+    fn requeue(&mut self, key: u64) -> Option<u32> {
+        let request = self.clients.requests.get(key)?;
+        request.state = State::Waiting;
+        let pool = request.pool;
+        let order = request.order.as_ref()?;
+        let found = self.clients.pools.get(pool)?;
+        let (url, is_safe) = (order.url(), order.method.is_safe() && !order.is_upgrade());
+        let route = Route::of(found.config.proxy.as_ref(), &url, order.is_upgrade());
+        found.book.requeue(index_of(key), &route.key(url), is_safe);
+        Some(pool)
     }
 
     /// A request waits no longer.
@@ -196,7 +202,7 @@ impl Engine {
         let Some(request) = self.clients.requests.get(key) else { return };
         let pool = request.pool;
         if let Some(found) = self.clients.pools.get(pool) {
-            found.book.cancel(super::requests::index_of(key));
+            found.book.cancel(index_of(key));
             self.clients.pools.set_due(pool);
         }
     }

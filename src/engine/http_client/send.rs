@@ -54,6 +54,9 @@ impl Engine {
         (request.state, request.conn) = (State::Asked, id);
         let traits = request.traits;
         let asked = Asked { key, hop, method, upgrades, is_tunnel: false, from };
+        if let Some(machine) = client(self.conns.at(index)) {
+            machine.says_close = is_last;
+        }
         self.asked(index, asked, traits, body);
         if let Some(pool) = self.clients.pools.get(pool) {
             pool.stats.bytes_sent += len as u64;

@@ -131,12 +131,16 @@ pub(crate) struct HttpClient {
     pub(crate) has_tunnel: bool,
     /// Nothing of what was asked was sent.
     is_unsent: bool,
+    /// The last request says that the connection ends behind it.
+    pub(crate) says_close: bool,
     /// Not one byte was received yet of a response.
     is_fresh: bool,
     /// Requests whose responses are due.
     asked: VecDeque<Asked>,
     /// Responses that ended since somebody looked.
     answered: u32,
+    /// Bytes of responses since somebody looked.
+    bytes: u64,
     /// Responses that ended at all.
     answered_ever: u32,
     /// The body of the last request, as far as the application writes it.
@@ -174,9 +178,11 @@ impl HttpClient {
             is_tunnelled: false,
             has_tunnel: false,
             is_unsent: false,
+            says_close: false,
             is_fresh: true,
             asked: VecDeque::new(),
             answered: 0,
+            bytes: 0,
             answered_ever: 0,
             writing: Writing::Nothing,
             continue_until: Time::MAX,
@@ -231,6 +237,11 @@ impl HttpClient {
     /// Responses that ended since the last call.
     pub(crate) const fn take_answered(&mut self) -> u32 {
         std::mem::replace(&mut self.answered, 0)
+    }
+
+    /// Bytes of heads and bodies that came since the last call.
+    pub(crate) const fn take_bytes(&mut self) -> u64 {
+        std::mem::replace(&mut self.bytes, 0)
     }
 
     /// Whether `100 Continue` came since the last call.
@@ -296,6 +307,7 @@ impl HttpClient {
     /// A piece of the body of the response whose turn it is.
     fn chunk(&mut self, skip: usize, len: usize, last: bool) -> Step {
         let extra = self.asked.front().map_or(0, |asked| asked.key);
+        self.bytes += len as u64;
         if last {
             self.response_read();
         }
@@ -311,7 +323,9 @@ impl HttpClient {
         // RFC 9112 §9.3: a request that is answered before all of it was sent leaves the
         // connection in the middle of a message.
         let is_cut = self.asked.is_empty() && self.writing != Writing::Nothing;
-        self.reading = if self.closes || is_cut { Reading::Closed } else { Reading::Head };
+        let is_last = self.asked.is_empty() && self.says_close;
+        self.reading =
+            if self.closes || is_cut || is_last { Reading::Closed } else { Reading::Head };
         if self.asked.is_empty() {
             self.writing = Writing::Nothing;
             self.continue_until = Time::MAX;
@@ -395,6 +409,7 @@ impl HttpClient {
             self.looked_at = 0;
             return Step::Need { need: whole };
         }
+        self.bytes += whole as u64;
         self.closes = head.flags.contains(HeadFlags::CLOSE);
         self.is_version_11 = !head.flags.contains(HeadFlags::VERSION_10);
         let mut flags = ResponseFlags::empty();

@@ -295,6 +295,18 @@ fn an_early_response_ends_the_connection() {
 }
 
 #[test]
+fn a_last_request_ends_the_connection() {
+    let inline = format!("{OK}Content-Length: 1\r\n\r\n");
+    let mut feed = Feed::new(&[asked(1, M::Get), asked(2, M::Get)]);
+    feed.machine.says_close = true;
+    feed.feed(format!("{inline}x").as_bytes());
+    assert!(!feed.machine.is_closed());
+    feed.feed(format!("{inline}y").as_bytes());
+    assert!(feed.machine.is_closed(), "whatever the server says");
+    assert_eq!(feed.machine.take_bytes(), 2 * (inline.len() as u64 + 1));
+}
+
+#[test]
 fn deadlines_follow_what_is_waited_for() {
     let at = |ms: u64| Time::from_nanos(ms * 1_000_000);
     let due = |machine: &HttpClient, now: u64, rx: u64, tx: u64| {
