@@ -30,11 +30,14 @@ pub const FRAME_TOO_LONG: u64 = 0x1_0008;
 pub const TRUNCATED: u64 = 0x1_0009;
 /// No buffer was left for a message that straddles others: those who began earlier have them.
 pub const CARRY_EXHAUSTED: u64 = 0x1_000A;
-/// TLS refused what the peer sent; the low byte is the alert (RFC 8446 §6) for it, which was sent
-/// where the peer could still read it.
+/// TLS refused what the peer sent; the low byte is the alert (RFC 8446 §6) for it, which was sent.
 pub const TLS_ALERT_SENT: u64 = 0x1_0100;
 /// The peer refused TLS; the low byte is the alert (RFC 8446 §6) that it sent.
 pub const TLS_ALERT_RECEIVED: u64 = 0x1_0200;
+/// TLS refused what the peer sent, and could not tell it so; the low byte is the alert (RFC 8446
+/// §6) for it. So it is where a handshake fails under keys that only the TLS library has, and
+/// behind our own close_notify.
+pub const TLS_ALERT_UNSENT: u64 = 0x1_0500;
 /// The stream ended without TLS's close_notify: what came may not be all that was sent.
 pub const TLS_TRUNCATED: u64 = 0x1_0300;
 /// The stream ended in the middle of the TLS handshake.
@@ -162,11 +165,11 @@ pub const fn reason(code: u64) -> Option<&'static str> {
     })
 }
 
-/// The alert in a code of [`TLS_ALERT_SENT`] or [`TLS_ALERT_RECEIVED`].
+/// The alert in a code of [`TLS_ALERT_SENT`], [`TLS_ALERT_RECEIVED`] or [`TLS_ALERT_UNSENT`].
 #[must_use]
 pub const fn tls_alert(code: u64) -> Option<u8> {
     match code & !0xFF {
-        TLS_ALERT_SENT | TLS_ALERT_RECEIVED => Some(code as u8),
+        TLS_ALERT_SENT | TLS_ALERT_RECEIVED | TLS_ALERT_UNSENT => Some(code as u8),
         _ => None,
     }
 }

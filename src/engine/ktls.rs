@@ -30,8 +30,8 @@ use crate::ring::{Completion, KTLS, Op, Tag};
 use crate::sys::ktls::{Refusal, Side};
 use crate::sys::{POLLOUT, errno};
 
-/// With `Toggle::Auto` the kernel seals from the first guard write of so many bytes on.
-const GUARD_LEN_MIN: u32 = 64 << 10;
+/// With `Toggle::Auto` the kernel seals from the first guard write or file of so many bytes on.
+const UNPASSED_MIN: u64 = 64 << 10;
 /// Below, its record layer lacks too many repairs.
 const SINCE: KernelVersion = KernelVersion { major: 6, minor: 7 };
 /// Where it changes keys.
@@ -92,12 +92,13 @@ impl Engine {
     }
 
     /// Before something is written: lets the kernel seal from here on, if this is an occasion and
-    /// nothing is under way. What waited to be sealed is sent as it is.
+    /// nothing is under way. What waited to be sealed is sent as it is. So many bytes of what is
+    /// written would not have to pass through our buffers then.
     #[inline]
-    pub(super) fn offer_tx(&mut self, index: u32, next: Option<&Segment>) {
+    pub(super) fn offer_tx(&mut self, index: u32, unpassed: u64) {
         let conn = self.conns.at(index);
         let Some(secure) = &conn.secure else { return };
-        let is_occasion = secure.ktls == Toggle::On || next.is_some_and(is_large_guard);
+        let is_occasion = secure.ktls == Toggle::On || unpassed >= UNPASSED_MIN;
         if is_occasion && secure.tx == Layer::OursYet && conn.tx.is_empty() {
             self.hand_over_tx(index);
         }
@@ -105,10 +106,10 @@ impl Engine {
 
     /// Whether what is next to be sealed is for the kernel, as soon as the queue is empty: that is
     /// one completion away, and a header before a large body is the usual case.
-    pub(super) fn waits_for_kernel(&mut self, index: u32, next: &Segment) -> bool {
+    pub(super) fn waits_for_kernel(&mut self, index: u32, unpassed: u64) -> bool {
         let conn = self.conns.at(index);
         let may_take = conn.secure.as_ref().is_some_and(|secure| secure.tx == Layer::OursYet);
-        may_take && is_large_guard(next) && !conn.tx.is_empty()
+        may_take && unpassed >= UNPASSED_MIN && !conn.tx.is_empty()
     }
 
     fn hand_over_tx(&mut self, index: u32) {
@@ -299,7 +300,7 @@ impl Engine {
     }
 
     /// Goes on when the socket has room; if it had and that was no use, after a while.
-    fn wait_for_room(&mut self, index: u32) {
+    pub(super) fn wait_for_room(&mut self, index: u32) {
         let conn = self.conns.at(index);
         let token = conn.token(Tag::Room, index);
         let Some(secure) = &mut conn.secure else { return };
@@ -377,6 +378,10 @@ impl Engine {
     }
 }
 
-const fn is_large_guard(segment: &Segment) -> bool {
-    matches!(segment.source, Source::Guard { .. }) && segment.len >= GUARD_LEN_MIN
+/// Bytes that need not pass through our buffers where the kernel seals.
+pub(super) const fn unpassed(segment: &Segment) -> u64 {
+    match segment.source {
+        Source::Guard { .. } => segment.len as u64,
+        Source::Buf { .. } => 0,
+    }
 }

@@ -1,6 +1,7 @@
 //! What the application asks of connections: write, shut down, pause, look up.
 
 use super::Engine;
+use super::ktls::unpassed;
 use crate::conn::tx::{Segment, Source};
 use crate::conn::{Conn, Flags, Phase};
 use crate::error::{IoError, PoolKind, Result};
@@ -85,7 +86,7 @@ impl Engine {
         let index = conn.index();
         let wanted = data.len().min(self.send_room(conn));
         self.start_write_clock(index);
-        self.offer_tx(index, None);
+        self.offer_tx(index, 0);
         if self.is_sealed(index) {
             let done = self.write_sealed(index, &data[..wanted]);
             if done < data.len() {
@@ -141,7 +142,7 @@ impl Engine {
     /// Queues what is sent from where it lies, or what is sealed from there where there is TLS; the
     /// caller made sure that there is room.
     pub(super) fn enqueue(&mut self, index: u32, segment: Segment) {
-        self.offer_tx(index, Some(&segment));
+        self.offer_tx(index, unpassed(&segment));
         if self.is_sealed(index) {
             self.enqueue_sealed(index, segment);
         } else {

@@ -14,6 +14,7 @@
 //! and however few buffers there are: it waits, in order, and others behind it.
 
 use super::Engine;
+use super::ktls::unpassed;
 use crate::code;
 use crate::conn::secure::Goodbye;
 use crate::conn::tx::{Segment, Source};
@@ -199,10 +200,10 @@ impl Engine {
                 Some(secure) if conn.has(Flags::UNSEALED) => *secure.unsealed.first(),
                 _ => return true,
             };
-            if self.waits_for_kernel(index, &first) {
+            if self.waits_for_kernel(index, unpassed(&first)) {
                 return false;
             }
-            self.offer_tx(index, Some(&first));
+            self.offer_tx(index, unpassed(&first));
             if !self.is_sealed(index) {
                 return true;
             }

@@ -15,7 +15,7 @@ pub(crate) mod status;
 mod url;
 
 pub use file::HttpFile;
-pub(crate) use file::{Decision, FileSpan, decide};
+pub(crate) use file::{Decision, FileSpan, FileTurn, decide};
 pub use headers::HttpHeaders;
 pub use method::HttpMethod;
 pub use request::HttpRequest;

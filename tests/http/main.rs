@@ -21,4 +21,5 @@ mod peers;
 #[cfg(feature = "tls")]
 mod sealed;
 mod tunnels;
+mod turns;
 mod workers;

@@ -16,7 +16,7 @@ use super::scene::{BOTH, Scene, is_asked, layers, rekeys, wait_done, write_guard
 const GUARD_LEN: usize = 200_000;
 
 /// Whether this kernel has TLS: asked without the engine.
-fn kernel_has_tls() -> bool {
+pub(crate) fn kernel_has_tls() -> bool {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let sock = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let name = b"tls";

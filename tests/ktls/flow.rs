@@ -9,7 +9,7 @@ use zero_io::{
 
 use super::certs::World;
 use super::common::{STREAM, Seen, Shard, assert_same, pattern, plain_listener};
-use super::kit::{ServerPeer, close_in_order, echo, listen, server_config};
+use super::kit::{ServerPeer, close_in_order, echo, listen, part, server_config};
 use super::scene::{
     BOTH, SUITES, Scene, layers, rekeys, suite_of, theirs, wait_done, wait_kernel_rx, write_guard,
 };
@@ -41,9 +41,7 @@ fn kernel_does_both_directions_with_every_suite() {
         assert_same(&got[5101..], &data);
         let told = layers(&mut shard, conn);
         assert_eq!((told.tx, told.rx), (KtlsSide::Kernel, KtlsSide::Kernel), "{suite}");
-        shard.wait_read_closed(conn);
-        close_in_order(&mut shard, conn);
-        let agreed = format!("{:?}", shard.join(thread).suite());
+        let agreed = format!("{:?}", part(&mut shard, conn, thread).suite());
         assert_eq!(agreed.replace("TLS13_", "TLS_"), suite);
         shard.finish();
     }
@@ -85,9 +83,7 @@ fn kernel_seals_from_the_first_large_guard_on() {
             let told = layers(&mut shard, conn);
             assert_eq!((told.tx, told.rx), (expected, KtlsSide::UserSpace(KtlsReason::NotWanted)));
         }
-        shard.wait_read_closed(conn);
-        close_in_order(&mut shard, conn);
-        shard.join(thread);
+        part(&mut shard, conn, thread);
         shard.finish();
     }
 }
@@ -110,9 +106,7 @@ fn kernel_takes_over_in_the_middle_of_a_guard() {
     assert_eq!(wait_done(&mut shard, 7), guard.len());
     shard.write_all(conn, b"the end");
     assert_eq!(layers(&mut shard, conn).tx, KtlsSide::Kernel);
-    shard.wait_read_closed(conn);
-    close_in_order(&mut shard, conn);
-    shard.join(thread);
+    part(&mut shard, conn, thread);
     shard.finish();
 }
 

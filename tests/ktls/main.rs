@@ -17,6 +17,8 @@ mod kit;
 mod between;
 mod ends;
 mod fallback;
+mod files;
 mod flow;
 mod rekey;
 mod scene;
+mod site;

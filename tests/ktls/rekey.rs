@@ -3,7 +3,7 @@
 use zero_io::{KtlsSide, TlsVersion, Toggle, code};
 
 use super::common::{Shard, assert_same, pattern};
-use super::kit::{close_in_order, echo};
+use super::kit::{echo, part};
 use super::scene::{Scene, layers, rekeys, wait_done, wait_kernel_rx, write_guard};
 
 const LEN: usize = 50_000;
@@ -45,9 +45,7 @@ fn kernel_follows_a_key_update_or_ends_by_name() {
         assert_same(&got[1 + (ROUNDS - 1) * LEN..], &data);
         let told = layers(&mut shard, conn);
         assert_eq!((told.tx, told.rx), (KtlsSide::Kernel, KtlsSide::Kernel));
-        shard.wait_read_closed(conn);
-        close_in_order(&mut shard, conn);
-        assert_eq!(shard.join(thread), None);
+        assert_eq!(part(&mut shard, conn, thread), None);
     } else {
         echo(&mut shard, conn, 1);
         assert_eq!(shard.wait_end(conn), (code::TLS_NO_REKEY, false));
@@ -83,8 +81,6 @@ fn kernel_sends_under_the_key_that_the_peer_asked_for() {
         assert_eq!(layers(&mut shard, conn).tx == KtlsSide::Kernel, follows);
         assert_eq!(shard.wait_bytes(conn, 4), b"next");
     }
-    shard.wait_read_closed(conn);
-    close_in_order(&mut shard, conn);
-    shard.join(thread);
+    part(&mut shard, conn, thread);
     shard.finish();
 }

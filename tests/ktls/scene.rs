@@ -90,7 +90,7 @@ impl Scene {
 }
 
 /// A blocking client that takes short segments, and few at a time.
-fn dial_with(addr: SocketAddr, mss: Option<i32>) -> TcpStream {
+pub(crate) fn dial_with(addr: SocketAddr, mss: Option<i32>) -> TcpStream {
     let (Some(mss), SocketAddr::V4(v4)) = (mss, addr) else { return dial(addr) };
     // SAFETY: the call takes no pointers.
     let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };

@@ -6,7 +6,7 @@ use zero_io::{Frame, Framing, MessageKind, TcpConnectConfig, TlsConnectConfig, T
 
 use super::certs::World;
 use super::common::{STREAM, Seen, Shard, assert_same, pattern};
-use super::kit::{ClientPeer, VERSIONS, close_in_order, listen, listen_with};
+use super::kit::{ClientPeer, VERSIONS, close_in_order, listen, listen_with, part};
 use super::peers::close_pair;
 
 #[test]
@@ -117,9 +117,7 @@ fn a_paused_connection_holds_its_peer_back() {
         assert!(rounds < 500);
     }
     assert_same(&shard.bytes_of(conn), &wanted);
-    shard.wait_read_closed(conn);
-    close_in_order(&mut shard, conn);
-    shard.join(thread);
+    part(&mut shard, conn, thread);
     shard.finish();
 }
 

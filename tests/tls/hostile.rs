@@ -277,12 +277,14 @@ fn what_is_no_client_hello_is_answered_with_an_alert() {
     let noise = pattern(4, 40_000);
     let data_first = [&[23, 3, 3, 0, 20][..], &[7; 20]].concat();
     let bad_hello = [&[22, 3, 1, 0, 8][..], &[1, 0, 0, 4, 9, 9, 9, 9]].concat();
+    let interrupted = [&[22, 3, 1, 0, 5, 1, 0, 1, 0, 3][..], &[21, 3, 1, 0, 2, 1, 90]].concat();
     for (what, bytes) in [
         ("HTTP", &http),
         ("noise", &noise),
         ("an oversized record", &too_long),
         ("data before the handshake", &data_first),
         ("a broken ClientHello", &bad_hello),
+        ("a warning in the middle of a ClientHello", &interrupted),
         ("zeros", &vec![0; 100]),
     ] {
         let (code, answer) = answer_to(&mut shard, addr, bytes);

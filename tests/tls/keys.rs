@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use zero_io::{TlsVersion, code};
+use zero_io::{ConnId, TlsVersion, code};
 
 use super::certs::World;
 use super::common::{STREAM, Shard, assert_same, pattern};
-use super::kit::{ClientPeer, VERSIONS, alert, close_in_order, echo, listen};
+use super::kit::{ClientPeer, VERSIONS, alert, close_in_order, echo, listen, part};
 use super::peers::s_server;
 use super::process::Program;
 
@@ -16,6 +16,17 @@ fn s_client(world: &World, addr: std::net::SocketAddr, version: &str) -> Program
     Program::start("openssl", &args)
 }
 
+/// A line from a program, behind those of the rounds before, and one to it.
+#[track_caller]
+fn talk(shard: &mut Shard, conn: ConnId, program: &mut Program, round: usize) {
+    program.say(format!("line {round}\n"));
+    let all: String = (0..=round).map(|i| format!("line {i}\n")).collect();
+    assert_same(&shard.wait_bytes(conn, all.len()), all.as_bytes());
+    let answer = format!("answer {round}\n");
+    shard.write_all(conn, answer.as_bytes());
+    program.expect_with(shard, &answer);
+}
+
 #[test]
 fn openssl_updates_keys_and_asks_us_to() {
     let world = World::new();
@@ -23,19 +34,12 @@ fn openssl_updates_keys_and_asks_us_to() {
     let (endpoint, addr) = listen(&mut shard, world.server.server().build().unwrap());
     let mut program = s_client(&world, addr, "-tls1_3");
     let conn = shard.wait_connected(Some(endpoint));
-    let mut said = Vec::new();
     for round in 0..10 {
         // `k` is a new key of its own, `K` asks for ours too.
         let command = if round % 2 == 0 { "K\n" } else { "k\n" };
         program.say(command);
         shard.until("the key update", |_| program.text().matches("KEYUPDATE").count() > round);
-        let line = format!("line {round}\n");
-        program.say(&line);
-        said.extend_from_slice(line.as_bytes());
-        assert_same(&shard.wait_bytes(conn, said.len()), &said);
-        let answer = format!("answer {round}\n");
-        shard.write_all(conn, answer.as_bytes());
-        program.expect_with(&mut shard, &answer);
+        talk(&mut shard, conn, &mut program, round);
     }
     program.close_input();
     shard.wait_read_closed(conn);
@@ -52,18 +56,11 @@ fn openssl_s_server_updates_keys() {
     let tls = world.ca.client().build().unwrap();
     let conn = shard.io.tls_connect(addr, tls).unwrap();
     shard.wait_connected(None);
-    let mut said = Vec::new();
     for round in 0..6 {
         program.say(if round % 2 == 0 { "K\n" } else { "k\n" });
         // It reads a command and what follows apart only if they come apart.
         shard.run_for(Duration::from_millis(50));
-        let line = format!("line {round}\n");
-        program.say(&line);
-        said.extend_from_slice(line.as_bytes());
-        assert_same(&shard.wait_bytes(conn, said.len()), &said);
-        let answer = format!("answer {round}\n");
-        shard.write_all(conn, answer.as_bytes());
-        program.expect_with(&mut shard, &answer);
+        talk(&mut shard, conn, &mut program, round);
     }
     shard.io.close(conn).unwrap();
     shard.wait_end(conn);
@@ -83,12 +80,7 @@ fn gnutls_rekeys() {
     let conn = shard.wait_connected(Some(endpoint));
     for round in 0..4 {
         program.say("^rekey^\n");
-        let line = format!("line {round}\n");
-        program.say(&line);
-        shard.until("the line", |s| s.bytes_of(conn).ends_with(line.as_bytes()));
-        let answer = format!("answer {round}\n");
-        shard.write_all(conn, answer.as_bytes());
-        program.expect_with(&mut shard, &answer);
+        talk(&mut shard, conn, &mut program, round);
     }
     drop(program);
     shard.wait_end(conn);
@@ -116,9 +108,7 @@ fn a_storm_of_key_updates_is_bounded() {
     });
     let conn = shard.wait_connected(Some(endpoint));
     assert_eq!(echo(&mut shard, conn, 200 * 100).len(), 20_000);
-    shard.wait_read_closed(conn);
-    close_in_order(&mut shard, conn);
-    shard.join(thread);
+    part(&mut shard, conn, thread);
     // Without, it is refused.
     let before = shard.io.io_stats().bytes_sent;
     let mut peer = ClientPeer::dial(&world.ca, VERSIONS[1], addr);

@@ -4,6 +4,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -100,6 +101,14 @@ pub(crate) fn wait_any_end(shard: &mut Shard) -> (ConnId, u64, bool) {
 pub(crate) fn close_in_order(shard: &mut Shard, conn: ConnId) {
     shard.io.close_graceful(conn, Duration::from_secs(10)).expect("close");
     assert_eq!(shard.wait_end(conn), (zero_io::code::NONE, true));
+}
+
+/// The peer says goodbye, and so do we; what its thread found out.
+#[track_caller]
+pub(crate) fn part<T>(shard: &mut Shard, conn: ConnId, thread: JoinHandle<T>) -> T {
+    shard.wait_read_closed(conn);
+    close_in_order(shard, conn);
+    shard.join(thread)
 }
 
 // ---- rustls as a peer

@@ -8,7 +8,7 @@ use zero_io::{ConnId, IoError, SendOutcome, TlsVersion};
 
 use super::certs::World;
 use super::common::{STREAM, Seen, Shard, assert_same, pattern};
-use super::kit::{ClientPeer, VERSIONS, close_in_order, listen};
+use super::kit::{ClientPeer, VERSIONS, close_in_order, listen, part};
 use super::peers::close_pair;
 
 /// A pair of ours: the client's end, and the server's.
@@ -142,9 +142,7 @@ fn a_guard_of_64_mib_is_sent() {
     shard.io.stream_write_guard(conn, STREAM, Arc::clone(&data), 5).unwrap();
     shard.until("the guard", |s| s.count(|seen| matches!(seen, Seen::SendDone { .. })) > 0);
     assert_eq!(wait_done(&mut shard, 5), (LEN, SendOutcome::Sent));
-    shard.wait_read_closed(conn);
-    close_in_order(&mut shard, conn);
-    shard.join(thread);
+    part(&mut shard, conn, thread);
     shard.finish();
 }
 

@@ -245,8 +245,9 @@ macro_rules! knob_methods {
         /// asked in silence: where it cannot, this library does, and
         /// [`conn_tls_info`](crate::Io::conn_tls_info) tells the reason.
         ///
-        /// - `Auto`, the default: sending, from the first guard write of 64 KiB or more, where
-        ///   the kernel can do all that the connection may need: with TLS 1.3 from Linux 6.14.
+        /// - `Auto`, the default: sending, from the first guard write, or answer of HTTP out of a
+        ///   file, of 64 KiB or more, where the kernel can do all that the connection may need:
+        ///   with TLS 1.3 from Linux 6.14.
         /// - `On`: both directions, as soon as they are at rest. Before Linux 6.14 the kernel
         ///   cannot change keys: a peer that does ends the connection with `TLS_NO_REKEY`.
         /// - `Off`: this library.

@@ -207,7 +207,7 @@ impl Engine {
             let is_all = http.due() == 0 && http.parked.is_empty() && !http.is_mid_request(false);
             http.drop_early();
             // What TLS says behind the last request may be on its way still.
-            if is_asked_for && is_all && !self.is_sealed(index) {
+            if is_asked_for && is_all && !self.conns.at(index).has(Flags::TLS) {
                 self.end_when_sent(index);
             } else {
                 self.end_gracefully(index);

@@ -1,9 +1,10 @@
 //! Answers out of files: sent by the system, or read into the records of TLS.
 //!
 //! ```text
-//! plain:  head ── with MSG_MORE ─▶ socket     file ── sendfile ─▶ socket, up to STEP at a time
+//! plain:  head ── with MSG_MORE ─▶ socket     file ── sendfile ─▶ socket, a turn's bytes per tick
 //!         the queue is empty ───────────────────────────┘  └── poll for room ── goes on
 //! TLS:    file ── pread ─▶ buffers of the pool, sealed there, up to the high-water mark
+//!         the same as plain where the kernel seals, which it is asked to for a long file
 //! ```
 //!
 //! Role: when a file goes on, and what becomes of one that is too short. Not role: what of a file a
@@ -28,8 +29,6 @@ use crate::sys::{POLLOUT, errno};
 /// A file up to this length is read behind its head, into the same buffer, if it fits there: that
 /// costs less than two system calls of its own (ADR 0008).
 pub(super) const READ_MAX: u64 = 16 * 1024;
-/// Bytes of a file that a connection sends in one tick, so that others get their turn.
-const STEP: u64 = 256 * 1024;
 
 impl Engine {
     /// Whether a file is so short that it is read.
@@ -72,6 +71,8 @@ impl Engine {
 
     /// Queues a head; the file follows when it was sent.
     pub(super) fn begin_file(&mut self, index: u32, head: &Head<'_>, span: FileSpan) -> Result<()> {
+        // Before the head, so that both go in one record.
+        self.offer_tx(index, span.len);
         self.put_head(index, head, &[])?;
         let conn = self.conns.at(index);
         // Off the short paths, which know of no files.
@@ -99,7 +100,7 @@ impl Engine {
     /// Whether the file may follow. There is no send under way.
     pub(in crate::engine) fn http_send_head(&mut self, index: u32) -> bool {
         let is_single = self.conns.at(index).tx.is_single();
-        if !is_single || self.is_sealed(index) || !self.http_has_file(index) {
+        if !is_single || self.is_sealed(index) || self.file_bytes_now(index) == 0 {
             return false;
         }
         let conn = self.conns.at(index);
@@ -114,38 +115,68 @@ impl Engine {
         self.conns.at(index).tx.is_empty()
     }
 
+    /// Bytes of its file that the connection may send in this tick; 0 also when there is none.
+    fn file_bytes_now(&mut self, index: u32) -> u64 {
+        let tick = self.stats.polls;
+        let Some(http) = machine(self.conns.at(index)) else { return 0 };
+        let left = http.file_turn.left(tick);
+        http.file.as_ref().map_or(0, |span| span.len.min(left))
+    }
+
     /// Goes on with a file. Whether there is one that is not sent yet; what precedes it was sent,
     /// and there is no send under way.
     pub(in crate::engine) fn http_send_file(&mut self, index: u32) -> bool {
         let is_sealed = self.is_sealed(index);
+        let len = self.file_bytes_now(index) as usize;
         let conn = self.conns.at(index);
         let sock = conn.sock;
-        let Some(span) = machine(conn).and_then(|http| http.file.as_mut()) else { return false };
+        let Some(span) = machine(conn).and_then(|http| http.file.as_ref()) else { return false };
         if is_sealed {
             return true;
         }
+        if len == 0 {
+            // Its turn comes again in the next tick.
+            self.poll_for_room(index);
+            return true;
+        }
         let (file, at) = (span.fd(), span.at);
-        let len = span.len.min(STEP) as usize;
         match self.ring.sendfile(sock.fd, file, at, len) {
             0 => self.cut(index),
-            sent @ 1.. => {
-                let is_all = self.file_advanced(index, sent as u64);
-                let conn = self.conns.at(index);
-                (conn.last_tx, conn.bytes_sent) = (self.now, conn.bytes_sent + sent as u64);
-                self.stats.bytes_sent += sent as u64;
-                match is_all {
-                    true => self.file_done(index),
-                    false => self.poll_for_room(index),
-                }
-            }
-            failed => match -failed {
-                errno::EAGAIN | errno::EINTR => self.poll_for_room(index),
-                errno::ENOBUFS | errno::ENOMEM => self.send_again_later(index),
-                error if is_of_the_file(error) => self.cut(index),
-                error => self.on_send_error(index, error),
-            },
+            sent @ 1.. => self.file_sent(index, sent as u64),
+            failed => self.file_not_sent(index, -failed),
         }
         true
+    }
+
+    fn file_sent(&mut self, index: u32, sent: u64) {
+        let is_all = self.file_advanced(index, sent);
+        let conn = self.conns.at(index);
+        (conn.last_tx, conn.bytes_sent) = (self.now, conn.bytes_sent + sent);
+        self.stats.bytes_sent += sent;
+        if let Some(secure) = &mut conn.secure {
+            secure.had_room = false;
+        }
+        if let Some(http) = machine(conn) {
+            http.file_turn.took(sent);
+        }
+        match is_all {
+            true => self.file_done(index),
+            false => self.poll_for_room(index),
+        }
+    }
+
+    fn file_not_sent(&mut self, index: u32, error: i32) {
+        match error {
+            // A kernel that seals may lack other room than the socket's.
+            errno::EAGAIN if self.conns.at(index).has(Flags::TLS) => self.wait_for_room(index),
+            errno::EAGAIN | errno::EINTR => self.poll_for_room(index),
+            errno::ENOBUFS | errno::ENOMEM => self.send_again_later(index),
+            errno::EIO => self.cut(index),
+            // What the kernel could not open is told to whoever sends, as in `after_send`.
+            error if self.on_kernel_error(index, error) => self.mark_dirty(index),
+            error if is_of_the_file(error) => self.cut(index),
+            error => self.on_send_error(index, error),
+        }
     }
 
     fn poll_for_room(&mut self, index: u32) {
@@ -155,8 +186,14 @@ impl Engine {
         self.ring.push(Op::Poll { sock, mask: POLLOUT, multi: false }, token);
     }
 
-    /// Reads as much of a file into records as may wait to be sent.
+    /// Reads as much of a file into records as may wait to be sent, unless it is for the kernel.
     pub(in crate::engine) fn http_seal_file(&mut self, index: u32) {
+        let file = machine(self.conns.at(index)).and_then(|http| http.file.as_ref());
+        let Some(len) = file.map(|span| span.len) else { return };
+        if self.waits_for_kernel(index, len) {
+            return;
+        }
+        self.offer_tx(index, len);
         while self.is_sealed(index)
             && self.http_has_file(index)
             && self.conns.at(index).phase == Phase::Open

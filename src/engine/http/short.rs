@@ -36,7 +36,7 @@ impl Engine {
             return false;
         }
         let hub = &mut self.http;
-        let (status, media) = (response.status, response.content_type);
+        let (status, media) = (response.status, (response.content_type, response.has_own_type));
         let Some(head) = hub.short_head.of(status, media, body.len(), &hub.clock) else {
             return false;
         };

@@ -181,6 +181,35 @@ impl FileSpan {
     }
 }
 
+/// What a connection may still send out of files in one tick, so that others get their turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileTurn {
+    tick: u64,
+    left: u64,
+}
+
+impl FileTurn {
+    /// Bytes of a tick: where more no longer makes a system call cheaper per byte.
+    const BYTES: u64 = 256 * 1024;
+
+    pub(crate) const fn new() -> Self {
+        Self { tick: 0, left: 0 }
+    }
+
+    /// Bytes that are left in that tick.
+    pub(crate) const fn left(&mut self, tick: u64) -> u64 {
+        if self.tick != tick {
+            *self = Self { tick, left: Self::BYTES };
+        }
+        self.left
+    }
+
+    /// So many were sent in the tick that was asked about last.
+    pub(crate) const fn took(&mut self, len: u64) {
+        self.left = self.left.saturating_sub(len);
+    }
+}
+
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     shared::<HttpFile>();

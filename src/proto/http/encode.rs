@@ -1,5 +1,6 @@
 //! How HTTP/1.1 writes the head of an answer, RFC 9112 §4 to §6.
 
+use super::fields::is_field_byte;
 use super::{Coding, HttpFieldValue, Parts};
 use crate::http::date::{self, DATE_LEN};
 use crate::http::status;
@@ -114,8 +115,11 @@ pub(crate) struct ShortHead {
     front_len: usize,
     len: usize,
     status: u16,
-    /// Where the media type lies and how long it is: one of our own, which do not change.
+    /// Where the media type was that it was made with, and how long: one of zero-io's own does not
+    /// change.
     media: (usize, usize),
+    /// Where it begins in the head.
+    media_at: usize,
     body_len: usize,
 }
 
@@ -129,6 +133,7 @@ impl ShortHead {
             len: 0,
             status: 0,
             media: (0, 0),
+            media_at: 0,
             body_len: 0,
         }
     }
@@ -138,20 +143,18 @@ impl ShortHead {
         self.front_len = 0;
     }
 
-    /// The head of an answer with that status code, media type, which must be one of
-    /// `ZeroResponse`'s own, and length; `None` when it is too long, or the code has no name.
+    /// The head of an answer with that status code, media type (`own`: the application's) and
+    /// length; `None` when it is too long, the code has no name, or the type is none.
     #[inline]
     pub(crate) fn of(
         &mut self,
         status: u16,
-        media: &str,
+        (media, own): (&str, bool),
         body_len: usize,
         clock: &Clock,
     ) -> Option<&[u8]> {
-        let key = (media.as_ptr().addr(), media.len());
-        if self.front_len == 0 || self.status != status || self.media != key {
+        if self.front_len == 0 || self.status != status || !self.has_media(media, own) {
             self.make_front(status, media, clock)?;
-            (self.status, self.media) = (status, key);
             self.make_end(body_len);
         } else if self.body_len != body_len {
             self.make_end(body_len);
@@ -159,11 +162,22 @@ impl ShortHead {
         self.bytes.get(..self.len)
     }
 
+    #[inline]
+    fn has_media(&self, media: &str, own: bool) -> bool {
+        let (addr, len) = self.media;
+        let is_same = match own {
+            true => self.bytes.get(self.media_at..self.media_at + len) == Some(media.as_bytes()),
+            false => addr == media.as_ptr().addr(),
+        };
+        is_same && len == media.len()
+    }
+
     #[inline(never)]
     fn make_front(&mut self, status: u16, media: &str, clock: &Clock) -> Option<()> {
         let line = status::line(status)?;
         self.front_len = 0;
-        if FIXED_LEN_MAX + CONTENT_TYPE_LEN + media.len() > Self::LEN_MAX {
+        let fits = FIXED_LEN_MAX + CONTENT_TYPE_LEN + media.len() <= Self::LEN_MAX;
+        if !fits || !media.bytes().all(is_field_byte) {
             return None;
         }
         let mut out = Out::new(&mut self.bytes);
@@ -171,11 +185,13 @@ impl ShortHead {
         clock.write(&mut out);
         if !media.is_empty() {
             out.put(b"Content-Type: ");
+            self.media_at = out.len();
             out.put(media.as_bytes());
             out.put(b"\r\n");
         }
         out.put(b"Content-Length: ");
         self.front_len = out.len();
+        (self.status, self.media) = (status, (media.as_ptr().addr(), media.len()));
         Some(())
     }
 
@@ -366,6 +382,37 @@ mod tests {
         head.write(&mut out, &Clock::at(784_111_777));
         let len = out.len();
         String::from_utf8(buffer[..len].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_short_head_is_made_anew_when_anything_is_another() {
+        let clock = Clock::at(784_111_777);
+        let mut short = ShortHead::new();
+        let mut of = |status: u16, media: &str, own: bool, len: usize| {
+            let head = short.of(status, (media, own), len, &clock)?;
+            Some(String::from_utf8(head.to_vec()).unwrap())
+        };
+        let expected = |line: &str, media: &str, len: usize| {
+            let date = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+            Some(format!("HTTP/1.1 {line}\r\n{date}{media}Content-Length: {len}\r\n\r\n"))
+        };
+        let css = "Content-Type: text/css\r\n";
+        let mut own = String::from("text/css");
+        for len in [0, 9, 10, 99, 100, 12_345, 9] {
+            assert_eq!(of(200, &own, true, len), expected("200 OK", css, len));
+        }
+        // The same memory says something else now.
+        own.replace_range(5.., "xml");
+        let xml = expected("200 OK", "Content-Type: text/xml\r\n", 9);
+        assert_eq!(of(200, &own, true, 9), xml);
+        assert_eq!(of(404, "", false, 9), expected("404 Not Found", "", 9));
+        assert_eq!(of(200, "text/xm", true, 9), expected("200 OK", "Content-Type: text/xm\r\n", 9));
+        assert_eq!(of(200, "a\r\nb", true, 9), None, "a line break");
+        assert_eq!(of(299, "", false, 9), None, "no name");
+        assert_eq!(of(200, &own, true, 9), xml);
+        short.clear();
+        let later = short.of(200, (&own, true), 9, &Clock::at(784_111_778)).unwrap();
+        assert!(later.windows(8).any(|window| window == b"08:49:38"));
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct ZeroResponse<'a> {
     pub(crate) close: bool,
     pub(crate) content_type: &'a str,
     /// The application chose it.
-    has_own_type: bool,
+    pub(crate) has_own_type: bool,
     pub(crate) fields: Fields<'a>,
     pub(crate) content: Content<'a>,
 }
@@ -113,14 +113,13 @@ impl<'a> ZeroResponse<'a> {
         self
     }
 
-    /// Whether nothing has to be looked at before it is written: the status is a final one that
-    /// has a body, no field was given, and the connection goes on.
+    /// Whether nothing but its type has to be looked at before it is written: the status is a final
+    /// one that has a body, no field was given, and the connection goes on.
     #[inline]
     pub(crate) const fn is_short(&self) -> bool {
         self.status >= 200
             && !status::has_no_body(self.status)
             && self.fields.is_empty()
-            && !self.has_own_type
             && !self.close
     }
 

@@ -25,7 +25,7 @@ use crate::code;
 use crate::config::{MessageKind, PIPELINED_MAX};
 use crate::event::http::HttpKind;
 use crate::event::record::Kind;
-use crate::http::{FileSpan, HttpMethod, RequestFlags};
+use crate::http::{FileSpan, FileTurn, HttpMethod, RequestFlags};
 use crate::pool::Span;
 use crate::proto::Step;
 use crate::proto::http::Reply;
@@ -88,6 +88,7 @@ pub(crate) struct Http1 {
     pub(crate) body_bytes: u64,
     /// What of it is still to be sent, if that is a part of a file.
     pub(crate) file: Option<FileSpan>,
+    pub(crate) file_turn: FileTurn,
     /// Why the connection is to end, when zero-io decided that.
     pub(crate) code: u64,
     /// The last request is the last one by our own bound.
@@ -141,6 +142,7 @@ impl Http1 {
             status: 0,
             body_bytes: 0,
             file: None,
+            file_turn: FileTurn::new(),
             code: code::NONE,
             closes_by_limit: false,
             refused_body: false,

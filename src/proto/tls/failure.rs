@@ -3,12 +3,22 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use rustls::{AlertDescription, Error, PeerIncompatible};
+use rustls::{AlertDescription, Error, PeerIncompatible, PeerMisbehaved};
 
+use super::flight::Flight;
 use crate::code;
 
-/// A fatal end. The code is of [`code`]: [`code::TLS_ALERT_SENT`] or [`code::TLS_ALERT_RECEIVED`]
-/// plus the alert, or one of the ends of a stream.
+/// What a peer is told of a failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Told {
+    Alert(Alert),
+    /// An alert that we cannot read.
+    Sealed,
+    Nothing,
+}
+
+/// A fatal end. The code is of [`code`]: [`code::TLS_ALERT_SENT`], [`code::TLS_ALERT_UNSENT`] or
+/// [`code::TLS_ALERT_RECEIVED`] plus the alert, or one of the ends of a stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct TlsFailure {
     pub(crate) code: u64,
@@ -21,6 +31,20 @@ impl TlsFailure {
         Self { code: code::TLS_ALERT_SENT | u64::from(alert.0), reason: reason.into() }
     }
 
+    /// Refused by us, without a word: this would be the alert.
+    pub(crate) fn unsent(alert: Alert, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: code::TLS_ALERT_UNSENT | u64::from(alert.0), reason: reason.into() }
+    }
+
+    /// Tells the peer of a refusal of which it was not told, if it can still be told in the clear.
+    pub(crate) fn tell(self, flight: &mut Flight) -> Self {
+        let is_untold = self.code & !0xFF == code::TLS_ALERT_UNSENT;
+        match is_untold && flight.tell(Alert(self.code as u8)) {
+            true => Self { code: code::TLS_ALERT_SENT | self.code & 0xFF, ..self },
+            false => self,
+        }
+    }
+
     /// Refused by the peer, with this alert.
     pub(crate) fn received(alert: Alert) -> Self {
         let code = code::TLS_ALERT_RECEIVED | u64::from(alert.0);
@@ -31,15 +55,17 @@ impl TlsFailure {
         Self { code, reason: Cow::Borrowed(reason) }
     }
 
-    /// What rustls refused. `told` is the alert that it sent, when that could be read.
-    pub(crate) fn of_rustls(error: &Error, told: Option<Alert>) -> Self {
-        match error {
-            Error::AlertReceived(alert) => {
+    /// What rustls refused, and what it told the peer: not all that it refuses is told.
+    pub(crate) fn of_rustls(error: &Error, told: Told) -> Self {
+        match (error, told) {
+            (Error::AlertReceived(alert), _) => {
                 let mut failure = Self::received(Alert(u8::from(*alert)));
                 failure.reason = Cow::Owned(error.to_string());
                 failure
             }
-            _ => Self::sent(told.unwrap_or_else(|| alert_for(error)), error.to_string()),
+            (_, Told::Alert(alert)) => Self::sent(alert, error.to_string()),
+            (_, Told::Sealed) => Self::sent(alert_for(error), error.to_string()),
+            (_, Told::Nothing) => Self::unsent(alert_for(error), error.to_string()),
         }
     }
 }
@@ -49,6 +75,7 @@ impl fmt::Display for TlsFailure {
         let name = code::reason(self.code).unwrap_or("TLS failed");
         let way = match self.code & !0xFF {
             code::TLS_ALERT_SENT => " sent",
+            code::TLS_ALERT_UNSENT => " not sent",
             code::TLS_ALERT_RECEIVED => " received",
             _ => "",
         };
@@ -85,9 +112,11 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) fn failure(self) -> TlsFailure {
+    /// What it ends with; whether the peer is told.
+    pub(crate) fn failure(self, is_told: bool) -> TlsFailure {
         match self {
-            Self::Refused(alert, reason) => TlsFailure::sent(alert, reason),
+            Self::Refused(alert, reason) if is_told => TlsFailure::sent(alert, reason),
+            Self::Refused(alert, reason) => TlsFailure::unsent(alert, reason),
             Self::Received(alert) => TlsFailure::received(alert),
             Self::NoRekey => TlsFailure::ended(
                 code::TLS_NO_REKEY,
@@ -97,7 +126,8 @@ impl Fault {
     }
 }
 
-/// The alert for an error of rustls that told the peer under a key, where we cannot read it.
+/// The alert for an error of rustls that told the peer under a key, where we cannot read it, or
+/// that did not tell it.
 fn alert_for(error: &Error) -> Alert {
     let description = match error {
         Error::InvalidCertificate(error) => AlertDescription::from(error.clone()),
@@ -115,6 +145,15 @@ fn alert_for(error: &Error) -> Alert {
             | PeerIncompatible::Tls13RequiredForQuic,
         ) => AlertDescription::ProtocolVersion,
         Error::PeerIncompatible(_) => AlertDescription::HandshakeFailure,
+        // RFC 8446 §5.1 and §5: records of another type between those of one message, and too many.
+        Error::PeerMisbehaved(
+            PeerMisbehaved::MessageInterleavedWithHandshakeMessage
+            | PeerMisbehaved::IllegalMiddleboxChangeCipherSpec
+            | PeerMisbehaved::TooManyEmptyFragments
+            | PeerMisbehaved::TooManyWarningAlertsReceived
+            | PeerMisbehaved::TooManyKeyUpdateRequests
+            | PeerMisbehaved::TooManyRenegotiationRequests,
+        ) => AlertDescription::UnexpectedMessage,
         Error::PeerMisbehaved(_) => AlertDescription::IllegalParameter,
         _ => AlertDescription::InternalError,
     };

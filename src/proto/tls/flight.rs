@@ -2,14 +2,24 @@
 
 use rustls::unbuffered::{EncodeError, EncodeTlsData};
 
-use super::failure::Alert;
-use super::wire::ALERT;
+use super::failure::{Alert, Told};
+use super::wire::{
+    ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, FATAL, HEADER_LEN, Header, TAG_LEN, VERSION,
+};
+
+/// Bytes of an alert, RFC 8446 §6: its level and what it is.
+const ALERT_LEN: usize = 2;
+/// What follows the header of an alert that TLS 1.3 seals without padding, as rustls does: it, its
+/// type, the tag. No handshake message is as short.
+const SEALED_ALERT_LEN: usize = ALERT_LEN + 1 + TAG_LEN;
 
 /// Whole records; the memory is given back once all are taken.
 #[derive(Default)]
 pub(crate) struct Flight {
     bytes: Vec<u8>,
     taken: usize,
+    /// From here on rustls may seal what it sends.
+    is_sealed: bool,
 }
 
 impl Flight {
@@ -22,7 +32,10 @@ impl Flight {
         };
         let at = self.bytes.len();
         self.bytes.resize(at + len, 0);
-        data.encode(self.bytes.get_mut(at..)?).ok().map(drop)
+        data.encode(self.bytes.get_mut(at..)?).ok()?;
+        let seals = |header: Header| matches!(header.kind, CHANGE_CIPHER_SPEC | APPLICATION_DATA);
+        self.is_sealed = self.is_sealed || self.records_behind(at).any(|(header, _)| seals(header));
+        Some(())
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -41,16 +54,40 @@ impl Flight {
         out.iter_mut().zip(rest).for_each(|(to, byte)| *to = *byte);
         self.taken += len;
         if self.len() == 0 {
-            *self = Self::default();
+            *self = Self { is_sealed: self.is_sealed, ..Self::default() };
         }
         len
     }
 
-    /// The alert in the clear behind `mark`, if that is what was appended.
-    pub(crate) fn alert_behind(&self, mark: usize) -> Option<Alert> {
-        match self.bytes.get(mark..)? {
-            [ALERT, _, _, 0, 2, _level, description, ..] => Some(Alert(*description)),
-            _ => None,
+    /// What the peer is told of a failure by what was appended behind `mark`.
+    pub(crate) fn told_behind(&self, mark: usize) -> Told {
+        let told = |(header, body): (Header, &[u8])| match (header.kind, body) {
+            (ALERT, [_level, description]) => Told::Alert(Alert(*description)),
+            (ALERT, _) => Told::Sealed,
+            (APPLICATION_DATA, body) if body.len() == SEALED_ALERT_LEN => Told::Sealed,
+            _ => Told::Nothing,
+        };
+        self.records_behind(mark).last().map_or(Told::Nothing, told)
+    }
+
+    /// Appends an alert in the clear, if the peer could read that. Whether it was.
+    pub(crate) fn tell(&mut self, alert: Alert) -> bool {
+        if !self.is_sealed {
+            let header = Header { kind: ALERT, version: VERSION, body_len: ALERT_LEN };
+            self.bytes.extend_from_slice(&header.bytes());
+            self.bytes.extend_from_slice(&[FATAL, alert.0]);
         }
+        !self.is_sealed
+    }
+
+    fn records_behind(&self, mark: usize) -> impl Iterator<Item = (Header, &[u8])> {
+        let mut rest = self.bytes.get(mark..).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let (header, behind) = rest.split_first_chunk::<HEADER_LEN>()?;
+            let header = Header::read(*header);
+            let (body, next) = behind.split_at_checked(header.body_len)?;
+            rest = next;
+            Some((header, body))
+        })
     }
 }

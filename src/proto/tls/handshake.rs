@@ -15,7 +15,7 @@ use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{ClientConfig, CommonState, Error, ExtractedSecrets, ServerConfig};
 
 use super::cipher::{Cipher, Secret};
-use super::failure::{Alert, TlsFailure};
+use super::failure::{Alert, TlsFailure, Told};
 use super::flight::Flight;
 use super::hello::Hello;
 use super::info::sni;
@@ -79,7 +79,7 @@ impl Handshake {
     ) -> Result<bool, TlsFailure> {
         if self.held.len() + record.len() > limits.handshake_len_max {
             let why = "a handshake message is longer than Limits::handshake_len_max";
-            return Err(TlsFailure::sent(Alert::DECODE_ERROR, why));
+            return Err(TlsFailure::unsent(Alert::DECODE_ERROR, why).tell(flight));
         }
         if let Side::Server(_, hello) = &mut self.side {
             hello.look(record, limits.handshake_len_max);
@@ -90,7 +90,7 @@ impl Handshake {
             Ok(()) => Ok(!self.common().is_handshaking()),
             Err(error) => {
                 self.drain(flight);
-                Err(TlsFailure::of_rustls(&error, flight.alert_behind(mark)))
+                Err(TlsFailure::of_rustls(&error, flight.told_behind(mark)).tell(flight))
             }
         }
     }
@@ -98,11 +98,11 @@ impl Handshake {
     /// Takes everything out of rustls.
     pub(crate) fn finish(self, limits: Limits) -> Result<Record, TlsFailure> {
         const BROKEN: &str = "the handshake's result cannot be used";
-        let broken = || TlsFailure::sent(Alert::INTERNAL_ERROR, BROKEN);
+        let broken = || TlsFailure::unsent(Alert::INTERNAL_ERROR, BROKEN);
         if !self.held.is_empty() {
             // RFC 8446 §5.1: "Handshake messages MUST NOT span key changes."
             let why = "a handshake message goes on behind the end of the handshake";
-            return Err(TlsFailure::sent(Alert::UNEXPECTED_MESSAGE, why));
+            return Err(TlsFailure::unsent(Alert::UNEXPECTED_MESSAGE, why));
         }
         let is_client = matches!(self.side, Side::Client(..));
         let (info, secrets, session) = match self.side {
@@ -238,9 +238,9 @@ fn ciphers(version: TlsVersion, secrets: &ExtractedSecrets) -> Option<(Cipher, C
 }
 
 fn unusable(why: &'static str) -> TlsFailure {
-    TlsFailure::sent(Alert::INTERNAL_ERROR, why)
+    TlsFailure::unsent(Alert::INTERNAL_ERROR, why)
 }
 
 fn refused(error: &Error) -> TlsFailure {
-    TlsFailure::of_rustls(error, None)
+    TlsFailure::of_rustls(error, Told::Nothing)
 }

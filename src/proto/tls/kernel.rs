@@ -195,13 +195,13 @@ impl Tls {
     /// The kernel did not take it: nothing can be sealed, or opened, any more.
     pub(crate) fn kernel_not_renewed(&mut self, side: Side) -> TlsFailure {
         if let Phase::Record(record) = &mut self.phase {
-            record.fail(Fault::NoRekey);
+            record.refuse(Fault::NoRekey);
             if side == Side::Tx {
                 // The peer has changed its key, and would not understand an alert.
                 record.sending = Sending::Ended;
             }
         }
-        Fault::NoRekey.failure()
+        Fault::NoRekey.failure(false)
     }
 
     /// The version and the cipher of what the kernel seals.
@@ -255,7 +255,7 @@ impl Tls {
                 opened.unwrap_or_else(|fault| record.fail(fault))
             }
             Phase::Handshake(_) | Phase::Over => {
-                let error = TlsFailure::sent(Alert::INTERNAL_ERROR, "opened after the end");
+                let error = TlsFailure::unsent(Alert::INTERNAL_ERROR, "opened after the end");
                 Opened::Fail { error }
             }
         }
@@ -271,10 +271,10 @@ impl Tls {
             errno::EKEYEXPIRED => Fault::NoRekey,
             _ => Fault::Refused(Alert::DECODE_ERROR, "a record with a header of another version"),
         };
-        if let Phase::Record(record) = &mut self.phase {
-            record.fail(fault);
+        match &mut self.phase {
+            Phase::Record(record) => record.refuse(fault),
+            Phase::Handshake(_) | Phase::Over => fault.failure(false),
         }
-        fault.failure()
     }
 }
 

@@ -148,7 +148,7 @@ impl Tls {
                 Opened::Fail { error }
             }),
             Phase::Over => Opened::Fail {
-                error: TlsFailure::sent(Alert::INTERNAL_ERROR, "opened after the end"),
+                error: TlsFailure::unsent(Alert::INTERNAL_ERROR, "opened after the end"),
             },
         }
     }
@@ -164,7 +164,8 @@ impl Tls {
         if !read.is_plausible() {
             // rustls has the error, and the alert in whatever form the peer can read.
             handshake.feed(header, &self.limits, &mut self.flight)?;
-            return Err(TlsFailure::sent(Alert::DECODE_ERROR, "not a TLS record"));
+            let failure = TlsFailure::unsent(Alert::DECODE_ERROR, "not a TLS record");
+            return Err(failure.tell(&mut self.flight));
         }
         let consumed = HEADER_LEN + read.body_len;
         let Some(record) = input.get(..consumed) else {

@@ -10,20 +10,17 @@
 use std::ops::Range;
 
 use super::cipher::Cipher;
-use super::failure::{Alert, Fault};
+use super::failure::{Alert, Fault, TlsFailure};
 use super::kernel::Layer;
 use super::limits::Limits;
 use super::patience::Patience;
 use super::session::Session;
 use super::wire::{
-    ALERT, APPLICATION_DATA, BODY_LEN_MAX_12, BODY_LEN_MAX_13, CHANGE_CIPHER_SPEC, HANDSHAKE,
-    HEADER_LEN, Header, PLAIN_LEN_MAX, message_len, split_message,
+    ALERT, APPLICATION_DATA, BODY_LEN_MAX_12, BODY_LEN_MAX_13, CHANGE_CIPHER_SPEC, FATAL,
+    HANDSHAKE, HEADER_LEN, Header, PLAIN_LEN_MAX, WARNING, message_len, split_message,
 };
 use super::{Opened, SealError};
 use crate::config::{TlsInfo, TlsVersion};
-
-const WARNING: u8 = 1;
-const FATAL: u8 = 2;
 
 const HELLO_REQUEST: u8 = 0;
 const CLIENT_HELLO: u8 = 1;
@@ -131,7 +128,7 @@ impl Record {
             // ignored."
             Receiving::Ended => Opened::Closed { consumed: input.len() },
             Receiving::Failed => Opened::Fail {
-                error: Fault::Refused(Alert::INTERNAL_ERROR, "opened after a failure").failure(),
+                error: TlsFailure::unsent(Alert::INTERNAL_ERROR, "opened after a failure"),
             },
         }
     }
@@ -329,6 +326,11 @@ impl Record {
     }
 
     pub(super) fn fail(&mut self, fault: Fault) -> Opened {
+        Opened::Fail { error: self.refuse(fault) }
+    }
+
+    /// Nothing is received any more; the peer is told why, if it did not say so itself.
+    pub(super) fn refuse(&mut self, fault: Fault) -> TlsFailure {
         self.receiving = Receiving::Failed;
         self.partial = Vec::new();
         self.sending = match (fault, self.sending) {
@@ -337,7 +339,7 @@ impl Record {
             (Fault::Refused(alert, _), _) => Sending::Last(FATAL, alert),
             (Fault::NoRekey, _) => Sending::Last(FATAL, Alert::INTERNAL_ERROR),
         };
-        Opened::Fail { error: fault.failure() }
+        fault.failure(self.sending != Sending::Ended)
     }
 
     /// Lets close_notify be the last that we send.

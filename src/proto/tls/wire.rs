@@ -33,6 +33,10 @@ pub(crate) const HANDSHAKE: u8 = 22;
 pub(crate) const APPLICATION_DATA: u8 = 23;
 const HEARTBEAT: u8 = 24;
 
+/// Levels of alerts, RFC 8446 §6.
+pub(crate) const WARNING: u8 = 1;
+pub(crate) const FATAL: u8 = 2;
+
 /// A record header, as it came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Header {

@@ -9,6 +9,7 @@ mod hostile;
 mod kernel;
 mod records;
 mod split;
+mod told;
 mod wire;
 
 use super::cipher::Cipher;
