@@ -179,7 +179,9 @@ fn a_reset_in_the_middle_of_what_is_sent() {
     let body = crate::kit::pattern(8_000_000);
     let outcome = shard.fetch(ZeroRequest::post(&server.url("/")).bytes(&body));
     let failure = outcome.failure.unwrap();
-    assert!(matches!(failure.code, 104 | 32), "{failure:?}");
+    // What the socket says of it depends on who asks it first.
+    let codes = [104, 32, code::HTTP_NO_RESPONSE];
+    assert!(codes.contains(&failure.code), "{failure:?}");
     assert_eq!((failure.phase, failure.was_sent), (HttpPhase::Sending, true));
     assert_eq!(shard.finish().retries, 0);
     server.received();

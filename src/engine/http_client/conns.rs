@@ -13,12 +13,13 @@ use crate::proto::http1::Writing;
 impl Engine {
     /// Something arrived that is looked at next. Whether it is held back: never.
     pub(in crate::engine) fn client_looks(&mut self, index: u32) -> bool {
-        let conn = self.conns.at(index);
-        let (sent, is_sending) = (conn.bytes_sent, conn.has(Flags::SEND_BUSY));
-        if let Some(machine) = client(conn)
-            && machine.has_no_response()
-            && machine.asked().next().is_some_and(|asked| sent <= asked.from)
-            && !is_sending
+        let is_due = client(self.conns.at(index)).is_some_and(|machine| machine.has_no_response());
+        if !is_due {
+            return false;
+        }
+        let handed = self.handed(index);
+        if let Some(machine) = client(self.conns.at(index))
+            && machine.asked().next().is_some_and(|asked| handed <= asked.from)
         {
             // A response to a request that the server cannot have seen.
             machine.note_unsent();

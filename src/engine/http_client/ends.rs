@@ -7,7 +7,7 @@
 use super::client;
 use super::requests::{State, Traits, key_of};
 use crate::code;
-use crate::conn::{Conn, Flags};
+use crate::conn::Flags;
 use crate::engine::Engine;
 use crate::event::{HttpFailure, HttpPhase};
 use crate::ids::ConnId;
@@ -49,8 +49,9 @@ impl Engine {
         let is_first_whole = machine.is_closed();
         let asked = machine.take_asked();
         let was_open = machine.is_open;
+        let handed = self.handed(index);
         for (at, asked) in asked.iter().enumerate() {
-            let was_sent = was_sent(self.conns.at(index), asked);
+            let was_sent = handed > asked.from;
             let is_turn = at == 0 && !is_first_whole;
             self.lose(id, asked, &end, is_turn, was_sent);
         }
@@ -60,6 +61,15 @@ impl Engine {
             self.dial_failed(index, own);
         }
         (code, clean)
+    }
+
+    /// Bytes that may have left, of all that was ever queued: what the socket took, and what the
+    /// send under way names.
+    pub(super) fn handed(&mut self, index: u32) -> u64 {
+        let conn = self.conns.at(index);
+        let (sent, busy) = (conn.bytes_sent, conn.tx.busy as usize);
+        let named = self.segments.iter(&conn.tx).take(busy);
+        sent + named.map(|segment| u64::from(segment.len)).sum::<u64>()
     }
 
     /// The connection of a request is gone.
@@ -176,9 +186,4 @@ pub(super) fn phase_of(machine: &HttpClient) -> HttpPhase {
         false if machine.is_reading_body() => HttpPhase::Body,
         false => HttpPhase::Head,
     }
-}
-
-/// Whether something of a request may have left.
-pub(super) fn was_sent(conn: &Conn, asked: &Asked) -> bool {
-    conn.bytes_sent > asked.from || conn.has(Flags::SEND_BUSY)
 }

@@ -1,7 +1,7 @@
 //! Time: of connections, by their own timers; of requests as a whole, by those of their pool.
 
 use super::client;
-use super::ends::{phase_of, was_sent};
+use super::ends::phase_of;
 use super::requests::State;
 use crate::code;
 use crate::conn::{Conn, Flags, Phase};
@@ -73,11 +73,10 @@ impl Engine {
     /// What a request does on its connection, and whether something of it may have been sent;
     /// `None` when its response is whole, and waits to be handed out.
     fn phase_on(&mut self, id: ConnId, key: u64) -> Option<(HttpPhase, bool)> {
-        let conn = self.conns.find(id)?;
-        let machine = client(conn)?;
+        let machine = self.conns.find(id).and_then(client)?;
         let at = machine.asked().position(|asked| asked.key == key)?;
         let asked = *machine.asked().nth(at)?;
         let phase = if at == 0 { phase_of(machine) } else { HttpPhase::Sending };
-        Some((phase, was_sent(conn, &asked)))
+        Some((phase, self.handed(id.index()) > asked.from))
     }
 }
