@@ -1,6 +1,6 @@
 //! A client's shard that keeps what it saw, and a server of our own on the same `Io`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,8 @@ pub(crate) struct Shard {
     pub(crate) seen: BTreeMap<RequestId, Outcome>,
     /// Events of streams that left the pool, and all that is not of requests.
     pub(crate) others: Vec<String>,
+    /// Connections that the shard's own listeners took.
+    pub(crate) accepted: BTreeSet<ConnId>,
     serve: Option<Serve>,
     watch: Option<Serve>,
 }
@@ -83,7 +85,8 @@ impl Shard {
         let mut io = Io::new(config).unwrap();
         let pool = io.http_pool(HttpPoolConfig::default().with(change)).unwrap();
         let (seen, others) = (BTreeMap::new(), Vec::new());
-        Self { io, pool, seen, others, serve: None, watch: None }
+        let accepted = BTreeSet::new();
+        Self { io, pool, seen, others, accepted, serve: None, watch: None }
     }
 
     /// Serves HTTP on the same `Io`; where.
@@ -147,6 +150,10 @@ impl Shard {
                 Event::Connected { endpoint: None, .. } | Event::StreamFrame { .. } => {
                     self.others.push(format!("{event:?}"));
                 }
+                Event::Connected { conn, .. } => {
+                    self.accepted.insert(conn);
+                }
+                Event::Disconnected { conn, .. } if self.accepted.remove(&conn) => {}
                 Event::Disconnected { .. } | Event::ReadClosed { .. } => {
                     self.others.push(format!("{event:?}"));
                 }
@@ -171,7 +178,8 @@ impl Shard {
             if Instant::now() > end {
                 let stats = self.io.http_pool_stats(self.pool);
                 let others: Vec<_> = self.others.iter().rev().take(5).collect();
-                panic!("in vain: {what}; {:?} {others:?} {stats:?}", self.seen);
+                let open: Vec<_> = self.seen.iter().filter(|(_, seen)| !seen.is_over()).collect();
+                panic!("in vain: {what}; {open:?} {others:?} {stats:?}");
             }
             self.step();
         }

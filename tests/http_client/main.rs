@@ -14,4 +14,5 @@ mod proxied;
 mod script;
 #[cfg(feature = "tls")]
 mod sealed;
+mod soak;
 mod tunnels;
