@@ -122,29 +122,30 @@ impl<'a> HttpRequest<'a> {
     #[must_use]
     pub fn path(&self) -> &'a str {
         let target = self.path_and_query();
-        match target.split_once('?') {
-            Some(("", _)) => "/",
-            Some((path, _)) => path,
-            None => target,
+        match target.iter().position(|byte| *byte == b'?') {
+            Some(0) => "/",
+            at => text(target.get(..at.unwrap_or(target.len())).unwrap_or_default()),
         }
     }
 
     /// What follows the `?` of the target, still percent-encoded.
     #[must_use]
     pub fn query(&self) -> Option<&'a str> {
-        self.path_and_query().split_once('?').map(|(_, query)| query)
+        let target = self.path_and_query();
+        let at = target.iter().position(|byte| *byte == b'?')?;
+        target.get(at + 1..).map(text)
     }
 
     /// The target without the scheme and authority of the absolute form (RFC 9112 §3.2.2).
-    fn path_and_query(&self) -> &'a str {
-        let target = self.target();
-        if target.starts_with('/') || self.method == HttpMethod::Connect {
+    fn path_and_query(&self) -> &'a [u8] {
+        let target = self.part(self.places().target_start, self.lens.target);
+        if target.first() == Some(&b'/') || self.method == HttpMethod::Connect {
             return target;
         }
-        match target.split_once("://") {
-            None => target,
-            Some((_, rest)) => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
-        }
+        let Some(at) = target.windows(3).position(|bytes| bytes == b"://") else { return target };
+        let rest = target.get(at + 3..).unwrap_or_default();
+        let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?'));
+        end.and_then(|at| rest.get(at..)).unwrap_or(b"/")
     }
 
     /// The header fields.

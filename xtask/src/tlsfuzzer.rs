@@ -74,9 +74,6 @@ const SCRIPTS: &[Script] = &[
             ("zero-length app data", ECHO),
             ("zero-length app data with large padding", ECHO),
             ("zero-length app data with padding", ECHO),
-            ("zero-length app data interleaved in handshake", RUSTLS),
-            ("zero-len app data with large padding interleaved in handshake", RUSTLS),
-            ("zero-len app data with padding interleaved in handshake", RUSTLS),
         ],
         ..script("tls13-zero-length-data", "")
     },
@@ -115,13 +112,7 @@ const SCRIPTS: &[Script] = &[
         ],
         ..script("renegotiation-disabled", AEAD)
     },
-    Script {
-        fails: &[
-            ("Single interleaved ClientKeyExchange fragment", RUSTLS),
-            ("Multiple interleaved ClientKeyExchange fragment", RUSTLS),
-        ],
-        ..script("interleaved-CKE-with-CCS", "-C TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256")
-    },
+    script("interleaved-CKE-with-CCS", "-C TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
 ];
 
 pub(crate) fn run(mut args: Args) -> Outcome<()> {

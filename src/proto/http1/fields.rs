@@ -73,7 +73,7 @@ impl<'a> Fields<'a> {
     }
 
     #[inline]
-    fn note_host(&mut self, value: &'a [u8]) {
+    pub(super) fn note_host(&mut self, value: &'a [u8]) {
         if self.seen.contains(Seen::HOST) {
             self.seen |= Seen::HOST_AGAIN;
         } else {

@@ -3,11 +3,10 @@
 
 use std::ops::Range;
 
-use super::http1::request::parse_request_thoroughly;
 use super::http1::response::{ParsedResponse, ResponseBody, parse_response};
 use super::http1::{
     Body, ChunkStep, HeadFlags, KnownHost, Limits, Parsed, leading_empty_lines, may_be_complete,
-    parse_request,
+    parse_plainly, parse_thoroughly,
 };
 use crate::http::{HttpHeaders, HttpMethod};
 
@@ -61,13 +60,13 @@ pub enum Framing {
 /// A request's head, with limits for fields and bytes.
 #[must_use]
 pub fn request(input: &[u8], header_count: u16, header_size: u32) -> Verdict {
-    verdict(&parse_request(input, &Limits { header_count, header_size }, &KnownHost::new()))
+    verdict(&parse_request(input, &Limits { header_count, header_size }))
 }
 
 /// The same without the fast way.
 #[must_use]
 pub fn request_thoroughly(input: &[u8], header_count: u16, header_size: u32) -> Verdict {
-    verdict(&parse_request_thoroughly(input, &Limits { header_count, header_size }))
+    verdict(&parse_thoroughly(input, &Limits { header_count, header_size }))
 }
 
 fn verdict(parsed: &Parsed) -> Verdict {
@@ -98,7 +97,7 @@ fn verdict(parsed: &Parsed) -> Verdict {
 /// The length of a request's head, by the shortest way to it: for measurements.
 #[must_use]
 pub fn request_len(input: &[u8], header_count: u16, header_size: u32) -> Option<usize> {
-    match parse_request(input, &Limits { header_count, header_size }, &KnownHost::new()) {
+    match parse_request(input, &Limits { header_count, header_size }) {
         Parsed::Head(head) => Some(usize::from(head.head_len)),
         _ => None,
     }
@@ -181,4 +180,10 @@ impl Chunked {
             ChunkStep::Bad(refusal) => Piece::Bad(refusal.status, refusal.code),
         }
     }
+}
+
+/// A head, plainly and then thoroughly: as a connection looks at it.
+fn parse_request(input: &[u8], limits: &Limits) -> Parsed {
+    let plain = parse_plainly(input, limits, &KnownHost::new());
+    plain.map_or_else(|| parse_thoroughly(input, limits), Parsed::Head)
 }

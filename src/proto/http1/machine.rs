@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Role: cutting requests (RFC 9112 §2 to §7), and the order of answers (§9.3.2). Not role: what is
-//! in a head ([`parse_request`]), what an answer looks like (`proto::http`).
+//! in a head ([`parse_plainly`]), what an answer looks like (`proto::http`).
 //!
 //! *Invariants*: requests are numbered in order, and answered in order: `answered <= asked`, and
 //! the difference is at most the bound. What arrives beyond it stays unread.
@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::pending::{Pending, PendingRing, Waited, micros};
 use super::{
     Body, ChunkStep, Chunked, EMPTY_LINES_MAX, Head, HeadFlags, HttpServer, Parsed, Refusal,
-    may_be_complete, parse_request,
+    may_be_complete, parse_plainly, parse_thoroughly,
 };
 use crate::code;
 use crate::config::{MessageKind, PIPELINED_MAX};
@@ -220,12 +220,22 @@ impl Http1 {
             // Not before another line is whole: a peer that sends single bytes costs a look each.
             return self.need(input);
         }
-        match parse_request(input, &self.server.limits, &self.server.known_host) {
-            Parsed::Partial => self.need(input),
-            Parsed::Refused(refusal) => self.refuse(refusal),
-            Parsed::Head(head) if head.is_plain() && self.server.requests_max == 0 => {
+        let server = &self.server;
+        match parse_plainly(input, &server.limits, &server.known_host) {
+            Some(head) if head.is_plain() && server.requests_max == 0 => {
                 self.plain_request(&head, now)
             }
+            Some(head) => self.request(&head, input.len(), now),
+            None => self.rare_head(input, now),
+        }
+    }
+
+    /// A head that is not whole, not good, or unusual.
+    #[cold]
+    fn rare_head(&mut self, input: &[u8], now: Time) -> Step {
+        match parse_thoroughly(input, &self.server.limits) {
+            Parsed::Partial => self.need(input),
+            Parsed::Refused(refusal) => self.refuse(refusal),
             Parsed::Head(head) => self.request(&head, input.len(), now),
         }
     }

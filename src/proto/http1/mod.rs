@@ -44,7 +44,7 @@ pub(crate) use chunked::{ChunkStep, Chunked};
 pub(crate) use fault::Refusal;
 pub(crate) use machine::{Http1, Writing};
 pub(crate) use pending::{Pending, Waited};
-pub(crate) use request::parse_request;
+pub(crate) use request::{parse_plainly, parse_thoroughly};
 pub(crate) use server::HttpServer;
 
 pub(crate) use super::http::Reply;

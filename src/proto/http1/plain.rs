@@ -38,6 +38,9 @@ const GET: u32 = u32::from_le_bytes(*b"GET ");
 const HTTP_1: u64 = u64::from_le_bytes(*b" HTTP/1.");
 const END_OF_11: u32 = u32::from_le_bytes(*b"1\r\n\0");
 const END_OF_10: u32 = u32::from_le_bytes(*b"0\r\n\0");
+/// What makes small letters of four letters: exact for those of a token.
+const CASE: u32 = 0x2020_2020;
+const HOST: u32 = u32::from_le_bytes(*b"host");
 
 #[inline]
 fn start_line(window: &[u8]) -> Option<(Line<'_>, &[u8])> {
@@ -66,8 +69,24 @@ fn other_method(window: &[u8]) -> Option<(HttpMethod, usize, &[u8])> {
 /// Notes the field at the front; what is behind its line.
 #[inline]
 fn field<'a>(bytes: &'a [u8], fields: &mut Fields<'a>) -> Option<&'a [u8]> {
+    // The one that every request has.
+    if let Some((&[a, b, c, d, b':'], behind)) = bytes.split_first_chunk::<5>()
+        && u32::from_le_bytes([a, b, c, d]) | CASE == HOST
+    {
+        let (value, behind) = value(behind)?;
+        fields.note_host(value);
+        return Some(behind);
+    }
     let (name, behind) = split_class(bytes, TOKEN)?;
-    let mut value = behind.strip_prefix(b":").filter(|_| !name.is_empty())?;
+    let (value, behind) = value(behind.strip_prefix(b":").filter(|_| !name.is_empty())?)?;
+    fields.note(name, value).ok()?;
+    Some(behind)
+}
+
+/// Splits a value and the end of its line off the front.
+#[inline]
+fn value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut value = bytes;
     while let [b' ' | b'\t', behind @ ..] = value {
         value = behind;
     }
@@ -76,8 +95,7 @@ fn field<'a>(bytes: &'a [u8], fields: &mut Fields<'a>) -> Option<&'a [u8]> {
     while let [before @ .., b' ' | b'\t'] = value {
         value = before;
     }
-    fields.note(name, value).ok()?;
-    Some(behind)
+    Some((value, behind))
 }
 
 /// Splits the bytes of a class off the front.

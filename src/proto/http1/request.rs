@@ -1,4 +1,4 @@
-//! [`parse_request`]: the head of a request.
+//! The head of a request: [`parse_plainly`], else [`parse_thoroughly`].
 
 use std::mem::MaybeUninit;
 
@@ -25,27 +25,20 @@ pub(super) struct Line<'a> {
 }
 
 /// Looks at the front of `input`, which is not empty and begins with no empty line
-/// ([`super::leading_empty_lines`]).
-pub(crate) fn parse_request(input: &[u8], limits: &Limits, host: &KnownHost) -> Parsed {
-    let window = limits.window(input);
+/// ([`super::leading_empty_lines`]), for a head that is good at first sight. `None` says nothing:
+/// then it takes [`parse_thoroughly`].
+#[inline]
+pub(crate) fn parse_plainly(input: &[u8], limits: &Limits, host: &KnownHost) -> Option<Head> {
     let mut fields = Fields::new();
-    if let Some((line, len)) = plain::read(window, limits, &mut fields)
-        && let Ok(head) = check(line, &fields, len, host)
-    {
-        return Parsed::Head(head);
-    }
-    parse_thoroughly(window, limits)
-}
-
-/// The same without the fast way: for tests, which compare the two.
-pub(crate) fn parse_request_thoroughly(input: &[u8], limits: &Limits) -> Parsed {
-    parse_thoroughly(limits.window(input), limits)
+    let (line, len) = plain::read(limits.window(input), limits, &mut fields)?;
+    check(line, &fields, len, host).ok()
 }
 
 /// The same for any head: the one that says what is wrong.
 #[cold]
 #[inline(never)]
-fn parse_thoroughly(window: &[u8], limits: &Limits) -> Parsed {
+pub(crate) fn parse_thoroughly(input: &[u8], limits: &Limits) -> Parsed {
+    let window = limits.window(input);
     if let [b'\r' | b'\n', ..] = window {
         return begins_with_line_end(window, limits);
     }

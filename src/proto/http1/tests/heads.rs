@@ -1,17 +1,16 @@
 //! What an accepted head says: places, flags, body.
 
-use super::LIMITS;
+use super::{LIMITS, parse_request};
 use crate::http::{HttpHeaders, HttpMethod};
-use crate::proto::http1::request::parse_request_thoroughly;
 use crate::proto::http1::{
-    Body, HEADER_COUNT_MAX, Head, HeadFlags, KnownHost, Limits, Parsed, leading_empty_lines,
-    may_be_complete, parse_request,
+    Body, HEADER_COUNT_MAX, Head, HeadFlags, Limits, Parsed, leading_empty_lines, may_be_complete,
+    parse_thoroughly,
 };
 
 fn accepted(bytes: &[u8]) -> Head {
-    let parsed = parse_request(bytes, &LIMITS, &KnownHost::new());
+    let parsed = parse_request(bytes, &LIMITS);
     let text = String::from_utf8_lossy(bytes);
-    assert_eq!(parse_request_thoroughly(bytes, &LIMITS), parsed, "{text}");
+    assert_eq!(parse_thoroughly(bytes, &LIMITS), parsed, "{text}");
     match parsed {
         Parsed::Head(head) => head,
         other => panic!("{other:?} of {text}"),
@@ -103,8 +102,8 @@ fn limits_are_exact() {
     let bytes = b"GET / HTTP/1.1\r\nHost: a\r\nx: y\r\n\r\n";
     let verdict = |header_count, header_size| {
         let limits = Limits { header_count, header_size };
-        let parsed = parse_request(bytes, &limits, &KnownHost::new());
-        assert_eq!(parse_request_thoroughly(bytes, &limits), parsed);
+        let parsed = parse_request(bytes, &limits);
+        assert_eq!(parse_thoroughly(bytes, &limits), parsed);
         match parsed {
             Parsed::Head(_) => 200,
             Parsed::Partial => 0,
@@ -118,22 +117,15 @@ fn limits_are_exact() {
     let fields = |count: usize| -> String { (1..count).map(|i| format!("x{i}: y\r\n")).collect() };
     for (count, is_good) in [(HEADER_COUNT_MAX, true), (HEADER_COUNT_MAX + 1, false)] {
         let bytes = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", fields(count));
-        let parsed = parse_request(
-            bytes.as_bytes(),
-            &Limits { header_count: 500, ..LIMITS },
-            &KnownHost::new(),
-        );
+        let parsed = parse_request(bytes.as_bytes(), &Limits { header_count: 500, ..LIMITS });
         assert_eq!(matches!(parsed, Parsed::Head(_)), is_good);
     }
     // The longest head there is.
     let most = Limits { header_count: 2, header_size: u32::MAX };
     let long = |len: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(len - 27));
-    let parsed = parse_request(long(65_535).as_bytes(), &most, &KnownHost::new());
+    let parsed = parse_request(long(65_535).as_bytes(), &most);
     assert!(matches!(parsed, Parsed::Head(head) if head.head_len == u16::MAX));
-    assert!(matches!(
-        parse_request(long(65_536).as_bytes(), &most, &KnownHost::new()),
-        Parsed::Refused(_)
-    ));
+    assert!(matches!(parse_request(long(65_536).as_bytes(), &most), Parsed::Refused(_)));
 }
 
 #[test]
@@ -151,7 +143,7 @@ fn empty_lines_before_a_request() {
     for (input, len) in rows {
         assert_eq!(leading_empty_lines(input), len, "{input:?}");
     }
-    assert_eq!(parse_request(b"\r", &LIMITS, &KnownHost::new()), Parsed::Partial);
-    assert!(matches!(parse_request(b"\r\n", &LIMITS, &KnownHost::new()), Parsed::Refused(_)));
+    assert_eq!(parse_request(b"\r", &LIMITS), Parsed::Partial);
+    assert!(matches!(parse_request(b"\r\n", &LIMITS), Parsed::Refused(_)));
     assert!(may_be_complete(b"a\nb") && !may_be_complete(b"ab\r") && !may_be_complete(b""));
 }

@@ -1,11 +1,9 @@
 //! The corpus, for the parser alone: what a server would answer, however the bytes arrive.
 
-use super::LIMITS;
 use super::corpus::{Answer, rows};
-use crate::proto::http1::request::parse_request_thoroughly;
+use super::{LIMITS, parse_request};
 use crate::proto::http1::{
-    Body, ChunkStep, Chunked, KnownHost, Parsed, leading_empty_lines, may_be_complete,
-    parse_request,
+    Body, ChunkStep, Chunked, Parsed, leading_empty_lines, may_be_complete, parse_thoroughly,
 };
 
 /// What a connection reads next.
@@ -81,8 +79,8 @@ impl Server {
             return false;
         }
         self.looks += 1;
-        let parsed = parse_request(input, &LIMITS, &KnownHost::new());
-        assert_eq!(parse_request_thoroughly(input, &LIMITS), parsed, "the fast way and the other");
+        let parsed = parse_request(input, &LIMITS);
+        assert_eq!(parse_thoroughly(input, &LIMITS), parsed, "the fast way and the other");
         match parsed {
             Parsed::Partial => return false,
             Parsed::Refused(refusal) => {
