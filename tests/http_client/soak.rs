@@ -166,7 +166,8 @@ fn run(seed: u64) {
     }
     shard.until("every end", |shard| {
         // What is paused goes on, what the server has left to do is done.
-        let held: Vec<_> = shard.seen.values().filter_map(|outcome| outcome.conn).collect();
+        let held = shard.seen.values().filter_map(|outcome| outcome.conn);
+        let held: Vec<_> = held.chain(shard.accepted.iter().copied()).collect();
         for conn in held {
             let _ = shard.io.resume_recv(conn);
         }
