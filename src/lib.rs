@@ -47,7 +47,7 @@ pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, TlsConfigFault,
 pub use event::HttpOwnedRequest;
 pub use event::{Event, PeerAddr, Readiness, SendOutcome};
 #[cfg(feature = "http-client")]
-pub use event::{HttpFailure, HttpPhase};
+pub use event::{HttpFailure, HttpOwnedResponse, HttpPhase};
 #[cfg(feature = "http")]
 pub use http::{HttpFile, HttpHeaders, HttpMethod, HttpRequest};
 #[cfg(feature = "http-client")]

@@ -16,12 +16,16 @@ pub(crate) mod http_client;
 pub(crate) mod inbox;
 #[cfg(feature = "http")]
 mod owned;
+#[cfg(feature = "http-client")]
+mod owned_response;
 pub(crate) mod record;
 
 #[cfg(feature = "http-client")]
 pub use http_client::{HttpFailure, HttpPhase};
 #[cfg(feature = "http")]
 pub use owned::HttpOwnedRequest;
+#[cfg(feature = "http-client")]
+pub use owned_response::HttpOwnedResponse;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

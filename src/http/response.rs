@@ -57,6 +57,14 @@ impl<'a> HttpResponse<'a> {
         Self { message, places, status, flags }
     }
 
+    pub(crate) const fn places(&self) -> ResponsePlaces {
+        self.places
+    }
+
+    pub(crate) const fn head_len(&self) -> u16 {
+        self.places.head_len
+    }
+
     fn part(&self, start: usize, end: usize) -> &'a [u8] {
         self.message.get(start..end).unwrap_or_default()
     }

@@ -1,8 +1,10 @@
 //! HTTP/1.1 clients.
 
+use super::Events;
 use super::split::both;
 use crate::config::{HttpPoolConfig, HttpPoolStats};
 use crate::error::Result;
+use crate::event::HttpOwnedResponse;
 use crate::ids::{HttpPool, RequestId};
 use crate::proto::http::ZeroRequest;
 
@@ -54,5 +56,21 @@ both! {
     /// `InvalidArgument` when it is gone.
     pub fn http_pool_stats(&mut self_, pool: HttpPool) -> Result<HttpPoolStats> {
         self_.http_pool_stats(pool)
+    }
+}
+
+impl super::Io {
+    /// The response of the event that `next_event` returned last, to be kept: one reference count,
+    /// no copy. `None` when that event is no `HttpResponse`, it was detached already, or no buffer
+    /// is left: then it can still be handled in place.
+    pub fn detach_http_response(&mut self) -> Option<HttpOwnedResponse> {
+        self.engine().detach_http_response().ok()
+    }
+}
+
+impl Events<'_> {
+    /// As [`Io::detach_http_response`](super::Io::detach_http_response).
+    pub fn detach_http_response(&mut self) -> Option<HttpOwnedResponse> {
+        self.engine().detach_http_response().ok()
     }
 }

@@ -70,3 +70,34 @@ fn bodies_of_every_kind_and_length() {
     assert_eq!(shard.fetch(ZeroRequest::post(&url).json(&value)).text(), r#"["json","of","text"]"#);
     assert_eq!(shard.stats().connects, 1);
 }
+
+#[test]
+fn a_response_can_be_kept() {
+    let mut shard = Shard::new();
+    let addr = shard.serve(echo);
+    let pool = shard.pool;
+    let id = shard.io.http_request(pool, ZeroRequest::get(&format!("http://{addr}/kept"))).unwrap();
+    let serve = echo;
+    let kept = loop {
+        shard.io.poll(std::time::Duration::from_millis(5)).unwrap();
+        let (mut events, mut sender) = shard.io.split();
+        let mut kept = None;
+        while let Some(event) = events.next_event() {
+            if let zero_io::Event::HttpResponse { .. } = event {
+                kept = events.detach_http_response();
+                assert!(kept.is_some() && events.detach_http_response().is_none());
+            } else {
+                serve(&mut sender, &event);
+                assert!(events.detach_http_response().is_none(), "it is none");
+            }
+        }
+        if let Some(kept) = kept {
+            break kept;
+        }
+    };
+    let read = std::thread::spawn(move || {
+        assert_eq!((kept.id(), kept.status(), kept.body()), (id, 200, &b"GET /kept"[..]));
+        assert_eq!(kept.header("content-length"), Some("9"));
+    });
+    read.join().unwrap();
+}

@@ -7,8 +7,9 @@ use super::redirects::Followed;
 use super::requests::{State, Traits, id_of};
 use crate::conn::Flags;
 use crate::engine::Engine;
-use crate::event::Event;
+use crate::error::{IoError, Result};
 use crate::event::http_client::ClientKind;
+use crate::event::{Event, HttpOwnedResponse};
 use crate::http::{HttpResponse, ResponseFlags, ResponsePlaces};
 use crate::ids::ConnId;
 use crate::proto::http_client::KEY_BITS;
@@ -60,7 +61,23 @@ impl Engine {
         if is_last {
             self.forget(key);
         }
+        let head_len = response.head_len();
+        self.clients.current =
+            self.inbox.current.map(|at| (key, at.buf, at.offset, head_len, flags));
         Some(Event::HttpResponse { conn, id: id_of(key), response })
+    }
+
+    /// The current event's response, to be kept.
+    pub(crate) fn detach_http_response(&mut self) -> Result<HttpOwnedResponse> {
+        let found = self.clients.current.zip(self.inbox.current);
+        let found =
+            found.filter(|((_, buf, offset, ..), at)| (*buf, *offset) == (at.buf, at.offset));
+        let ((key, _, _, head_len, flags), _) = found.ok_or(NOT_A_RESPONSE)?;
+        let message = self.detach_current()?;
+        self.clients.current = None;
+        let view = response(&message, head_len, flags);
+        let (places, status) = (view.places(), view.status());
+        Ok(HttpOwnedResponse::new(message, id_of(key), places, status, flags))
     }
 
     fn body_event<'a>(
@@ -132,6 +149,11 @@ impl Engine {
         self.clients.notices.push_back(key);
     }
 }
+
+const NOT_A_RESPONSE: IoError = IoError::InvalidArgument {
+    what: "detach",
+    why: "the current event is no HttpResponse, or it was detached already",
+};
 
 /// The view of a response's message.
 fn response(data: &[u8], head_len: u16, flags: ResponseFlags) -> HttpResponse<'_> {
