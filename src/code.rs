@@ -30,6 +30,8 @@ pub const FRAME_TOO_LONG: u64 = 0x1_0008;
 pub const TRUNCATED: u64 = 0x1_0009;
 /// No buffer was left for a message that straddles others: those who began earlier have them.
 pub const CARRY_EXHAUSTED: u64 = 0x1_000A;
+/// The `Io` was dropped: what a [`BodyStream`](crate::BodyStream) says then, no connection's end.
+pub const IO_GONE: u64 = 0x1_000B;
 /// TLS refused what the peer sent; the low byte is the alert (RFC 8446 §6) for it, which was sent.
 pub const TLS_ALERT_SENT: u64 = 0x1_0100;
 /// The peer refused TLS; the low byte is the alert (RFC 8446 §6) that it sent.
@@ -87,28 +89,31 @@ pub const HTTP_IDLE: u64 = 0x1_0423;
 /// HTTP: an answer ended before all of the length that it had promised: the application finished it
 /// early, or the file that was being sent was cut short.
 pub const HTTP_ANSWER_CUT: u64 = 0x1_0424;
+/// HTTP: the request was answered before all of its body had come; the rest is thrown away. What a
+/// [`BodyStream`](crate::BodyStream) says then, no connection's end.
+pub const HTTP_BODY_UNWANTED: u64 = 0x1_0430;
 /// HTTP client: the server sent bytes that no request had asked for: its connection is not used any
 /// more (RFC 9112 §9.2).
-pub const HTTP_UNSOLICITED: u64 = 0x1_0430;
+pub const HTTP_UNSOLICITED: u64 = 0x1_0440;
 /// HTTP client: more interim responses (1xx) came than one request may have.
-pub const HTTP_INTERIM_FLOOD: u64 = 0x1_0431;
+pub const HTTP_INTERIM_FLOOD: u64 = 0x1_0441;
 /// HTTP client: the server changes the protocol (101), and was not asked to.
-pub const HTTP_UNASKED_UPGRADE: u64 = 0x1_0432;
+pub const HTTP_UNASKED_UPGRADE: u64 = 0x1_0442;
 /// HTTP client: the server ended the connection before it answered.
-pub const HTTP_NO_RESPONSE: u64 = 0x1_0433;
+pub const HTTP_NO_RESPONSE: u64 = 0x1_0443;
 /// HTTP client: no response began within `HttpPoolConfig::first_byte_timeout_ms`.
-pub const HTTP_FIRST_BYTE_TIMEOUT: u64 = 0x1_0434;
+pub const HTTP_FIRST_BYTE_TIMEOUT: u64 = 0x1_0444;
 /// HTTP client: a body paused for longer than `HttpPoolConfig::body_timeout_ms`.
-pub const HTTP_BODY_TIMEOUT: u64 = 0x1_0435;
+pub const HTTP_BODY_TIMEOUT: u64 = 0x1_0445;
 /// HTTP client: the whole request took longer than it may: `HttpPoolConfig::request_timeout_ms`, or
 /// its own `timeout`.
-pub const HTTP_DEADLINE: u64 = 0x1_0436;
+pub const HTTP_DEADLINE: u64 = 0x1_0446;
 /// HTTP client: the proxy refused the tunnel.
-pub const HTTP_PROXY_REFUSED: u64 = 0x1_0437;
+pub const HTTP_PROXY_REFUSED: u64 = 0x1_0447;
 /// HTTP client: a streamed request was finished before all of the length that its head promised.
-pub const HTTP_REQUEST_CUT: u64 = 0x1_0438;
+pub const HTTP_REQUEST_CUT: u64 = 0x1_0448;
 /// HTTP client: the `Io` has no place for another connection, or for resolving another name.
-pub const HTTP_NO_CONNECTION: u64 = 0x1_0439;
+pub const HTTP_NO_CONNECTION: u64 = 0x1_0449;
 
 /// The name and meaning of a code, or `None` for an errno or an unknown number.
 #[must_use]
@@ -126,6 +131,7 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         FRAME_TOO_LONG => "message too long",
         TRUNCATED => "ended in the middle of a message",
         CARRY_EXHAUSTED => "no buffer for a partial message",
+        IO_GONE => "the Io was dropped",
         TLS_TRUNCATED => "TLS stream truncated: no close_notify",
         TLS_HANDSHAKE_TIMEOUT => "TLS handshake timed out",
         TLS_KEY_EXHAUSTED => "TLS key used up: reconnect",
@@ -135,6 +141,7 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         HTTP_REQUEST_TIMEOUT => "HTTP request did not arrive in time",
         HTTP_IDLE => "idle HTTP connection closed",
         HTTP_ANSWER_CUT => "HTTP answer shorter than announced",
+        HTTP_BODY_UNWANTED => "HTTP request answered before its body came",
         TLS_HANDSHAKE_EOF => "ended in the middle of the TLS handshake",
         HTTP_BAD_REQUEST_LINE => "HTTP: malformed request line",
         HTTP_BAD_TARGET => "HTTP: malformed request target",

@@ -44,7 +44,7 @@ mod transport;
 pub use config::*;
 pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, TlsConfigFault, UringDenied};
 #[cfg(feature = "http")]
-pub use event::HttpOwnedRequest;
+pub use event::{BodyChunk, BodyPart, BodyStream, HttpOwnedRequest};
 pub use event::{Event, PeerAddr, Readiness, SendOutcome};
 #[cfg(feature = "http-client")]
 pub use event::{HttpFailure, HttpOwnedResponse, HttpPhase};

@@ -335,12 +335,27 @@ mod http {
         let addr = server.place();
         let ask = |path: &str| curl(&[&format!("http://{addr}{path}")]);
         assert_eq!(ask("/primes/100"), "25 primes below 100\n");
-        assert_eq!(ask("/other"), "ask for /primes/NUMBER\n");
+        assert_eq!(ask("/other"), "ask for /primes/NUMBER, or send to /upload\n");
         let many: Vec<String> = (0..30).map(|i| format!("http://{addr}/primes/{i}000")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let said = curl(&many);
         assert!(said.starts_with("0 primes below 0\n168 primes below 1000\n"), "{said}");
         assert_eq!(said.lines().count(), 30);
+        // A body behind its request, of a known length and in chunks, and one that comes with it.
+        let file = std::env::temp_dir().join(format!("zero-io-upload-{}", std::process::id()));
+        let url = format!("http://{addr}/upload");
+        for len in [64 << 20, 100] {
+            let body = pattern(1 << 20).repeat(64);
+            std::fs::write(&file, &body[..len]).unwrap();
+            let step = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3);
+            let sum = body[..len].iter().fold(0xCBF2_9CE4_8422_2325, step);
+            let wanted = format!("{len} bytes, checksum {sum:016x}\n");
+            let path = file.to_str().unwrap();
+            let coded = ["-T", path, "-H", "Transfer-Encoding: chunked", &url];
+            assert_eq!(curl(&["-T", path, &url]), wanted);
+            assert_eq!(curl(&coded), wanted);
+        }
+        std::fs::remove_file(&file).unwrap();
     }
 
     #[test]

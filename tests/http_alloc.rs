@@ -227,6 +227,80 @@ fn bodies_in_and_out() {
     assert_eq!(tx, 0.0);
 }
 
+/// Uploads of 100 kB, each read by another thread; all on as many connections as there are clients.
+#[test]
+fn uploads_to_another_thread() {
+    const LEN: usize = 100_000;
+    let mut io = Io::new(Config::default()).unwrap();
+    let endpoint = io.http_listen(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr = io.local_addr(endpoint).unwrap().inet().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let upload = format!("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: {LEN}\r\n\r\n");
+    let upload = [upload.into_bytes(), vec![b'x'; LEN]].concat();
+    let client = |_| {
+        let (stop, upload) = (Arc::clone(&stop), upload.clone());
+        std::thread::spawn(move || {
+            let mut stream = TcpStream::connect(addr).unwrap();
+            let mut answer = [0; 1024];
+            while !stop.load(Ordering::Relaxed) && stream.write_all(&upload).is_ok() {
+                match stream.read(&mut answer) {
+                    Ok(n @ 1..) => assert!(answer[..n].starts_with(b"HTTP/1.1 200 OK\r\n")),
+                    _ => return,
+                }
+            }
+        })
+    };
+    let clients: Vec<JoinHandle<()>> = (0..CLIENTS).map(client).collect();
+    let (give, take) = std::sync::mpsc::sync_channel::<zero_io::HttpOwnedRequest>(2 * CLIENTS);
+    let handle = io.handle();
+    let worker = std::thread::spawn(move || {
+        while let Ok(mut request) = take.recv() {
+            let (mut body, mut len) = (request.body_stream().unwrap(), 0);
+            while let Some(zero_io::BodyPart::Chunk(chunk)) = body.next(None) {
+                len += chunk.len();
+            }
+            // Before the answer: the next upload has its place then.
+            drop(body);
+            assert!(len == LEN || handle.send_buffer(1).is_err(), "{len}");
+            let answer = ZeroResponse::ok().text("thanks");
+            let _ = handle.http_respond(request.conn(), request.id(), answer);
+        }
+    });
+    let start = Instant::now();
+    let run = |io: &mut Io, uploads: u64| {
+        let mut done = 0;
+        while done < uploads {
+            assert!(start.elapsed() < PATIENCE, "{done} of {uploads}");
+            io.poll(Duration::from_millis(5)).unwrap();
+            while let Some(event) = io.next_event() {
+                match event {
+                    Event::HttpRequest { .. } => {
+                        give.send(io.detach_http_request().unwrap()).unwrap();
+                        done += 1;
+                    }
+                    Event::HttpBodyChunk { .. } => panic!("the body is the worker's"),
+                    _ => {}
+                }
+            }
+        }
+    };
+    run(&mut io, 1000);
+    let (calls, before) = (so_far().0, io.io_stats());
+    run(&mut io, 2000);
+    let (allocations, after) = (so_far().0 - calls, io.io_stats());
+    let copied = after.bytes_copied_rx - before.bytes_copied_rx;
+    eprintln!("uploads: {allocations} allocations in 2000 uploads, {copied} bytes copied");
+    assert_eq!(allocations, 0);
+    // A head may straddle two buffers.
+    assert!(copied < 2000 * 100, "{copied} bytes copied");
+    stop.store(true, Ordering::Relaxed);
+    drop((io, give));
+    worker.join().expect("the worker");
+    for client in clients {
+        client.join().expect("a client");
+    }
+}
+
 #[test]
 fn answers_out_of_order() {
     let mut kept = Vec::with_capacity(16);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{TcpListenConfig, UdsListenConfig, check};
+use super::{ConnTimeouts, TcpListenConfig, UdsListenConfig, check};
 use crate::error::Result;
 use crate::http::HttpMethod;
 use crate::ids::{ConnId, RequestId};
@@ -17,6 +17,9 @@ pub enum HttpSocket {
     Tcp(TcpListenConfig),
     /// A Unix socket.
     Uds(UdsListenConfig),
+    /// One that is there already, for [`Io::adopt_http_listener`](crate::Io::adopt_http_listener):
+    /// the time limits of its connections.
+    Adopted(ConnTimeouts),
 }
 
 impl From<TcpListenConfig> for HttpSocket {
@@ -28,6 +31,23 @@ impl From<TcpListenConfig> for HttpSocket {
 impl From<UdsListenConfig> for HttpSocket {
     fn from(config: UdsListenConfig) -> Self {
         Self::Uds(config)
+    }
+}
+
+impl From<ConnTimeouts> for HttpSocket {
+    fn from(timeouts: ConnTimeouts) -> Self {
+        Self::Adopted(timeouts)
+    }
+}
+
+impl HttpSocket {
+    /// Time limits of its connections.
+    pub(crate) const fn timeouts(&self) -> ConnTimeouts {
+        match self {
+            Self::Tcp(tcp) => tcp.timeouts,
+            Self::Uds(uds) => uds.timeouts,
+            Self::Adopted(timeouts) => *timeouts,
+        }
     }
 }
 

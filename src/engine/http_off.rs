@@ -4,6 +4,7 @@ use super::Engine;
 use crate::conn::{Conn, Span};
 use crate::error::Result;
 use crate::event::http::HttpKind;
+use crate::event::record::Record;
 use crate::ids::ConnId;
 use crate::proto::http1::Reply;
 use crate::time::Time;
@@ -23,11 +24,22 @@ impl Hub {
     pub(super) const fn has_work(&self) -> bool {
         false
     }
+
+    #[expect(clippy::unused_self, reason = "the same shape as with the feature")]
+    pub(super) const fn is_starved(&self) -> bool {
+        false
+    }
 }
 
 #[expect(clippy::unused_self, reason = "the same shape as with the feature")]
 #[expect(clippy::needless_pass_by_ref_mut, reason = "the same shape as with the feature")]
 impl Engine {
+    pub(super) const fn http_diverts(&mut self, _: u32, _: &Record) -> bool {
+        false
+    }
+
+    pub(super) const fn run_uploads(&mut self) {}
+
     pub(super) const fn http_parks(&mut self, _: u32, _: Span) -> bool {
         false
     }

@@ -71,6 +71,9 @@ impl Lists {
 
     /// Whether a buffer that comes home from another thread would let something go on.
     pub(super) fn is_starved(&self) -> bool {
-        self.endpoint_starved || !self.starved.is_empty() || !self.buffer_waiters.is_empty()
+        self.endpoint_starved
+            || !self.starved.is_empty()
+            || !self.buffer_waiters.is_empty()
+            || self.holding > 0
     }
 }

@@ -201,6 +201,7 @@ impl Engine {
         self.reclaim();
         self.inbox.reopen();
         self.run_commands();
+        self.run_uploads();
         self.resume_stalled();
         self.resume_http();
         self.run_completions();
@@ -290,12 +291,14 @@ impl Engine {
 
     /// Blocks until a completion or a wake-up, or for as long as it may; how long that was.
     fn block(&mut self, wait: Wait) -> Result<Wait> {
-        let starved = self.lists.is_starved();
+        let starved = self.lists.is_starved() || self.http.is_starved();
         self.gate.prepare_sleep();
         if starved {
             self.pool.shared().want_returns.prepare_sleep();
         }
-        let has_work = self.has_command_to_run() || (starved && self.pool.shared().has_returned());
+        let has_work = self.has_command_to_run()
+            || self.http.has_work()
+            || (starved && self.pool.shared().has_returned());
         let wait = if has_work { Wait::None } else { wait };
         self.stats.enters += 1;
         let result = self.ring.enter(wait);

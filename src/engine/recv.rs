@@ -389,7 +389,10 @@ impl Engine {
         } else {
             conn.carry.take()
         };
-        self.inbox.push(Record { kind, buf, offset, len, id, extra });
+        let record = Record { kind, buf, offset, len, id, extra };
+        if !self.http_diverts(index, &record) {
+            self.inbox.push(record);
+        }
     }
 
     /// Gives the carry the bytes that its unit lacks (P3) and looks at it again. `None`: still not

@@ -63,8 +63,8 @@ impl Spinner {
 }
 
 impl Engine {
-    /// Looks at the ring and the handles' queue until something is there, or the budget or the
-    /// deadline is used up. Whether something is there.
+    /// Looks at the ring and at what other threads queue until something is there, or the budget or
+    /// the deadline is used up. Whether something is there.
     pub(super) fn spin(&mut self, deadline: Time) -> bool {
         // What was queued has to reach the kernel first.
         if self.ring.has_work() {
@@ -75,6 +75,7 @@ impl Engine {
         let found = loop {
             if self.ring.has_work()
                 || self.has_command_to_run()
+                || self.http.has_work()
                 || self.pool.shared().has_returned()
             {
                 break true;

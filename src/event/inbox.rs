@@ -118,6 +118,21 @@ impl Inbox {
         waiting.chain(shown).filter(|buf| *buf != BufId::NONE)
     }
 
+    /// Takes out the records that wait and that `is_taken` says yes to, oldest first; the others
+    /// keep their order.
+    pub(crate) fn take_out(&mut self, mut is_taken: impl FnMut(&Record) -> bool) {
+        let mask = self.ring.len() - 1;
+        let mut to = self.head;
+        for at in 0..self.len() {
+            let record = self.ring[self.head.wrapping_add(at) & mask];
+            if !is_taken(&record) {
+                self.ring[to & mask] = record;
+                to = to.wrapping_add(1);
+            }
+        }
+        self.tail = to;
+    }
+
     /// Puts what is left of the record that was popped last back to the front.
     pub(crate) fn unpop(&mut self, rest: Record) {
         debug_assert!(self.len() < self.capacity, "its place is still free");
@@ -130,6 +145,24 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn some_are_taken_out() {
+        let mut inbox = Inbox::new(8);
+        for round in 0..20 {
+            (0..7).for_each(|id| inbox.push(Record::bare(Kind::User, id, round)));
+            let mut taken = Vec::new();
+            inbox.take_out(|record| {
+                let is_odd = record.id % 2 == 1;
+                taken.extend(is_odd.then_some(record.id));
+                is_odd
+            });
+            assert_eq!((taken, inbox.len()), (vec![1, 3, 5], 4));
+            let left: Vec<u64> = std::iter::from_fn(|| inbox.pop().map(|r| r.id)).take(3).collect();
+            assert_eq!(left, [0, 2, 4]);
+            assert_eq!(inbox.pop().map(|r| r.id), Some(6));
+        }
+    }
 
     #[test]
     fn keeps_the_order_across_the_wrap() {

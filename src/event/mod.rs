@@ -4,6 +4,8 @@
 //! made from ([`record`]).
 
 #[cfg(feature = "http")]
+pub(crate) mod body;
+#[cfg(feature = "http")]
 pub(crate) mod http;
 #[cfg(not(feature = "http"))]
 #[path = "http_off.rs"]
@@ -20,6 +22,8 @@ mod owned;
 mod owned_response;
 pub(crate) mod record;
 
+#[cfg(feature = "http")]
+pub use body::{BodyChunk, BodyPart, BodyStream};
 #[cfg(feature = "http-client")]
 pub use http_client::{HttpFailure, HttpPhase};
 #[cfg(feature = "http")]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::PeerAddr;
+use super::{BodyStream, PeerAddr};
 use crate::http::{HttpHeaders, HttpMethod, HttpRequest, Lens, Places, RequestFlags};
 use crate::ids::{ConnId, RequestId};
 use crate::pool::OwnedSlot;
@@ -11,7 +11,8 @@ use crate::pool::OwnedSlot;
 /// arrived, without a copy. Answer it from any thread with
 /// [`IoHandle::http_respond`](crate::IoHandle::http_respond).
 ///
-/// It keeps one receive buffer of its shard from being used again until it is dropped.
+/// It keeps one receive buffer of its shard from being used again until it is dropped. A body that
+/// comes behind the request comes to it from then on: [`body_stream`](Self::body_stream).
 pub struct HttpOwnedRequest {
     message: OwnedSlot,
     conn: ConnId,
@@ -20,6 +21,7 @@ pub struct HttpOwnedRequest {
     places: Places,
     method: HttpMethod,
     flags: RequestFlags,
+    body: Option<BodyStream>,
 }
 
 impl HttpOwnedRequest {
@@ -29,8 +31,9 @@ impl HttpOwnedRequest {
         peer: PeerAddr,
         places: Places,
         (method, flags): (HttpMethod, RequestFlags),
+        body: Option<BodyStream>,
     ) -> Self {
-        Self { message, conn, id, peer, places, method, flags }
+        Self { message, conn, id, peer, places, method, flags, body }
     }
 
     /// The request as it was in its event.
@@ -92,6 +95,13 @@ impl HttpOwnedRequest {
     #[must_use]
     pub fn body(&self) -> &[u8] {
         self.request().body()
+    }
+
+    /// The body that follows the request ([`HttpRequest::body_follows`]). Once: `None` when it was
+    /// taken already, and for a request that came whole. If it is not taken, the body is thrown
+    /// away when the request is dropped.
+    pub const fn body_stream(&mut self) -> Option<BodyStream> {
+        self.body.take()
     }
 }
 

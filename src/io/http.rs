@@ -1,6 +1,7 @@
 //! HTTP/1.1 servers.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use super::Events;
@@ -33,6 +34,21 @@ both! {
     /// [`uds_listen_with`](Self::uds_listen_with).
     pub fn http_listen_with(&mut self_, config: HttpListenConfig) -> Result<EndpointId> {
         self_.http_listen(&config, None)
+    }
+
+    /// Serves HTTP on a TCP or Unix socket that listens already: socket activation, or one that was
+    /// bound before privileges were dropped. Of `config.socket` only the time limits are used; what
+    /// else is set on a socket is the caller's (its connections inherit `TCP_NODELAY`).
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is not a listening stream socket; `InvalidConfig`;
+    /// `PoolExhausted`. The descriptor is closed then.
+    pub fn adopt_http_listener(
+        &mut self_,
+        socket: OwnedFd,
+        config: HttpListenConfig,
+    ) -> Result<EndpointId> {
+        self_.adopt_http_listener(socket, &config, None)
     }
 
     /// Answers a request. Requests of a connection may be answered in any order: the answers leave
@@ -159,6 +175,9 @@ impl super::Io {
     /// The request of the event that `next_event` returned last, to be kept, and answered later or
     /// on another thread: one reference count, no copy. `None` when that event is no `HttpRequest`,
     /// it was detached already, or no buffer is left: then it can still be handled in place.
+    ///
+    /// A body that comes behind the request goes with it
+    /// ([`HttpOwnedRequest::body_stream`]): no `Event::HttpBodyChunk` of it follows.
     pub fn detach_http_request(&mut self) -> Option<HttpOwnedRequest> {
         self.engine().detach_http().ok()
     }
@@ -197,6 +216,11 @@ impl super::IoHandle {
     }
 }
 
+const NO_ADDRESS: IoError = IoError::InvalidArgument {
+    what: "HttpListenConfig::socket",
+    why: "an adopted socket has no address to listen on: give it to adopt_http_listener",
+};
+
 impl Engine {
     pub(super) fn http_listen(
         &mut self,
@@ -205,12 +229,27 @@ impl Engine {
     ) -> Result<EndpointId> {
         config.validate()?;
         self.endpoints.check_room()?;
-        let speaks =
-            Speaks::Http1(Rc::new(HttpServer::new(config, self.config.compression_threshold)));
-        let (fd, protocol, timeouts) = match &config.socket {
-            HttpSocket::Tcp(tcp) => (self.ring.tcp_listen(tcp)?, Protocol::Tcp, tcp.timeouts),
-            HttpSocket::Uds(uds) => (self.ring.uds_listen(uds)?, Protocol::Uds, uds.timeouts),
+        let speaks = self.speaks(config);
+        let (fd, protocol) = match &config.socket {
+            HttpSocket::Tcp(tcp) => (self.ring.tcp_listen(tcp)?, Protocol::Tcp),
+            HttpSocket::Uds(uds) => (self.ring.uds_listen(uds)?, Protocol::Uds),
+            HttpSocket::Adopted(_) => return Err(NO_ADDRESS),
         };
-        self.add_listener(fd, protocol, timeouts, speaks, tls)
+        self.add_listener(fd, protocol, config.socket.timeouts(), speaks, tls)
+    }
+
+    pub(super) fn adopt_http_listener(
+        &mut self,
+        socket: OwnedFd,
+        config: &HttpListenConfig,
+        tls: Option<Acceptor>,
+    ) -> Result<EndpointId> {
+        config.validate()?;
+        let speaks = self.speaks(config);
+        self.adopt_listener(socket, config.socket.timeouts(), speaks, tls)
+    }
+
+    fn speaks(&self, config: &HttpListenConfig) -> Speaks {
+        Speaks::Http1(Rc::new(HttpServer::new(config, self.config.compression_threshold)))
     }
 }

@@ -1,6 +1,7 @@
 //! HTTP/1.1 servers behind TLS.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use super::split::both;
 use crate::config::{HttpListenConfig, TcpListenConfig, TlsServerConfig};
@@ -32,5 +33,18 @@ both! {
         tls: TlsServerConfig,
     ) -> Result<EndpointId> {
         self_.http_listen(&config, Some(Acceptor::new(tls)))
+    }
+
+    /// Serves HTTPS on a socket that listens already.
+    ///
+    /// # Errors
+    /// As [`adopt_http_listener`](Self::adopt_http_listener).
+    pub fn adopt_http_listener_tls(
+        &mut self_,
+        socket: OwnedFd,
+        config: HttpListenConfig,
+        tls: TlsServerConfig,
+    ) -> Result<EndpointId> {
+        self_.adopt_http_listener(socket, &config, Some(Acceptor::new(tls)))
     }
 }

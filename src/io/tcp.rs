@@ -7,8 +7,8 @@ use super::split::both;
 use crate::config::{ConnTimeouts, Framing, TcpConnectConfig, TcpListenConfig};
 use crate::error::{IoError, Result};
 use crate::ids::{ConnId, EndpointId, Protocol};
-use crate::proto::App;
 use crate::proto::tls::Acceptor;
+use crate::proto::{App, Speaks};
 use crate::sys::sockopt::Adopted;
 
 both! {
@@ -60,15 +60,7 @@ both! {
         timeouts: ConnTimeouts,
         framing: Option<Framing>,
     ) -> Result<EndpointId> {
-        let fd = socket.into_raw_fd();
-        let added = match self_.ring.adopt(fd) {
-            Ok(Adopted::Listener(protocol)) => {
-                self_.add_listener(fd, protocol, timeouts, framing, None)
-            }
-            Ok(_) => Err(NOT_A_LISTENER),
-            Err(error) => Err(error),
-        };
-        added.inspect_err(|_| self_.ring.close_now(fd))
+        self_.adopt_listener(socket, timeouts, framing, None)
     }
 
     /// Takes over a connected TCP or Unix socket. `Event::Connected` follows.
@@ -105,5 +97,23 @@ impl crate::engine::Engine {
         self.endpoints.check_room()?;
         let fd = self.ring.tcp_listen(config)?;
         self.add_listener(fd, Protocol::Tcp, config.timeouts, config.framing, tls)
+    }
+
+    pub(super) fn adopt_listener(
+        &mut self,
+        socket: OwnedFd,
+        timeouts: ConnTimeouts,
+        speaks: impl Into<Speaks>,
+        tls: Option<Acceptor>,
+    ) -> Result<EndpointId> {
+        let fd = socket.into_raw_fd();
+        let added = match self.ring.adopt(fd) {
+            Ok(Adopted::Listener(protocol)) => {
+                self.add_listener(fd, protocol, timeouts, speaks, tls)
+            }
+            Ok(_) => Err(NOT_A_LISTENER),
+            Err(error) => Err(error),
+        };
+        added.inspect_err(|_| self.ring.close_now(fd))
     }
 }

@@ -4,7 +4,8 @@
 //! Role: a shard belongs to one thread; everything that another thread does to it goes through a
 //! piece of this folder. [`mpsc`] carries commands in, [`gate`] wakes the shard when it sleeps,
 //! [`freelist`] lends slots out, [`refcount`] counts who still reads a lent slot, and [`returns`]
-//! brings it home.
+//! brings it home. [`spsc`] carries the body of an upload out, and [`marks`] says which of them the
+//! shard has to look at.
 //! Not its role: file descriptors (the caller of the gate writes the eventfd) and the memory of
 //! the slots (these pieces move indices, never pointers).
 //!
@@ -15,9 +16,11 @@
 
 pub(crate) mod freelist;
 pub(crate) mod gate;
+pub(crate) mod marks;
 pub(crate) mod mpsc;
 pub(crate) mod refcount;
 pub(crate) mod returns;
+pub(crate) mod spsc;
 
 #[cfg(loom)]
 pub(crate) use loom::sync::Arc;

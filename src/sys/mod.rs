@@ -13,6 +13,7 @@ pub(crate) mod gather;
 pub(crate) mod kernel;
 pub(crate) mod ktls;
 pub(crate) mod mem;
+pub(crate) mod park;
 pub(crate) mod resolve;
 pub(crate) mod socket;
 pub(crate) mod sockopt;

@@ -45,6 +45,37 @@ fn requests_behind_the_last_one_are_not_answered() {
     assert_eq!(server.stop().counters.requests, 1);
 }
 
+/// RFC 9112 §9.6: a close with bytes unread is a reset, which can take the answer with it.
+#[test]
+fn what_comes_behind_the_last_request_does_not_take_the_answer() {
+    let body = crate::kit::pattern(300_000);
+    let same = body.clone();
+    let server = Server::start(move |sender, event| {
+        if let Event::HttpRequest { conn, id, .. } = *event {
+            sender.http_respond(conn, id, ZeroResponse::ok().bytes(&body)).unwrap();
+        }
+    });
+    let close = "GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+    for count in [1, 400, 40_000] {
+        let mut client = server.dial();
+        let stream = client.stream.get_ref().try_clone().unwrap();
+        let more = get("/").repeat(count);
+        let writer = std::thread::spawn(move || {
+            let mut stream = &stream;
+            for piece in [close.to_owned() + &get("/"), more.clone(), more] {
+                std::io::Write::write_all(&mut stream, piece.as_bytes()).unwrap();
+                std::thread::sleep(Duration::from_millis(30));
+            }
+        });
+        writer.join().unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(client.answer().unwrap().body == same, "{count}");
+        client.end();
+    }
+    let report = server.stop();
+    assert_eq!((report.ends, report.counters.requests), (vec![(0, true); 3], 3));
+}
+
 #[test]
 fn a_half_closed_client_gets_its_answers() {
     let mut waiting = Vec::new();

@@ -68,6 +68,62 @@ fn a_unix_socket_and_tcp_side_by_side() {
 }
 
 #[test]
+fn sockets_that_listen_already() {
+    let mut io = Io::new(Config::default()).unwrap();
+    let config = || {
+        let config = HttpListenConfig::new(zero_io::ConnTimeouts::default());
+        config.with(|c| c.max_body_size = 10)
+    };
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let path = std::env::temp_dir().join(format!("zero-io-adopted-{}.sock", std::process::id()));
+    let uds = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let addr = tcp.local_addr().unwrap();
+    // Who comes before it is adopted waits.
+    let mut early = Client::dial(addr);
+    early.send(get("/"));
+    let tcp = io.adopt_http_listener(tcp.into(), config()).unwrap();
+    let uds = io.adopt_http_listener(uds.into(), config()).unwrap();
+    let unix_path = path.clone();
+    let client = std::thread::spawn(move || {
+        assert_eq!(early.answer().unwrap().text(), "inet");
+        assert_eq!(Client::dial(addr).ask(get("/")).text(), "inet");
+        let long = "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 11\r\n\r\n";
+        assert_eq!(early.ask(long).status, 413);
+        let mut unix = UnixStream::connect(&unix_path).unwrap();
+        unix.write_all(b"GET / HTTP/1.1\r\nHost: u\r\nConnection: close\r\n\r\n").unwrap();
+        let mut said = String::new();
+        unix.read_to_string(&mut said).unwrap();
+        assert!(said.ends_with("\r\n\r\nunix"), "{said}");
+    });
+    serve_until(&mut io, || client.is_finished());
+    client.join().unwrap();
+    assert_eq!(io.http_counters(tcp).unwrap().requests, 2);
+    assert_eq!(io.http_counters(uds).unwrap().requests, 1);
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn what_does_not_listen_is_no_listener() {
+    let mut io = Io::new(Config::default()).unwrap();
+    let config = HttpListenConfig::new(zero_io::ConnTimeouts::default());
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peer = std::net::TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+    let (stream, _) = tcp.accept().unwrap();
+    let error = io.adopt_http_listener(stream.into(), config.clone()).unwrap_err();
+    assert!(matches!(error, IoError::InvalidArgument { what: "descriptor", .. }), "{error}");
+    assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0, "the descriptor was closed");
+    // The configuration names no address.
+    let error = io.http_listen_with(config.clone()).unwrap_err();
+    assert!(error.to_string().contains("adopt_http_listener"), "{error}");
+    // A descriptor that comes with a bad limit is closed too.
+    let addr = tcp.local_addr().unwrap();
+    let bad = config.with(|c| c.max_pipelined = 0);
+    let error = io.adopt_http_listener(tcp.into(), bad).unwrap_err();
+    assert!(matches!(error, IoError::InvalidConfig { .. }), "{error}");
+    assert!(std::net::TcpStream::connect(addr).is_err());
+}
+
+#[test]
 fn a_bad_limit_is_named() {
     let mut io = Io::new(Config::default()).unwrap();
     let mut refused = |change: fn(&mut HttpListenConfig)| {

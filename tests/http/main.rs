@@ -22,4 +22,5 @@ mod peers;
 mod sealed;
 mod tunnels;
 mod turns;
+mod uploads;
 mod workers;

@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use zero_io::{
-    Config, Event, HttpListenConfig, Io, TcpListenConfig, TlsServerConfig, ZeroResponse,
+    Config, ConnTimeouts, EndpointId, Event, HttpListenConfig, Io, TcpListenConfig,
+    TlsServerConfig, ZeroResponse,
 };
 
 use crate::kit::pattern;
@@ -16,9 +17,17 @@ fn tls() -> TlsServerConfig {
 
 /// Serves until the commands are done; what each wrote.
 fn ask(commands: Vec<Vec<String>>) -> Vec<Vec<u8>> {
-    let mut io = Io::new(Config::default().with(|c| c.debug.audit_every_tick = true)).unwrap();
     let config = HttpListenConfig::new(TcpListenConfig::new("127.0.0.1:0".parse().unwrap()));
-    let endpoint = io.http_listen_tls_with(config, tls()).unwrap();
+    ask_with(|io| io.http_listen_tls_with(config, tls()).unwrap(), commands)
+}
+
+/// The same on that listener.
+fn ask_with(
+    listen: impl FnOnce(&mut Io) -> EndpointId,
+    commands: Vec<Vec<String>>,
+) -> Vec<Vec<u8>> {
+    let mut io = Io::new(Config::default().with(|c| c.debug.audit_every_tick = true)).unwrap();
+    let endpoint = listen(&mut io);
     let addr = io.local_addr(endpoint).unwrap();
     let client = std::thread::spawn(move || {
         let outputs = commands.into_iter().map(|args| {
@@ -64,6 +73,14 @@ fn ask(commands: Vec<Vec<String>>) -> Vec<Vec<u8>> {
 
 fn words(text: &str) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn a_socket_that_listens_already() {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = HttpListenConfig::new(ConnTimeouts::default());
+    let listen = |io: &mut Io| io.adopt_http_listener_tls(socket.into(), config, tls()).unwrap();
+    assert_eq!(ask_with(listen, vec![words("BASE/ BASE/")]), [b"sealedsealed"]);
 }
 
 #[test]

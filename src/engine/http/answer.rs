@@ -163,6 +163,7 @@ impl Engine {
         http.finish(now);
         http.server.counters.answered(http.status, Waited::ZERO);
         http.become_tunnel();
+        self.cut_upload(index, code::HTTP_BODY_UNWANTED);
         // In the next tick, which looks for room in the event queue.
         self.http_go_on(index);
     }
@@ -201,10 +202,15 @@ impl Engine {
             log.call(&HttpAccess { conn: id, request, method, status, body_bytes, latency });
         }
         let lacks_timer = http.lacks_timer();
+        let is_asked_for = flags.contains(HeadFlags::CLOSE) && !http.closes_by_limit;
+        if http.is_reading_body_of(request.into()) {
+            self.cut_upload(index, code::HTTP_BODY_UNWANTED);
+        }
         if closes {
             // What was asked behind it is not answered any more.
-            let is_asked_for = flags.contains(HeadFlags::CLOSE) && !http.closes_by_limit;
-            let is_all = http.due() == 0 && http.parked.is_empty() && !http.is_mid_request(false);
+            let Some(http) = machine(self.conns.at(index)) else { return };
+            let is_read = http.parked.is_empty() && !http.is_mid_request(false);
+            let is_all = http.due() == 0 && is_read && !http.is_followed();
             http.drop_early();
             // What TLS says behind the last request may be on its way still.
             if is_asked_for && is_all && !self.conns.at(index).has(Flags::TLS) {

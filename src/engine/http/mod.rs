@@ -17,6 +17,7 @@ mod answer;
 mod file;
 mod short;
 mod stream;
+mod upload;
 pub(super) mod write;
 
 use super::Engine;
@@ -27,6 +28,7 @@ use crate::conn::{Conn, Flags, Phase, Span};
 use crate::error::{IoError, Result};
 use crate::event::HttpOwnedRequest;
 use crate::event::http::{HttpKind, request};
+use crate::http::RequestFlags;
 use crate::ids::{ConnId, EndpointId, RequestId};
 use crate::pool::BufId;
 use crate::proto::gzip::Gzip;
@@ -36,6 +38,10 @@ use crate::proto::{App, Speaks};
 use crate::time::Time;
 use crate::transport::Kind as EndpointKind;
 
+/// Nothing is read, and the client is not to blame: the application pauses it, or others have its
+/// buffers.
+const UNREAD: Flags = Flags::PAUSED.union(Flags::HOLDING);
+
 /// What the HTTP connections of a shard share.
 pub(super) struct Hub {
     clock: Clock,
@@ -44,6 +50,7 @@ pub(super) struct Hub {
     clock_until: Time,
     /// Connections to go on with.
     due: Vec<ConnId>,
+    uploads: upload::Uploads,
     /// Where values are serialised.
     scratch: Vec<u8>,
     gzip: Gzip,
@@ -58,6 +65,7 @@ impl Hub {
             short_head: ShortHead::new(),
             clock_until: Time::ZERO,
             due: Vec::new(),
+            uploads: upload::Uploads::default(),
             scratch: Vec::new(),
             gzip: Gzip::new(),
             current: None,
@@ -70,9 +78,14 @@ impl Hub {
         self.current = Some((kind, conn, extra));
     }
 
-    /// Whether there are connections to go on with.
-    pub(super) const fn has_work(&self) -> bool {
-        !self.due.is_empty()
+    /// Whether there are connections to go on with, or bodies to look at.
+    pub(super) fn has_work(&self) -> bool {
+        !self.due.is_empty() || self.uploads.has_marks()
+    }
+
+    /// Whether a body waits for a buffer to come home.
+    pub(super) fn is_starved(&self) -> bool {
+        self.uploads.is_starved()
     }
 }
 
@@ -109,7 +122,11 @@ impl Engine {
         let Some(http) = machine(conn) else { return self.client_looks(index) };
         if is_over {
             http.close_input();
+            let code = if http.code == code::NONE { code::LOCAL_CLOSE } else { http.code };
+            self.cut_upload(index, code);
         }
+        let conn = self.conns.at(index);
+        let Some(http) = machine(conn) else { return false };
         if http.is_closed() {
             // The rest of what was begun does not come to anything.
             conn.carry.clear(&mut self.pool);
@@ -284,6 +301,9 @@ impl Engine {
             if !is_cut && http.due() == 0 {
                 return self.end_when_sent(index);
             }
+            if is_cut {
+                self.cut_upload(index, code::TRUNCATED);
+            }
         }
         if continues {
             self.http_continue_now(index);
@@ -312,6 +332,8 @@ impl Engine {
         let id = conn.id(index);
         if let Some(http) = machine(conn) {
             http.close_input();
+            let code = http.code;
+            self.cut_upload(index, code);
         }
         let deadline = self.now.saturating_add(self.config.close_timeout);
         let closed = self.close_graceful(id, deadline);
@@ -327,11 +349,19 @@ impl Engine {
     /// Everything was sent: whether the connection is to be closed at once.
     pub(super) fn http_ends(&mut self, index: u32) -> bool {
         let conn = self.conns.at(index);
-        match &conn.app {
-            App::Http1(http) => http.ends_when_sent,
-            App::HttpClient(_) => true,
-            App::Raw | App::Framed(_) => false,
+        let is_eof = conn.has(Flags::EOF);
+        if self.is_client(index) {
+            return true;
         }
+        let conn = self.conns.at(index);
+        let Some(http) = machine(conn).filter(|http| http.ends_when_sent) else { return false };
+        if http.is_followed() && !is_eof {
+            // It sent on in the meantime.
+            http.ends_when_sent = false;
+            self.end_gracefully(index);
+            return false;
+        }
+        true
     }
 
     /// The connection is ending: why, as an HTTP connection sees it. What it keeps is let go of.
@@ -348,11 +378,13 @@ impl Engine {
                 self.pool.release(span.buf);
             }
         }
-        match code {
+        let (code, clean) = match code {
             code::NONE | code::CLOSE_TIMEOUT if own == code::HTTP_IDLE => (own, true),
             code::NONE | code::CLOSE_TIMEOUT if own != code::NONE => (own, false),
             _ => (code, clean),
-        }
+        };
+        self.cut_upload(index, code);
+        (code, clean)
     }
 
     // ---- time
@@ -362,11 +394,12 @@ impl Engine {
         let last = (conn.last_rx, conn.last_tx);
         let has_partial = !conn.carry.is_empty();
         let is_over = conn.has(Flags::GRACEFUL | Flags::SHUT_WANTED | Flags::SHAKING);
+        let is_unread = conn.has(UNREAD);
         let Some(http) = machine(conn) else { return Self::client_deadline(conn, now) };
         if is_over {
             return Time::MAX;
         }
-        http.next_deadline(now, last, has_partial)
+        http.next_deadline(now, last, has_partial, is_unread)
     }
 
     /// The timer was armed.
@@ -386,13 +419,21 @@ impl Engine {
         if Self::http_deadline(conn, now) > now {
             return;
         }
-        let has_partial = !conn.carry.is_empty();
+        let (has_partial, is_unread) = (!conn.carry.is_empty(), conn.has(UNREAD));
         let Some(http) = machine(conn) else { return self.client_overdue(id) };
         let index = id.index();
         if http.is_answer_late(now) {
             http.server.counters.timeouts.add(1);
             http.code = code::HTTP_ANSWER_TIMEOUT;
             self.answer_ourselves(index, 503);
+        } else if http.is_body_held() || (is_unread && http.is_mid_request(false)) {
+            if self.upload_moved(index) {
+                return;
+            }
+            let Some(http) = machine(self.conns.at(index)) else { return };
+            http.server.counters.timeouts.add(1);
+            http.code = code::HTTP_ANSWER_TIMEOUT;
+            self.refuse_now(index, 503);
         } else if http.is_mid_request(has_partial) {
             http.server.counters.timeouts.add(1);
             http.code = code::HTTP_REQUEST_TIMEOUT;
@@ -420,7 +461,9 @@ impl Engine {
         let conn = self.conns.at(index);
         conn.carry.clear(&mut self.pool);
         let Some(http) = machine(conn) else { return };
-        match http.begin_refusal(now) {
+        let (place, code) = (http.begin_refusal(now), http.code);
+        self.cut_upload(index, code);
+        match place {
             Some(id) => self.answer_with(index, id, status),
             // Its answer was given, or is being: there is no other.
             None => self.end_gracefully(index),
@@ -430,8 +473,9 @@ impl Engine {
     /// Answers the request whose turn it is, in the application's place.
     fn answer_ourselves(&mut self, index: u32, status: u16) {
         let Some(http) = machine(self.conns.at(index)) else { return };
-        let id = u64::from(http.turn());
+        let (id, code) = (u64::from(http.turn()), http.code);
         http.close_input();
+        self.cut_upload(index, code);
         self.answer_with(index, id, status);
     }
 
@@ -458,11 +502,17 @@ impl Engine {
         };
         let conn = ConnId::from_u64(conn);
         let peer = self.conns.find(conn).map(|conn| peer_addr(&conn.peer)).ok_or(NOTHING)?;
+        let follows = flags.contains(RequestFlags::BODY_FOLLOWS);
+        let upload = if follows { Some(self.open_upload()?) } else { None };
         let message = self.detach_current()?;
         self.http.current = None;
         let id = RequestId::from_u64(extra & u64::from(u32::MAX));
+        let body = upload.map(|(place, stream)| {
+            self.begin_upload(conn, extra as u32, place);
+            stream
+        });
         let places = request(method, flags, extra, &message).places();
-        Ok(HttpOwnedRequest::new(message, (conn, id), peer, places, (method, flags)))
+        Ok(HttpOwnedRequest::new(message, (conn, id), peer, places, (method, flags), body))
     }
 
     // ---- figures

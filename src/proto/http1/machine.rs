@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use super::pending::{Pending, PendingRing, Waited, micros};
 use super::{
-    Body, ChunkStep, Chunked, EMPTY_LINES_MAX, Head, HeadFlags, HttpServer, Parsed, Refusal,
-    may_be_complete, parse_plainly, parse_thoroughly,
+    Body, BodyTo, BodyWay, ChunkStep, Chunked, EMPTY_LINES_MAX, Head, HeadFlags, HttpServer,
+    Parsed, Refusal, may_be_complete, parse_plainly, parse_thoroughly,
 };
 use crate::code;
 use crate::config::{MessageKind, PIPELINED_MAX};
@@ -93,12 +93,16 @@ pub(crate) struct Http1 {
     pub(crate) code: u64,
     /// The last request is the last one by our own bound.
     pub(crate) closes_by_limit: bool,
+    /// Where the body goes that is being read.
+    body: BodyWay,
     /// What was refused is a body.
     refused_body: bool,
     /// The connection ends after the answer that is being written.
     pub(crate) closes: bool,
     /// It is closed as soon as everything was sent.
     pub(crate) ends_when_sent: bool,
+    /// The client sends on, behind the last request.
+    is_followed: bool,
     /// Answers that were given before their turn.
     early: Vec<(u32, Reply)>,
     /// What arrived and is not read yet.
@@ -145,9 +149,11 @@ impl Http1 {
             file_turn: FileTurn::new(),
             code: code::NONE,
             closes_by_limit: false,
+            body: BodyWay::EVENTS,
             refused_body: false,
             closes: false,
             ends_when_sent: false,
+            is_followed: false,
             early: Vec::new(),
             parked: VecDeque::new(),
             is_due: false,
@@ -169,7 +175,7 @@ impl Http1 {
                 *left -= len as u64;
                 let last = *left == 0;
                 if last {
-                    self.body_read();
+                    self.body_read(now);
                 }
                 self.chunk(0, len, last)
             }
@@ -183,12 +189,15 @@ impl Http1 {
                 }
                 ChunkStep::Skip { len } => Step::Skip { len },
                 ChunkStep::End { len } => {
-                    self.body_read();
+                    self.body_read(now);
                     self.chunk(len, 0, true)
                 }
                 ChunkStep::Bad(refusal) => self.refuse(refusal),
             },
-            Reading::Closed => Step::Skip { len: input.len() },
+            Reading::Closed => {
+                self.is_followed = true;
+                Step::Skip { len: input.len() }
+            }
             Reading::Tunnel => Step::frame(MessageKind::Binary, input.len()),
         }
     }
@@ -200,10 +209,13 @@ impl Http1 {
         Step::Message { kind: Kind::Http(HttpKind::Body { last }), extra, skip, len }
     }
 
-    /// The body is whole: the next head follows, unless that was the last request.
-    fn body_read(&mut self) {
+    /// The body is whole: the next head follows, unless that was the last request. From now on the
+    /// answer is waited for.
+    fn body_read(&mut self, now: Time) {
         let last = self.asked.wrapping_sub(1);
-        let closes = self.pending(last).flags.contains(HeadFlags::CLOSE);
+        let pending = Pending { since_us: micros(now), ..self.pending(last) };
+        self.pending.set(last, pending);
+        let closes = pending.flags.contains(HeadFlags::CLOSE);
         self.reading = if closes { Reading::Closed } else { Reading::Head };
     }
 
@@ -352,12 +364,29 @@ impl Http1 {
         Step::Message { kind, extra, skip: 0, len: whole }
     }
 
-    /// Whether what arrives stays unread for now: another request. A body is read, or nobody could
-    /// answer from it.
+    /// Whether what arrives stays unread for now: another request, or a body that is held. Others
+    /// are read, or nobody could answer from them.
     #[inline]
     pub(crate) fn must_wait(&self) -> bool {
-        matches!(self.reading, Reading::Head)
-            && (self.due() >= self.server.pipelined_max || self.gate.is_some())
+        match self.reading {
+            Reading::Head => self.due() >= self.server.pipelined_max || self.gate.is_some(),
+            Reading::Body { .. } | Reading::Chunked { .. } => self.is_body_held(),
+            Reading::Closed | Reading::Tunnel => false,
+        }
+    }
+
+    pub(crate) const fn is_body_held(&self) -> bool {
+        self.body.to.is_held()
+    }
+
+    /// Where the body goes that is being read.
+    pub(crate) const fn body_to(&self) -> BodyTo {
+        self.body.to
+    }
+
+    /// It goes there from now on.
+    pub(crate) const fn send_body(&mut self, to: BodyTo, now: Time) {
+        self.body = BodyWay { to, since: now };
     }
 
     /// Whether a request is in the middle of being read; `has_partial`: some of its head is kept.
@@ -408,6 +437,11 @@ impl Http1 {
         matches!(self.reading, Reading::Closed)
     }
 
+    /// Whether the client sends on, behind the last request.
+    pub(crate) const fn is_followed(&self) -> bool {
+        self.is_followed
+    }
+
     // ---- answers
 
     /// Requests whose answers are due.
@@ -453,6 +487,7 @@ impl Http1 {
             && self.early.is_empty()
             && self.parked.is_empty()
             && self.continue_for.is_none()
+            && self.body.to == BodyTo::Events
             && self.server.access_log().is_none()
             && !self.lacks_timer()
     }
@@ -525,9 +560,15 @@ impl Http1 {
 
     // ---- time
 
-    /// When something falls due: an answer, the rest of a request, the next request.
-    pub(crate) fn next_deadline(&self, now: Time, last: (Time, Time), has_partial: bool) -> Time {
-        let (last_rx, last_tx) = last;
+    /// When something falls due: an answer, the rest of a request, the next request. `is_unread`:
+    /// the connection is not read, for want of buffers or because the application says so.
+    pub(crate) fn next_deadline(
+        &self,
+        now: Time,
+        (last_rx, last_tx): (Time, Time),
+        has_partial: bool,
+        is_unread: bool,
+    ) -> Time {
         let at = |from: Time, limit: Option<Duration>| {
             limit.map_or(Time::MAX, |limit| from.saturating_add(limit))
         };
@@ -540,7 +581,7 @@ impl Http1 {
             due = ago(waited, self.server.request_timeout);
         }
         if matches!(self.reading, Reading::Body { .. } | Reading::Chunked { .. }) {
-            due = due.min(at(last_rx, self.server.receive_timeout));
+            due = due.min(self.body.deadline(&self.server, last_rx, is_unread));
         } else if has_partial {
             let waited = Waited::since(now, self.head_since_us).duration();
             due = due.min(ago(waited, self.server.receive_timeout));
@@ -569,7 +610,7 @@ impl Http1 {
     /// a request. It is looked at again when it comes, so that it is seldom moved.
     pub(crate) fn wants_timer(&self, now: Time, has_partial: bool) -> bool {
         if self.is_mid_request(has_partial) {
-            let limit = self.server.receive_timeout;
+            let limit = self.body.pause_max(&self.server, false);
             limit.is_some_and(|limit| now.saturating_add(limit) < self.armed_at)
         } else {
             self.due() > 0 && now < self.answers_armed_from

@@ -24,6 +24,7 @@
 )]
 
 mod authority;
+mod body;
 mod bytes;
 mod chunked;
 mod fault;
@@ -40,6 +41,8 @@ mod target;
 mod tests;
 
 pub(crate) use authority::KnownHost;
+pub(crate) use body::BodyTo;
+use body::BodyWay;
 pub(crate) use chunked::{ChunkStep, Chunked};
 pub(crate) use fault::Refusal;
 pub(crate) use machine::{Http1, Writing};

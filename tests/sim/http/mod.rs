@@ -9,9 +9,11 @@ mod client;
 #[path = "../../http_corpus/mod.rs"]
 #[expect(dead_code, reason = "the corpus is also for tests that need more of it")]
 mod http_corpus;
+mod idle;
 mod plan;
 mod reader;
 mod server;
+mod upload;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -11,6 +11,7 @@ use zero_io::{
 
 use super::Cx;
 use super::plan::{Ask, Ended, Length, Limits, Method, Reply, Talk};
+use super::upload::{Progress, Upload};
 
 const STREAM: StreamId = StreamId::ZERO;
 
@@ -26,6 +27,7 @@ pub(crate) struct State {
     ended: BTreeSet<ConnId>,
     jobs: Vec<Job>,
     held: Vec<HttpOwnedRequest>,
+    uploads: Vec<Upload>,
     pub(crate) handed_out: u64,
 }
 
@@ -93,6 +95,7 @@ impl Server {
                 ended: BTreeSet::new(),
                 jobs: Vec::new(),
                 held: Vec::new(),
+                uploads: Vec::new(),
                 handed_out: 0,
             },
         }
@@ -103,7 +106,7 @@ impl Server {
         for _ in 0..count_max {
             let Some(event) = events.next_event() else { break };
             let detach = self.state.on_event(event, &self.listeners, &mut sender, cx);
-            self.state.detach(detach, &mut events);
+            self.state.detach(detach, &mut events, cx);
         }
     }
 
@@ -203,10 +206,37 @@ impl State {
         false
     }
 
-    fn detach(&mut self, detach: Detach, events: &mut Events<'_>) {
-        if detach {
-            self.held.extend(events.detach_http_request());
+    fn detach(&mut self, detach: Detach, events: &mut Events<'_>, cx: &Cx) {
+        let request = if detach { events.detach_http_request() } else { None };
+        let Some(mut request) = request else { return };
+        if let Some(stream) = request.body_stream() {
+            let (id, number) = (request.conn(), request.id());
+            let conn = self.living(id, "a detached request");
+            let talk = &cx.talks[conn.talk.expect("it was asked for")];
+            let ask = talk.asks[number.as_u64() as usize].clone();
+            // No event of it may follow.
+            assert!(conn.body.take().is_some(), "a body that came with its request");
+            self.uploads.push(Upload::new(id, number, ask, stream));
         }
+        self.held.push(request);
+    }
+
+    /// Goes on with bodies that come beside the events.
+    fn read_uploads(&mut self, cx: &mut Cx) {
+        let jobs = &mut self.jobs;
+        self.uploads.retain_mut(|upload| {
+            let job = jobs.iter_mut().find(|job| job.conn == upload.conn && job.id == upload.id);
+            let (arrived, is_over) = match upload.read(cx) {
+                Progress::Read(got) => (got, false),
+                // What is lacking is made up, so that there is an answer.
+                Progress::Over => (usize::MAX, true),
+            };
+            if let Some(job) = job {
+                job.arrived = arrived.min(job.ask.body.len());
+                job.behind = true;
+            }
+            !is_over
+        });
     }
 
     fn on_request(
@@ -313,6 +343,7 @@ impl State {
     // ---- answers
 
     fn act(&mut self, sender: &mut Sender<'_>, cx: &mut Cx) {
+        self.read_uploads(cx);
         let mut at = 0;
         while at < self.jobs.len() {
             // In any order.
