@@ -5,6 +5,11 @@
 
 #![cfg(feature = "tcp")]
 
+#[cfg(feature = "http")]
+mod browser;
+#[cfg(feature = "http")]
+mod showcase_page;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
