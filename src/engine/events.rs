@@ -64,6 +64,8 @@ impl Engine {
     #[inline]
     fn release_current(&mut self) {
         if let Some(payload) = self.inbox.current.take() {
+            self.http.forget();
+            self.clients.forget();
             self.let_go(payload.buf);
         }
     }

@@ -78,6 +78,12 @@ impl Hub {
         self.current = Some((kind, conn, extra));
     }
 
+    /// What was handed out last is not current any more.
+    #[inline]
+    pub(super) const fn forget(&mut self) {
+        self.current = None;
+    }
+
     /// Whether there are connections to go on with, or bodies to look at.
     pub(super) fn has_work(&self) -> bool {
         !self.due.is_empty() || self.uploads.has_marks()

@@ -69,6 +69,12 @@ impl Clients {
         Self::default()
     }
 
+    /// What was handed out last is not current any more.
+    #[inline]
+    pub(super) const fn forget(&mut self) {
+        self.current = None;
+    }
+
     /// Whether `next_event` has something of theirs to hand out.
     pub(super) fn has_notice(&self) -> bool {
         !self.notices.is_empty()
