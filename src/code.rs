@@ -92,6 +92,28 @@ pub const HTTP_ANSWER_CUT: u64 = 0x1_0424;
 /// HTTP: the request was answered before all of its body had come; the rest is thrown away. What a
 /// [`BodyStream`](crate::BodyStream) says then, no connection's end.
 pub const HTTP_BODY_UNWANTED: u64 = 0x1_0430;
+/// HTTP client: the server sent bytes that no request had asked for: its connection is not used any
+/// more (RFC 9112 §9.2).
+pub const HTTP_UNSOLICITED: u64 = 0x1_0440;
+/// HTTP client: more interim responses (1xx) came than one request may have.
+pub const HTTP_INTERIM_FLOOD: u64 = 0x1_0441;
+/// HTTP client: the server changes the protocol (101), and was not asked to.
+pub const HTTP_UNASKED_UPGRADE: u64 = 0x1_0442;
+/// HTTP client: the server ended the connection before it answered.
+pub const HTTP_NO_RESPONSE: u64 = 0x1_0443;
+/// HTTP client: no response began within `HttpPoolConfig::first_byte_timeout_ms`.
+pub const HTTP_FIRST_BYTE_TIMEOUT: u64 = 0x1_0444;
+/// HTTP client: a body paused for longer than `HttpPoolConfig::body_timeout_ms`.
+pub const HTTP_BODY_TIMEOUT: u64 = 0x1_0445;
+/// HTTP client: the whole request took longer than it may: `HttpPoolConfig::request_timeout_ms`, or
+/// its own `timeout`.
+pub const HTTP_DEADLINE: u64 = 0x1_0446;
+/// HTTP client: the proxy refused the tunnel.
+pub const HTTP_PROXY_REFUSED: u64 = 0x1_0447;
+/// HTTP client: a streamed request was finished before all of the length that its head promised.
+pub const HTTP_REQUEST_CUT: u64 = 0x1_0448;
+/// HTTP client: the `Io` has no place for another connection, or for resolving another name.
+pub const HTTP_NO_CONNECTION: u64 = 0x1_0449;
 
 /// QUIC: the peer no longer knows the connection (a stateless reset, RFC 9000 §10.3): it was
 /// restarted, or timed out earlier.
@@ -196,6 +218,16 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         HTTP_NOT_IMPLEMENTED => "HTTP: transfer coding or method not implemented",
         HTTP_EXPECTATION => "HTTP: unknown expectation",
         HTTP_BAD_STATUS_LINE => "HTTP: malformed status line",
+        HTTP_UNSOLICITED => "HTTP: the server sent what nobody had asked for",
+        HTTP_INTERIM_FLOOD => "HTTP: too many interim responses",
+        HTTP_UNASKED_UPGRADE => "HTTP: a change of protocol that nobody had asked for",
+        HTTP_NO_RESPONSE => "HTTP: the server closed before it answered",
+        HTTP_FIRST_BYTE_TIMEOUT => "HTTP: the response did not begin in time",
+        HTTP_BODY_TIMEOUT => "HTTP: the body paused for too long",
+        HTTP_DEADLINE => "HTTP: the request took too long",
+        HTTP_PROXY_REFUSED => "HTTP: the proxy refused the tunnel",
+        HTTP_NO_CONNECTION => "HTTP: no place for another connection",
+        HTTP_REQUEST_CUT => "HTTP request shorter than announced",
         _ => match tls_alert(code) {
             Some(alert) => alert_name(alert),
             None => return None,

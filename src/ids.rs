@@ -71,6 +71,11 @@ id! {
     WatchId, "watch#"
 }
 
+id! {
+    /// One pool of HTTP client connections.
+    HttpPool, "http_pool#"
+}
+
 /// Whether both sides send on a QUIC stream, or only the one that opened it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StreamDir {

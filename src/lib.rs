@@ -5,7 +5,7 @@
     any(
         not(test),
         not(feature = "_sim"),
-        not(feature = "http"),
+        not(feature = "http-client"),
         not(feature = "quic"),
         not(feature = "tls")
     ),
@@ -13,6 +13,10 @@
         dead_code,
         reason = "QUIC is in the making; and features use parts that are always compiled"
     )
+)]
+#![cfg_attr(
+    feature = "http-client",
+    expect(unused_imports, reason = "the parts of HTTP clients are here before their engine")
 )]
 
 pub mod code;
@@ -51,14 +55,22 @@ pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, TlsConfigFault,
 #[cfg(feature = "http")]
 pub use event::{BodyChunk, BodyPart, BodyStream, HttpOwnedRequest};
 pub use event::{Event, PeerAddr, Readiness, SendOutcome};
+#[cfg(feature = "http-client")]
+pub use event::{HttpFailure, HttpOwnedResponse, HttpPhase};
 #[cfg(feature = "http")]
 pub use http::{HttpFile, HttpHeaders, HttpMethod, HttpRequest};
-pub use ids::{ConnId, EndpointId, Protocol, RequestId, StreamDir, StreamId, TimerId, WatchId};
+#[cfg(feature = "http-client")]
+pub use http::{HttpResponse, HttpUrl, HttpUrlError};
+pub use ids::{
+    ConnId, EndpointId, HttpPool, Protocol, RequestId, StreamDir, StreamId, TimerId, WatchId,
+};
 pub use io::{Events, Io, IoHandle, IoSeed, Sender, UdpTransmit};
 pub use pool::{
     OwnedSlot, PoolPressureInfo, PoolStats, PoolUse, PressureState, ReferencePool, SendBuffer,
     StableBytes, WriteGuard,
 };
+#[cfg(feature = "http-client")]
+pub use proto::http::ZeroRequest;
 #[cfg(feature = "http")]
 pub use proto::http::{HttpCookie, HttpFieldValue, SameSite, ZeroResponse};
 #[cfg(all(feature = "_sim", feature = "http"))]

@@ -327,3 +327,90 @@ fn answers_out_of_order() {
         },
     );
 }
+
+/// A pool and its server on one `Io`: what `request` makes is asked again and again, `AT_ONCE` at a
+/// time.
+#[cfg(feature = "http-client")]
+fn check_client(
+    what: &str,
+    pool: impl FnOnce(&mut zero_io::HttpPoolConfig),
+    mut request: impl FnMut(&mut Io, zero_io::HttpPool, &str) -> zero_io::RequestId,
+) {
+    const AT_ONCE: u64 = 8;
+    let mut io = Io::new(Config::default()).unwrap();
+    let endpoint = io.http_listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/path?query", io.local_addr(endpoint).unwrap());
+    let pool = io.http_pool(zero_io::HttpPoolConfig::default().with(pool)).unwrap();
+    let start = Instant::now();
+    let mut under_way = 0;
+    let mut run = |io: &mut Io, requests: u64| {
+        let mut done = 0;
+        while done < requests {
+            assert!(start.elapsed() < PATIENCE, "{what}: {done} of {requests}");
+            while under_way < AT_ONCE {
+                request(io, pool, &url);
+                under_way += 1;
+            }
+            io.poll(Duration::from_millis(5)).unwrap();
+            let (mut events, mut sender) = io.split();
+            while let Some(event) = events.next_event() {
+                match event {
+                    Event::HttpRequest { conn, id, .. } => {
+                        sender.http_respond(conn, id, ZeroResponse::ok().text(BODY)).unwrap();
+                    }
+                    Event::HttpResponse { response, .. } => {
+                        assert_eq!(response.body(), BODY.as_bytes());
+                        (under_way, done) = (under_way - 1, done + 1);
+                    }
+                    Event::HttpFailed { failure, .. } => panic!("{what}: {failure}"),
+                    _ => {}
+                }
+            }
+        }
+        done
+    };
+    run(&mut io, WARM);
+    let calls = so_far().0;
+    let requests = run(&mut io, COUNTED);
+    let allocations = so_far().0 - calls;
+    eprintln!("{what}: {allocations} allocations in {requests} requests");
+    assert_eq!(allocations, 0, "{what}: in {requests} requests");
+}
+
+#[cfg(feature = "http-client")]
+#[test]
+fn requests_of_a_client() {
+    use zero_io::ZeroRequest;
+    check_client(
+        "client, GET",
+        |_| {},
+        |io, pool, url| {
+            let request = ZeroRequest::get(url).header("accept", "*/*").header("user-agent", "x");
+            io.http_request(pool, request).unwrap()
+        },
+    );
+    check_client(
+        "client, GET, which wait for one of two connections, with a limit of time",
+        |c| c.max_connections_per_host = 2,
+        |io, pool, url| {
+            let limit = Duration::from_secs(10);
+            io.http_request(pool, ZeroRequest::get(url).timeout(limit)).unwrap()
+        },
+    );
+    check_client(
+        "client, GET, pipelined",
+        |c| (c.max_connections_per_host, c.pipeline) = (1, 8),
+        |io, pool, url| io.http_request(pool, ZeroRequest::get(url)).unwrap(),
+    );
+    let (value, body) = ([1, 2, 3], vec![b'x'; 5_000]);
+    check_client(
+        "client, POST, JSON",
+        |_| {},
+        |io, pool, url| io.http_request(pool, ZeroRequest::post(url).json(&value)).unwrap(),
+    );
+    check_client(
+        "client, PUT, 5 kB",
+        |_| {},
+        |io, pool, url| io.http_request(pool, ZeroRequest::put(url).bytes(&body)).unwrap(),
+    );
+}

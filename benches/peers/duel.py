@@ -155,7 +155,9 @@ class Pair:
         d = {"n": n1 - n0, "t": t1 - t0, "cpu": (s1[0] - s0[0] + soft[0]) / 1e9, "gen": (g1[0] - g0[0] + soft[1]) / 1e9,
              "user": self.user - self.user0, "samples": self.sampled - self.all0}
         self.user0, self.all0 = self.user, self.sampled
-        d["waited"] = max(s1[1] - waited[0] - soft[0], g1[1] - waited[1] - soft[1]) / 1e9 / d["t"]
+        # A thread that waits while another of its process has the core loses nothing to anybody.
+        idle = len(cores_of(self.b.A.score)) * d["t"] * 1e9 - (s1[0] - s0[0]) - soft[0]
+        d["waited"] = max(min(s1[1] - waited[0] - soft[0], idle), g1[1] - waited[1] - soft[1]) / 1e9 / d["t"]
         return d
 
     def close(self):

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Builds the peers and makes what they need.
-# usage: setup.sh [apt] [sockets] [more] [tls] [http] [app] [cert] [c] [grpc] [js]      (default: sockets)
+# usage: setup.sh [apt] [sockets] [more] [tls] [http] [app] [cert] [www] [c] [grpc] [js]      (default: sockets)
 #   apt      the distribution's packages, for all peers
 #   sockets  TCP and UDP peers, generators, and c       more  compio and glommio as well
 #   tls      TLS peers, the C one with OpenSSL included, and cert
 #   http     HTTP/1.1 servers
 #   app      HTTP, QUIC, WebSocket and gRPC peers, and cert, grpc, js
 #   cert     a self-signed certificate (one that exists is kept)
+#   www      files for HTTP servers
 #   c        the C peer      grpc  a request body for h2load      js  the node peer
 cd "$(dirname "$0")" && . ./env.sh || exit 1
 set -e
@@ -38,6 +39,11 @@ for step in ${*:-sockets}; do
     [ -f "$PEER_CERT_DIR/key.pem" ] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \
       -keyout "$PEER_CERT_DIR/key.pem" -out "$PEER_CERT_DIR/cert.pem" \
       -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 ;;
+  www) # that many x each
+    mkdir -p "$PEER_WWW"
+    for kib in 16 64 1024; do
+      [ -f "$PEER_WWW/${kib}k" ] || head -c $((kib * 1024)) /dev/zero | tr '\0' x > "$PEER_WWW/${kib}k"
+    done ;;
   c)
     mkdir -p "$B"
     ${CC:-cc} -O2 -o "$B/echo-epoll" c/echo-epoll.c ;;

@@ -11,6 +11,7 @@ mod http_chunked;
 mod http_io;
 mod http_request;
 mod http_response;
+mod http_url;
 pub mod input;
 pub mod mutate;
 mod tls_io;
@@ -37,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http_response", run: http_response::run },
     Target { name: "http_chunked", run: http_chunked::run },
     Target { name: "http_io", run: http_io::run },
+    Target { name: "http_url", run: http_url::run },
     Target { name: "tls_record", run: tls_record::run },
     Target { name: "tls_io", run: tls_io::run },
 ];

@@ -7,6 +7,10 @@ mod endpoint;
 mod framing;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "http-client")]
+mod http_pool;
+#[cfg(feature = "http-client")]
+mod http_proxy;
 #[cfg(feature = "quic")]
 mod quic;
 #[cfg(feature = "tls")]
@@ -24,6 +28,12 @@ pub use framing::{Frame, Framing, MessageKind};
 pub(crate) use http::PIPELINED_MAX;
 #[cfg(feature = "http")]
 pub use http::{AccessLog, HttpAccess, HttpCounters, HttpListenConfig, HttpSocket};
+#[cfg(feature = "http-client")]
+pub use http_pool::{HttpPoolConfig, HttpPoolStats};
+#[cfg(feature = "http-client")]
+pub use http_proxy::HttpProxy;
+#[cfg(feature = "http-client")]
+pub(crate) use http_proxy::ProxyServer;
 #[cfg(feature = "quic")]
 pub use quic::*;
 #[cfg(feature = "tls")]
@@ -31,6 +41,26 @@ pub use tls::*;
 pub use uring::{Effective, HugePages, UringConfig};
 
 use crate::error::{IoError, Result};
+
+/// What a pool of HTTP connections speaks TLS with: nothing, without the feature.
+#[cfg(all(feature = "http-client", feature = "tls"))]
+pub(crate) type PoolTls = TlsClientConfig;
+#[cfg(all(feature = "http-client", not(feature = "tls")))]
+pub(crate) type PoolTls = std::convert::Infallible;
+
+/// What a pool speaks TLS with that was given nothing: the system's roots, where they can be had.
+#[cfg(all(feature = "http-client", feature = "tls-platform-roots"))]
+pub(crate) fn default_pool_tls() -> Result<Option<PoolTls>> {
+    let roots = Roots::platform();
+    Ok(Some(TlsClientConfig::with_roots(roots).alpn(["http/1.1"]).build()?))
+}
+
+/// What a pool speaks TLS with that was given nothing.
+#[cfg(all(feature = "http-client", not(feature = "tls-platform-roots")))]
+#[expect(clippy::unnecessary_wraps, reason = "the same shape as with the feature")]
+pub(crate) const fn default_pool_tls() -> Result<Option<PoolTls>> {
+    Ok(None)
+}
 
 /// A capability that can be forced on, forced off, or left to what the kernel has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -222,6 +222,10 @@ impl Engine {
         if conn.has(Flags::SHAKING) {
             return self.shake(index);
         }
+        if self.client_opened(index) {
+            return;
+        }
+        let conn = self.conns.at(index);
         conn.is_announced = true;
         let record = Record::bare(Kind::Connected, conn.id(index).as_u64(), conn.endpoint);
         self.inbox.push(record);

@@ -135,6 +135,7 @@ impl Engine {
             && self.lists.is_flushed()
             && self.inbox.is_empty()
             && self.quic.is_idle()
+            && self.clients.is_idle()
     }
 }
 

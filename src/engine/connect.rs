@@ -15,6 +15,7 @@ use crate::conn::{Flags, Phase};
 use crate::error::Result;
 use crate::ids::{ConnId, Protocol};
 use crate::proto::App;
+use crate::proto::tls::Start;
 use crate::ring::{Completion, Fd, Op, Sock, Tag};
 use crate::sys::addr::SockAddr;
 use crate::sys::resolve;
@@ -68,13 +69,27 @@ impl Plans {
 
 impl Engine {
     pub(crate) fn tcp_connect(&mut self, config: TcpConnectConfig) -> Result<ConnId> {
+        let app = App::new(config.framing);
+        self.tcp_dial(config, app, None)
+    }
+
+    /// The same for what is to speak on the connection, behind TLS if there is to be some.
+    pub(super) fn tcp_dial(
+        &mut self,
+        config: TcpConnectConfig,
+        app: App,
+        tls: Option<Start>,
+    ) -> Result<ConnId> {
         config.validate()?;
         let now = self.ring.now();
         let index = self.conns.insert(Phase::Waiting, Protocol::Tcp, now)?;
         let conn = self.conns.at(index);
         conn.deadline = now.saturating_add(config.connect_timeout);
-        conn.configure(App::new(config.framing), config.timeouts);
+        conn.configure(app, config.timeouts);
         let id = conn.id(index);
+        if let Some(start) = tls {
+            self.secure(index, start, false);
+        }
         let started = match config.target.clone() {
             HostOrAddr::Addr(addr) => self.connect_to(index, &config, addr),
             HostOrAddr::Host(host, port) => {
@@ -163,15 +178,29 @@ impl Engine {
     // ---- Unix sockets
 
     pub(crate) fn uds_connect(&mut self, config: UdsConnectConfig) -> Result<ConnId> {
+        let app = App::new(config.framing);
+        self.uds_dial(config, app, None)
+    }
+
+    /// The same for what is to speak on the connection, behind TLS if there is to be some.
+    pub(super) fn uds_dial(
+        &mut self,
+        config: UdsConnectConfig,
+        app: App,
+        tls: Option<Start>,
+    ) -> Result<ConnId> {
         let now = self.ring.now();
         // A path that cannot be a socket's is the caller's error, told at once.
         crate::sys::addr::UnixAddr::new(&config.path)?;
         let index = self.conns.insert(Phase::Waiting, Protocol::Uds, now)?;
         let conn = self.conns.at(index);
         conn.deadline = now.saturating_add(config.connect_timeout);
-        conn.configure(App::new(config.framing), config.timeouts);
+        conn.configure(app, config.timeouts);
         conn.peer = SockAddr::unix();
         let id = conn.id(index);
+        if let Some(start) = tls {
+            self.secure(index, start, false);
+        }
         self.plans.list.push((id, Plan::Uds(config)));
         self.try_uds(index);
         self.arm_unless_over(id);
@@ -200,6 +229,11 @@ impl Engine {
         if self.conns.at(index).has(Flags::SHAKING) {
             self.opened(index, fd);
             return self.shake(index);
+        }
+        if self.is_client(index) {
+            self.opened(index, fd);
+            self.client_opened(index);
+            return;
         }
         self.conns.at(index).set(Flags::ANNOUNCE_DUE);
         self.opened(index, fd);

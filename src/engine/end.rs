@@ -168,7 +168,9 @@ impl Engine {
         if self.guards.used() > 0 {
             self.tell_pinned(id);
         }
-        self.lists.notices.push_back(id);
+        if !self.client_ended(index) {
+            self.lists.notices.push_back(id);
+        }
     }
 
     /// Guard writes whose notification is still due are told now: nothing may follow

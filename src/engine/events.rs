@@ -70,6 +70,8 @@ impl Engine {
     #[inline]
     fn release_current(&mut self) {
         if let Some(payload) = self.inbox.current.take() {
+            self.http.forget();
+            self.clients.forget();
             self.let_go(payload.buf);
         }
     }
@@ -102,6 +104,9 @@ impl Engine {
     fn next_unqueued<'a>(&mut self) -> Option<Event<'a>> {
         if let Some(Done { conn, token: Some(token), bytes, outcome }) = self.guards.pop_done() {
             return Some(Event::SendDone { conn, token, bytes: bytes as usize, outcome });
+        }
+        if let Some(event) = self.next_client_notice() {
+            return Some(event);
         }
         if let Some((timer, token)) = self.pop_timer() {
             return Some(Event::Timer { timer, token });
@@ -144,6 +149,7 @@ impl Engine {
                 self.http.note(kind, id, extra);
                 crate::event::http::event(kind, conn, extra, data)
             }
+            Kind::HttpClient(kind) => self.client_event(kind, conn, extra, data)?,
             Kind::Secured => Event::Secured { conn, alpn: self.alpn(conn) },
             Kind::ReadClosed => Event::ReadClosed { conn, stream: StreamId::ZERO },
             Kind::Connected => self.connected(conn, extra)?,

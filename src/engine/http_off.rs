@@ -21,6 +21,9 @@ impl Hub {
     }
 
     #[expect(clippy::unused_self, reason = "the same shape as with the feature")]
+    pub(super) const fn forget(&mut self) {}
+
+    #[expect(clippy::unused_self, reason = "the same shape as with the feature")]
     pub(super) const fn has_work(&self) -> bool {
         false
     }

@@ -27,6 +27,11 @@ mod http;
 #[cfg(not(feature = "http"))]
 #[path = "http_off.rs"]
 mod http;
+#[cfg(feature = "http-client")]
+mod http_client;
+#[cfg(not(feature = "http-client"))]
+#[path = "http_client_off.rs"]
+mod http_client;
 mod ktls;
 mod lists;
 mod ops;
@@ -102,6 +107,7 @@ pub(crate) struct Engine {
     lists: Lists,
     http: http::Hub,
     quic: quic::Hub,
+    clients: http_client::Clients,
     commands: Consumer<Command>,
     /// The oldest one, when it found no room.
     command_waits: Option<Command>,
@@ -159,6 +165,7 @@ impl Engine {
             lists: Lists::new(conns, config.max_endpoints),
             http: http::Hub::new(),
             quic: quic::Hub::new(conns),
+            clients: http_client::Clients::new(),
             commands,
             command_waits: None,
             producer,
@@ -188,6 +195,7 @@ impl Engine {
     /// One tick.
     pub(crate) fn tick(&mut self, timeout: Duration) -> Result<()> {
         self.stats.polls += 1;
+        self.run_http_clients();
         if !self.batch_goes_on() {
             self.flush();
             self.lend();
@@ -236,6 +244,7 @@ impl Engine {
     pub(crate) fn has_event(&self) -> bool {
         !self.inbox.is_empty()
             || self.guards.has_done()
+            || self.clients.has_notice()
             || self.user_timers.has_due()
             || self.lists.has_notice()
             || self.pressure_due
@@ -247,6 +256,7 @@ impl Engine {
             || self.has_taken()
             || self.lists.endpoint_work
             || self.http.has_work()
+            || self.clients.has_work()
             || self.has_command_to_run()
     }
 
@@ -283,7 +293,7 @@ impl Engine {
     fn next_due(&self) -> Time {
         let wheels = [&self.conn_timers, &self.user_timers];
         let timers = wheels.into_iter().filter_map(Wheel::next_deadline);
-        timers.fold(self.lists.retry_at, Time::min)
+        timers.fold(self.lists.retry_at.min(self.clients.next_due()), Time::min)
     }
 
     /// Blocks until a completion or a wake-up, or for as long as it may; how long that was.

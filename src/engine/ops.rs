@@ -369,7 +369,9 @@ impl Engine {
             self.begin_end(conn.index(), code, false);
             return Ok(());
         }
-        if !entry.has(Flags::GRACEFUL) {
+        let is_over = entry.has(Flags::GRACEFUL) || self.rests_in_pool(conn.index());
+        let entry = self.conns.get(conn)?;
+        if !is_over {
             entry.set(Flags::PAUSED);
             if entry.phase == Phase::Open {
                 self.settle_recv(conn.index());

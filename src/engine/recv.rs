@@ -430,7 +430,16 @@ impl Engine {
                     return Some(message);
                 }
                 Step::Need { need } => conn.carry.set_need(need),
-                Step::Skip { .. } => unreachable!("nothing is gathered that is not a message"),
+                Step::Skip { len } if len < need => {
+                    return Some(Step::Close { code: code::BAD_FRAME });
+                }
+                Step::Skip { len } => {
+                    let excess = conn.carry.shrink_to(len);
+                    conn.carry.clear(&mut self.pool);
+                    span.offset -= excess;
+                    span.len += excess;
+                    return Some(Step::Skip { len: 0 });
+                }
                 end @ (Step::Close { .. } | Step::Refuse { .. }) => return Some(end),
             }
         }

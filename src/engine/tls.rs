@@ -59,6 +59,9 @@ impl Engine {
         let id = conn.id(index).as_u64();
         self.plan_kernel(index);
         self.arm_conn_timer(index);
+        if self.client_opened(index) {
+            return;
+        }
         if is_upgrade {
             self.inbox.push(Record::bare(Kind::Secured, id, 0));
             self.offer_credit(index);

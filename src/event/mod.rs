@@ -10,15 +10,26 @@ pub(crate) mod http;
 #[cfg(not(feature = "http"))]
 #[path = "http_off.rs"]
 pub(crate) mod http;
+#[cfg(feature = "http-client")]
+pub(crate) mod http_client;
+#[cfg(not(feature = "http-client"))]
+#[path = "http_client_off.rs"]
+pub(crate) mod http_client;
 pub(crate) mod inbox;
 #[cfg(feature = "http")]
 mod owned;
+#[cfg(feature = "http-client")]
+mod owned_response;
 pub(crate) mod record;
 
 #[cfg(feature = "http")]
 pub use body::{BodyChunk, BodyPart, BodyStream};
+#[cfg(feature = "http-client")]
+pub use http_client::{HttpFailure, HttpPhase};
 #[cfg(feature = "http")]
 pub use owned::HttpOwnedRequest;
+#[cfg(feature = "http-client")]
+pub use owned_response::HttpOwnedResponse;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -174,9 +185,9 @@ pub enum Event<'poll> {
         /// Method, path, header fields, and the body if it came with it.
         request: crate::http::HttpRequest<'poll>,
     },
-    /// A piece of the body of a request that has
+    /// A piece of the body of a request or a response that has
     /// [`body_follows`](crate::HttpRequest::body_follows).
-    /// To slow the client down, see [`Io::pause_recv`](crate::Io::pause_recv).
+    /// To slow the peer down, see [`Io::pause_recv`](crate::Io::pause_recv).
     #[cfg(feature = "http")]
     HttpBodyChunk {
         /// The connection.
@@ -187,6 +198,36 @@ pub enum Event<'poll> {
         data: &'poll [u8],
         /// The body ends here.
         last: bool,
+    },
+    /// The response to a request of a pool: status, header fields, and the body if it came with it.
+    /// Where none [follows](crate::HttpResponse::body_follows), it is the request's last event.
+    #[cfg(feature = "http-client")]
+    HttpResponse {
+        /// The connection that it came on, for `pause_recv`, `conn_stats` and the like: until the
+        /// request's last event it is the request's.
+        conn: ConnId,
+        /// The request.
+        id: crate::ids::RequestId,
+        /// What the server answered.
+        response: crate::http::HttpResponse<'poll>,
+    },
+    /// The head of a request with a streamed body is on its way: write the body now, with
+    /// `http_write` and `http_finish`.
+    #[cfg(feature = "http-client")]
+    HttpReady {
+        /// The connection to write it to.
+        conn: ConnId,
+        /// The request.
+        id: crate::ids::RequestId,
+    },
+    /// A request of a pool has failed: its last event. It may come behind a response whose body did
+    /// not come whole.
+    #[cfg(feature = "http-client")]
+    HttpFailed {
+        /// The request.
+        id: crate::ids::RequestId,
+        /// Why, and how far it had come.
+        failure: HttpFailure,
     },
     /// The peer will send no more (FIN). The connection still takes writes. Not told of HTTP
     /// connections, which end when their requests are answered. Of a QUIC stream: all of it was

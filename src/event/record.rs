@@ -2,6 +2,7 @@
 //! outlive every borrow; `next_event` resolves it.
 
 use super::http::HttpKind;
+use super::http_client::ClientKind;
 use crate::config::MessageKind;
 use crate::pool::BufId;
 
@@ -16,6 +17,8 @@ pub(crate) enum Kind {
     StreamFrame(MessageKind),
     /// `id` is the connection.
     Http(HttpKind),
+    /// `id` is the connection.
+    HttpClient(ClientKind),
     /// `id` is the connection.
     Secured,
     /// `id` is the connection.

@@ -6,6 +6,8 @@
 mod handle;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "http-client")]
+mod http_client;
 #[cfg(feature = "http")]
 mod http_file;
 #[cfg(all(feature = "http", feature = "tls"))]

@@ -16,6 +16,10 @@ pub(crate) struct HttpServer(Never);
 #[derive(Debug)]
 pub(crate) struct Http1(Never);
 
+/// How a body ends.
+#[derive(Debug)]
+pub(crate) enum Writing {}
+
 /// An answer of another thread.
 pub(crate) struct Reply(Never);
 

@@ -23,6 +23,11 @@ pub(crate) mod http1;
 #[cfg(not(feature = "http"))]
 #[path = "http1_off.rs"]
 pub(crate) mod http1;
+#[cfg(feature = "http-client")]
+pub(crate) mod http_client;
+#[cfg(not(feature = "http-client"))]
+#[path = "http_client_off.rs"]
+pub(crate) mod http_client;
 #[cfg(all(feature = "http", feature = "_sim"))]
 #[path = "http1/fuzz.rs"]
 pub mod http_fuzz;
@@ -48,6 +53,7 @@ use crate::code;
 use crate::config::{Framing, MessageKind};
 use crate::event::record::Kind;
 use crate::time::Time;
+use http_client::HttpClient;
 use http1::{Http1, HttpServer};
 
 /// What a machine makes of the bytes at the front of its input.
@@ -58,7 +64,7 @@ pub(crate) enum Step {
     Message { kind: Kind, extra: u64, skip: usize, len: usize },
     /// A message needs at least `need` bytes, more than there are.
     Need { need: usize },
-    /// The first `len` bytes are of no interest to anybody. Not of what was gathered.
+    /// The first `len` bytes are of no interest to anybody. Of what was gathered: a whole unit.
     Skip { len: usize },
     /// The peer broke the protocol, which has an answer for that: then close with this code.
     Refuse { status: u16, code: u64 },
@@ -98,6 +104,8 @@ pub(crate) enum App {
     Http1(Box<Http1>),
     /// QUIC, which has datagrams below rather than a stream.
     Quic(Box<quic::session::Session>),
+    /// An HTTP/1.1 client.
+    HttpClient(Box<HttpClient>),
 }
 
 impl App {
@@ -113,7 +121,7 @@ impl App {
     pub(crate) const fn has_unsent(&self) -> bool {
         match self {
             Self::Http1(machine) => machine.has_file(),
-            Self::Raw | Self::Framed(_) | Self::Quic(_) => false,
+            Self::Raw | Self::Framed(_) | Self::HttpClient(_) | Self::Quic(_) => false,
         }
     }
 
@@ -126,6 +134,7 @@ impl App {
             Self::Http1(machine) => machine.step(input, now),
             // Nothing of a stream comes to it.
             Self::Quic(_) => Step::Close { code: code::NONE },
+            Self::HttpClient(machine) => machine.step(input),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::config::Toggle;
+use crate::config::{HostOrAddr, Toggle};
 use crate::sys::ktls::{Key, Refusal, Side, Suite};
 
 /// Nothing that exists.
@@ -27,6 +27,15 @@ pub(crate) struct Start {
     pub(crate) handshake_timeout: Duration,
     pub(crate) close_notify_timeout: Duration,
     pub(crate) ktls: Toggle,
+}
+
+impl Start {
+    pub(crate) fn client(
+        config: &std::convert::Infallible,
+        _: Option<&HostOrAddr>,
+    ) -> crate::error::Result<Self> {
+        match *config {}
+    }
 }
 
 #[derive(Debug)]

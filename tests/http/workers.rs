@@ -1,9 +1,11 @@
 //! Requests that are answered on other threads.
 
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use zero_io::{Event, HttpOwnedRequest, IoHandle, ZeroResponse};
+use zero_io::{Config, Event, HttpOwnedRequest, Io, IoHandle, ZeroResponse};
 
 use crate::kit::{Server, get, pattern};
 
@@ -48,6 +50,31 @@ fn requests_travel_and_answers_come_back() {
     drop(client);
     let report = server.stop();
     assert_eq!(report.stats.commands_refused, 0);
+}
+
+#[test]
+fn a_request_is_not_detached_after_its_event() {
+    let mut io = Io::new(Config::default()).unwrap();
+    let local = SocketAddr::from(([127, 0, 0, 1], 0));
+    let http = io.http_listen(local).unwrap();
+    let udp = io.udp_bind(local).unwrap();
+    let [http, udp] = [http, udp].map(|at| io.local_addr(at).unwrap().inet().unwrap());
+    let mut client = TcpStream::connect(http).unwrap();
+    let peer = UdpSocket::bind(local).unwrap();
+    let mut is_request_seen = false;
+    client.write_all(get("/").as_bytes()).unwrap();
+    loop {
+        match io.next_event() {
+            Some(Event::HttpRequest { .. }) => {
+                is_request_seen = true;
+                peer.send_to(b"something else", udp).unwrap();
+            }
+            Some(Event::UdpRecv { .. }) if is_request_seen => break,
+            Some(_) => {}
+            None => io.poll(Duration::from_secs(5)).unwrap(),
+        }
+    }
+    assert!(io.detach_http_request().is_none(), "a datagram is shown");
 }
 
 #[test]

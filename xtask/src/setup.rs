@@ -32,6 +32,7 @@ const LANES: &[&str] = &["test", "qemu", "bench", "bench-tls", "tlsfuzzer"];
 const PACKAGES: &[Package] = &[
     package("gcc", "cc", &["test", "bench"]),
     package("g++", "c++", &["test", "bench"]),
+    package("chromium-headless-shell", "chromium-headless-shell", &["test"]),
     package("ca-certificates", "update-ca-certificates", &["test"]),
     package("curl", "curl", &["test"]),
     package("gnutls-bin", "gnutls-cli", &["test"]),

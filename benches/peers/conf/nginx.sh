@@ -1,6 +1,6 @@
 #!/bin/sh
-# One-process nginx answering "Hello, World!", and 16 KiB at /files/16k: plain HTTP/1.1, the same over TLS, or HTTP/2 over
-# TLS. usage: nginx.sh PORT [tls|h2]
+# One-process nginx: plain HTTP/1.1, the same over TLS, or HTTP/2 over TLS. It answers "Hello, World!", at /json 1 KiB that
+# it knows, at /body 1 MiB and in /files/ 16k, 64k and 1024k, from files. usage: nginx.sh PORT [tls|h2]
 cd "$(dirname "$0")/.." && . ./env.sh || exit 1
 listen= tls=
 if [ "$2" ]; then
@@ -11,8 +11,8 @@ case $2 in
 h2) listen="$listen http2"; tls="$tls http2_max_concurrent_streams 1024;" ;;
 tls) tls="$tls ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256; ssl_ecdh_curve X25519;" ;;
 esac
-mkdir -p "$RUN/conf" "$RUN/nginx" "$RUN/www"
-[ -f "$RUN/www/16k" ] || head -c 16384 /dev/zero | tr '\0' x > "$RUN/www/16k"
-sed -e "s|@PORT@|$1|g" -e "s|@LISTEN@|$listen|" -e "s|@TLS@|$tls|" conf/nginx.conf.in > "$RUN/conf/nginx.$1.conf"
+mkdir -p "$RUN/conf" "$RUN/nginx"
+./setup.sh www
+sed -e "s|@KIB@|$(head -c 1024 /dev/zero | tr '\0' x)|" -e "s|@PORT@|$1|g" -e "s|@LISTEN@|$listen|" -e "s|@TLS@|$tls|" conf/nginx.conf.in > "$RUN/conf/nginx.$1.conf"
 echo backend nginx epoll
 exec nginx -e stderr -p "$RUN/" -c "$RUN/conf/nginx.$1.conf"

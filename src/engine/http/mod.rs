@@ -18,7 +18,7 @@ mod file;
 mod short;
 mod stream;
 mod upload;
-mod write;
+pub(super) mod write;
 
 use super::Engine;
 use super::events::peer_addr;
@@ -78,6 +78,12 @@ impl Hub {
         self.current = Some((kind, conn, extra));
     }
 
+    /// What was handed out last is not current any more.
+    #[inline]
+    pub(super) const fn forget(&mut self) {
+        self.current = None;
+    }
+
     /// Whether there are connections to go on with, or bodies to look at.
     pub(super) fn has_work(&self) -> bool {
         !self.due.is_empty() || self.uploads.has_marks()
@@ -93,7 +99,7 @@ impl Hub {
 const fn machine(conn: &mut Conn) -> Option<&mut Http1> {
     match &mut conn.app {
         App::Http1(http) => Some(http),
-        App::Raw | App::Framed(_) | App::Quic(_) => None,
+        App::Raw | App::Framed(_) | App::HttpClient(_) | App::Quic(_) => None,
     }
 }
 
@@ -119,7 +125,7 @@ impl Engine {
         let conn = self.conns.at(index);
         let is_backlogged = conn.tx.bytes as usize >= high;
         let is_over = conn.has(Flags::GRACEFUL | Flags::SHUT_WANTED);
-        let Some(http) = machine(conn) else { return false };
+        let Some(http) = machine(conn) else { return self.client_looks(index) };
         if is_over {
             http.close_input();
             let code = if http.code == code::NONE { code::LOCAL_CLOSE } else { http.code };
@@ -149,8 +155,10 @@ impl Engine {
         let now = self.now;
         let conn = self.conns.at(index);
         let is_whole = conn.carry.is_empty();
-        if machine(conn).is_some_and(|http| !(is_whole && http.is_calm(now))) {
-            self.http_ask(index);
+        match &conn.app {
+            App::Http1(http) if !(is_whole && http.is_calm(now)) => self.http_ask(index),
+            App::HttpClient(_) => self.client_fed(index),
+            _ => {}
         }
     }
 
@@ -257,7 +265,7 @@ impl Engine {
     pub(super) fn http_eof(&mut self, index: u32) -> bool {
         let conn = self.conns.at(index);
         if machine(conn).is_none() {
-            return false;
+            return self.client_eof(index);
         }
         conn.set(Flags::EOF);
         let is_tunnel = machine(conn).is_some_and(|http| http.is_tunnel());
@@ -348,6 +356,10 @@ impl Engine {
     pub(super) fn http_ends(&mut self, index: u32) -> bool {
         let conn = self.conns.at(index);
         let is_eof = conn.has(Flags::EOF);
+        if self.is_client(index) {
+            return true;
+        }
+        let conn = self.conns.at(index);
         let Some(http) = machine(conn).filter(|http| http.ends_when_sent) else { return false };
         if http.is_followed() && !is_eof {
             // It sent on in the meantime.
@@ -360,7 +372,9 @@ impl Engine {
 
     /// The connection is ending: why, as an HTTP connection sees it. What it keeps is let go of.
     pub(super) fn http_ending(&mut self, index: u32, code: u64, clean: bool) -> (u64, bool) {
-        let Some(http) = machine(self.conns.at(index)) else { return (code, clean) };
+        let Some(http) = machine(self.conns.at(index)) else {
+            return self.client_ending(index, code, clean);
+        };
         http.drop_early();
         http.file = None;
         let parked = std::mem::take(&mut http.parked);
@@ -387,7 +401,7 @@ impl Engine {
         let has_partial = !conn.carry.is_empty();
         let is_over = conn.has(Flags::GRACEFUL | Flags::SHUT_WANTED | Flags::SHAKING);
         let is_unread = conn.has(UNREAD);
-        let Some(http) = machine(conn) else { return Time::MAX };
+        let Some(http) = machine(conn) else { return Self::client_deadline(conn, now) };
         if is_over {
             return Time::MAX;
         }
@@ -396,8 +410,9 @@ impl Engine {
 
     /// The timer was armed.
     pub(super) fn http_armed(conn: &mut Conn, due: Time) {
-        if let Some(http) = machine(conn) {
-            http.timer_armed(due);
+        match machine(conn) {
+            Some(http) => http.timer_armed(due),
+            None => Self::client_armed(conn, due),
         }
     }
 
@@ -411,7 +426,7 @@ impl Engine {
             return;
         }
         let (has_partial, is_unread) = (!conn.carry.is_empty(), conn.has(UNREAD));
-        let Some(http) = machine(conn) else { return };
+        let Some(http) = machine(conn) else { return self.client_overdue(id) };
         let index = id.index();
         if http.is_answer_late(now) {
             http.server.counters.timeouts.add(1);

@@ -7,8 +7,10 @@ use crate::conn::tx::{Segment, Source};
 use crate::error::{IoError, PoolKind, Result};
 use crate::ids::ConnId;
 use crate::pool::{HEADROOM, SendBuffer};
-use crate::proto::http::{CHUNK_HEAD_LEN_MAX, Fields, Out, Parts, chunk_head, parts_len_max};
-use crate::proto::http1::{Http1, Writing};
+use crate::proto::http::{
+    CHUNK_HEAD_LEN_MAX, Fields, OF_ANSWERS, Out, Parts, chunk_head, parts_len_max,
+};
+use crate::proto::http1::Writing;
 
 const LINE: &[u8] = b"\r\n";
 /// What a chunk has around its data.
@@ -20,21 +22,24 @@ const PIECE_MIN: usize = 256;
 const AROUND_PIECE: usize = 8;
 
 impl Engine {
-    /// The machine, if the answer to that request is being written.
-    fn http_writing(&mut self, conn: ConnId, request: u64) -> Result<&mut Http1> {
+    /// How the body ends, if that of an answer to that request, or of that request of a client, is
+    /// being written.
+    fn http_writing(&mut self, conn: ConnId, request: u64) -> Result<Writing> {
         let entry = self.conns.get(conn)?;
         if !entry.takes_writes() {
             return Err(IoError::WriteClosed { conn });
         }
-        machine(entry)
-            .filter(|http| http.is_writing(request))
-            .ok_or(IoError::NoSuchRequest { conn, request })
+        let writing = match machine(entry) {
+            Some(http) => http.is_writing(request).then_some(http.writing),
+            None => self.client_writing(conn, request),
+        };
+        writing.ok_or(IoError::NoSuchRequest { conn, request })
     }
 
     /// Writes a piece of a body; how much was accepted.
     pub(crate) fn http_write(&mut self, conn: ConnId, request: u64, data: &[u8]) -> Result<usize> {
         let high = self.config.send_high_water;
-        let writing = self.http_writing(conn, request)?.writing;
+        let writing = self.http_writing(conn, request)?;
         let index = conn.index();
         let data = match writing {
             Writing::Headless => return Ok(data.len()),
@@ -99,7 +104,7 @@ impl Engine {
         request: u64,
         buffer: SendBuffer,
     ) -> Result<()> {
-        let writing = self.http_writing(conn, request)?.writing;
+        let writing = self.http_writing(conn, request)?;
         let (index, len) = (conn.index(), buffer.len());
         match writing {
             Writing::Headless => return Ok(()),
@@ -127,7 +132,7 @@ impl Engine {
         self.body_written(index, len);
         if writing == Writing::Chunked && !self.write_line(index, None) {
             // The chunk cannot be ended, and its data cannot be taken back.
-            self.begin_end(index, code::HTTP_ANSWER_CUT, false);
+            self.cut_body(index);
         }
         Ok(())
     }
@@ -135,7 +140,7 @@ impl Engine {
     /// Sends (a part of) the current event's payload on as a piece of a body, from where it lies.
     /// As `forward`, it may exceed the high-water mark.
     pub(crate) fn http_forward(&mut self, conn: ConnId, request: u64, data: &[u8]) -> Result<()> {
-        let writing = self.http_writing(conn, request)?.writing;
+        let writing = self.http_writing(conn, request)?;
         match writing {
             Writing::Headless => return Ok(()),
             Writing::Known { left } if data.len() as u64 > left => return Err(TOO_LONG),
@@ -156,9 +161,21 @@ impl Engine {
         self.enqueue(index, Segment { ptr: data.as_ptr(), source, len: data.len() as u32 });
         self.body_written(index, data.len());
         if writing == Writing::Chunked && !self.write_line(index, None) {
-            self.begin_end(index, code::HTTP_ANSWER_CUT, false);
+            self.cut_body(index);
         }
         Ok(())
+    }
+
+    /// Ends a connection in the middle of a body, by which its peer can tell (RFC 9112 §8).
+    fn cut_body(&mut self, index: u32) {
+        let code = match machine(self.conns.at(index)) {
+            Some(http) => {
+                http.code = code::HTTP_ANSWER_CUT;
+                http.code
+            }
+            None => code::HTTP_REQUEST_CUT,
+        };
+        self.begin_end(index, code, false);
     }
 
     /// The line before a chunk of that length, or the one behind it.
@@ -176,7 +193,9 @@ impl Engine {
     }
 
     fn body_written(&mut self, index: u32, len: usize) {
-        let Some(http) = machine(self.conns.at(index)) else { return };
+        let Some(http) = machine(self.conns.at(index)) else {
+            return self.client_wrote(index, len);
+        };
         http.body_bytes += len as u64;
         http.server.counters.bytes_sent.add(len as u64);
         if let Writing::Known { left } = &mut http.writing {
@@ -191,19 +210,19 @@ impl Engine {
         request: u64,
         trailers: &[(&str, &str)],
     ) -> Result<()> {
-        let http = self.http_writing(conn, request)?;
         let index = conn.index();
-        match http.writing {
+        match self.http_writing(conn, request)? {
             Writing::Known { left } if left > 0 => {
-                // RFC 9112 §8: the client can tell by the end of the connection alone.
-                http.code = code::HTTP_ANSWER_CUT;
-                self.begin_end(index, code::HTTP_ANSWER_CUT, false);
+                self.cut_body(index);
                 return Err(TOO_SHORT);
             }
             Writing::Chunked => self.write_last_chunk(index, trailers)?,
             _ => {}
         }
         self.conns.at(index).unset(Flags::WANT_WRITABLE);
+        if self.client_wrote_all(index) {
+            return Ok(());
+        }
         self.answered(index);
         self.http_settle(index);
         Ok(())
@@ -215,7 +234,7 @@ impl Engine {
         for (name, value) in trailers {
             fields.push(name, (*value).into());
         }
-        fields.check()?;
+        fields.check(&OF_ANSWERS)?;
         let parts = Parts::Fields { content_type: "", fields: &fields };
         let sealed = self.is_sealed(index);
         let whole = "0\r\n".len() + parts_len_max(&parts) + LINE.len();
@@ -232,11 +251,11 @@ impl Engine {
 }
 
 const TOO_LONG: IoError = IoError::InvalidArgument {
-    what: "body of an answer",
+    what: "body of a message",
     why: "it is longer than the length given to stream_of; nothing of this piece was accepted",
 };
 const TOO_SHORT: IoError = IoError::InvalidArgument {
-    what: "body of an answer",
+    what: "body of a message",
     why: "it is shorter than the length given to stream_of; the connection is closed",
 };
 const NOT_CURRENT: IoError = IoError::InvalidArgument {

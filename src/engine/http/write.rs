@@ -21,7 +21,7 @@ use crate::proto::http::{
 use crate::proto::http1::{HeadFlags, Pending, Writing};
 
 /// A body up to this length is copied behind its head: that costs less than a segment of its own.
-pub(super) const COPY_MAX: usize = 1024;
+pub(in crate::engine) const COPY_MAX: usize = 1024;
 /// The largest body that is copied into buffers of the pool; a longer one is copied into memory of
 /// its own.
 const POOLED_MAX: usize = 128 * 1024;
@@ -33,7 +33,7 @@ const AROUND_BODY: usize = 8;
 
 /// What follows a head, apart from what is copied behind it.
 #[derive(Clone, Copy)]
-enum Behind {
+pub(in crate::engine) enum Behind {
     Nothing,
     Buffer,
     Kept,
@@ -193,7 +193,7 @@ impl Engine {
 
     /// Room for `whole` bytes: behind what was written last, or in a buffer of its own. What is
     /// sealed is sealed where it lies, and so each time in a buffer of its own.
-    pub(super) fn http_room(
+    pub(in crate::engine) fn http_room(
         &mut self,
         index: u32,
         whole: usize,
@@ -228,7 +228,7 @@ impl Engine {
     }
 
     /// Queues what was written to such room.
-    pub(super) fn queue_written(
+    pub(in crate::engine) fn queue_written(
         &mut self,
         index: u32,
         (buf, end): (BufId, usize),
@@ -251,7 +251,7 @@ impl Engine {
     }
 
     /// Whether what follows a head finds room: an answer is queued whole, or nothing of it is.
-    fn check_room(&self, behind: Behind) -> Result<()> {
+    pub(in crate::engine) fn check_room(&self, behind: Behind) -> Result<()> {
         if matches!(behind, Behind::Nothing) {
             return Ok(());
         }
@@ -318,8 +318,13 @@ impl Engine {
             return self.put_head(index, head, bytes);
         }
         self.put_head(index, head, &[])?;
-        self.stats.bytes_copied_tx += bytes.len() as u64;
         self.count_sent(index, bytes.len());
+        self.put_pieces(index, bytes)
+    }
+
+    /// Queues copied bytes behind what is queued; there is room for them.
+    pub(in crate::engine) fn put_pieces(&mut self, index: u32, bytes: &[u8]) -> Result<()> {
+        self.stats.bytes_copied_tx += bytes.len() as u64;
         let sealed = self.is_sealed(index);
         // Sealing takes of the same room, and the rest needs some.
         let least = if sealed { AROUND_BODY } else { 1 };

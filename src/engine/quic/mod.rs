@@ -133,7 +133,7 @@ impl Memory {
 const fn session(conn: &mut Conn) -> Option<&mut Session> {
     match &mut conn.app {
         App::Quic(session) => Some(session),
-        App::Raw | App::Framed(_) | App::Http1(_) => None,
+        _ => None,
     }
 }
 

@@ -1,9 +1,9 @@
-//! [`Fields`]: the header fields of an answer, before they are written.
+//! [`Fields`]: the header fields of a message, before they are written.
 
 use super::HttpCookie;
 use crate::error::{IoError, Result};
 
-/// The value of a header field of an answer.
+/// The value of a header field of an answer or a request.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum HttpFieldValue<'a> {
@@ -73,18 +73,15 @@ impl<'a> Fields<'a> {
 
     /// Whether each one may stand in a message: a name is a token (RFC 9110 §5.6.2), a value has no
     /// control bytes (§5.5), and what the engine writes itself is not given twice.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self, reserved: &Reserved) -> Result<()> {
         for (name, value) in self.iter() {
             if name.is_empty() || !name.bytes().all(is_token) {
                 return Err(bad(
                     "the name of a header field is a token: letters, digits, -_.!#$%&",
                 ));
             }
-            if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
-                return Err(bad(
-                    "Content-Length, Transfer-Encoding, Connection and Date are written \
-                                by zero-io; use the methods of ZeroResponse",
-                ));
+            if reserved.names.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+                return Err(bad(reserved.why));
             }
             let ok = match value {
                 HttpFieldValue::Text(text) => text.bytes().all(is_field_byte),
@@ -102,21 +99,31 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Fields that say how the message is framed.
-const OURS: [&str; 4] = ["content-length", "transfer-encoding", "connection", "date"];
+/// Fields that are not the application's to give.
+pub(crate) struct Reserved {
+    pub(crate) names: &'static [&'static str],
+    pub(crate) why: &'static str,
+}
+
+/// Fields that say how an answer is framed.
+pub(crate) const OF_ANSWERS: Reserved = Reserved {
+    names: &["content-length", "transfer-encoding", "connection", "date"],
+    why: "Content-Length, Transfer-Encoding, Connection and Date are written by zero-io; use the \
+          methods of ZeroResponse",
+};
 
 const fn bad(why: &'static str) -> IoError {
-    IoError::InvalidArgument { what: "header field of an answer", why }
+    IoError::InvalidArgument { what: "header field", why }
 }
 
 /// RFC 9110 §5.6.2.
-pub(super) const fn is_token(byte: u8) -> bool {
+pub(crate) const fn is_token(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'!' | b'#' | b'$' | b'%' | b'&'
         | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
 }
 
 /// RFC 9110 §5.5: visible, blank, or of another character set.
-pub(super) const fn is_field_byte(byte: u8) -> bool {
+pub(crate) const fn is_field_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7F)
 }
 
@@ -139,7 +146,7 @@ mod tests {
         for (name, value, ok) in rows {
             let mut fields = Fields::new();
             fields.push(name, value.into());
-            assert_eq!(fields.check().is_ok(), ok, "{name:?}: {value:?}");
+            assert_eq!(fields.check(&OF_ANSWERS).is_ok(), ok, "{name:?}: {value:?}");
         }
     }
 

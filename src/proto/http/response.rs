@@ -1,30 +1,10 @@
 //! [`ZeroResponse`]: an answer to be sent.
 
-use serde::Serialize;
-
-use super::{ErasedJson, Fields, HttpCookie, HttpFieldValue};
+use super::content::{Content, content_methods};
+use super::fields::OF_ANSWERS;
+use super::{Fields, HttpCookie, HttpFieldValue};
 use crate::error::{IoError, Result};
-use crate::http::{FileSpan, status};
-use crate::pool::{SendBuffer, WriteGuard};
-
-/// The body of an answer.
-pub(crate) enum Content<'a> {
-    None,
-    /// Copied once, into the send buffer.
-    Copied(&'a [u8]),
-    /// Sent from where it lies, unless it is so short that a copy costs less.
-    Kept(WriteGuard),
-    /// A buffer of the pool.
-    Buffer(SendBuffer),
-    /// A part of a file, sent by the system.
-    File(FileSpan),
-    /// None: what was asked for is not there, in so many bytes.
-    NotThere(u64),
-    /// Serialised into the send buffer.
-    Json(&'a dyn ErasedJson),
-    /// Written later, with `http_write`; of a known length, or chunked.
-    Later(Option<u64>),
-}
+use crate::http::status;
 
 /// An answer: what `http_respond` takes. It borrows what it is made from, and is written straight
 /// into send buffers.
@@ -119,82 +99,17 @@ impl<'a> ZeroResponse<'a> {
         self.header("set-cookie", HttpFieldValue::Cookie(cookie))
     }
 
-    /// The `Content-Type`, in place of the one that the body's method chose.
-    #[inline]
-    pub const fn content_type(mut self, media_type: &'a str) -> Self {
-        self.content_type = media_type;
-        self.has_own_type = true;
-        self
-    }
-
     /// Ends the connection after this answer.
     pub const fn close(mut self) -> Self {
         self.close = true;
         self
     }
 
-    /// A body of text: `text/plain; charset=utf-8`.
-    #[inline]
-    pub fn text(self, text: &'a str) -> Self {
-        self.typed("text/plain; charset=utf-8", Content::Copied(text.as_bytes()))
-    }
-
-    /// A body of HTML: `text/html; charset=utf-8`.
-    pub fn html(self, text: &'a str) -> Self {
-        self.typed("text/html; charset=utf-8", Content::Copied(text.as_bytes()))
-    }
-
-    /// A body of bytes: `application/octet-stream`.
-    #[inline]
-    pub fn bytes(self, bytes: &'a [u8]) -> Self {
-        self.typed(BINARY, Content::Copied(bytes))
-    }
-
-    /// A body that is part of the program: sent from where it lies.
-    #[inline]
-    pub fn static_bytes(self, bytes: &'static [u8]) -> Self {
-        self.typed(BINARY, Content::Kept(WriteGuard::Static(bytes)))
-    }
-
-    /// A body in shared memory: sent from where it lies, and kept alive until it is.
-    pub fn shared(self, memory: impl Into<WriteGuard>) -> Self {
-        self.typed(BINARY, Content::Kept(memory.into()))
-    }
-
-    /// A body in a buffer of the pool (`Io::send_buffer`, or a payload that was received): sent
-    /// from where it lies.
-    pub fn buffer(self, buffer: SendBuffer) -> Self {
-        self.typed(BINARY, Content::Buffer(buffer))
-    }
-
-    /// A value as JSON: `application/json`. It is serialised when the answer is sent.
-    pub fn json<T: Serialize>(self, value: &'a T) -> Self {
-        self.typed("application/json", Content::Json(value))
-    }
-
-    /// A body that is written later, with `http_write` and `http_finish`: chunked for HTTP/1.1,
-    /// up to the end of the connection for HTTP/1.0.
-    pub fn stream(self) -> Self {
-        self.typed(BINARY, Content::Later(None))
-    }
-
-    /// The same for a body whose length is known.
-    pub fn stream_of(self, len: u64) -> Self {
-        self.typed(BINARY, Content::Later(Some(len)))
-    }
+    content_methods!();
 
     /// No body: what was asked for is not there, in so many bytes.
     pub(super) fn not_there(mut self, of: u64) -> Self {
         self.content = Content::NotThere(of);
-        self
-    }
-
-    #[inline]
-    pub(super) fn typed(mut self, media_type: &'a str, content: Content<'a>) -> Self {
-        if !self.has_own_type {
-            self.content_type = media_type;
-        }
-        self.content = content;
         self
     }
 
@@ -217,14 +132,8 @@ impl<'a> ZeroResponse<'a> {
                 why: "it must be 200 to 599; 101 is for http_upgrade, and 100 is sent by zero-io",
             });
         }
-        let is_sound = || self.content_type.bytes().all(super::fields::is_field_byte);
-        if self.has_own_type && !is_sound() {
-            return Err(IoError::InvalidArgument {
-                what: "Content-Type of an answer",
-                why: "it has control bytes; a line break would begin another field",
-            });
-        }
-        self.fields.check()
+        self.check_type()?;
+        self.fields.check(&OF_ANSWERS)
     }
 
     /// The status code.
@@ -233,8 +142,6 @@ impl<'a> ZeroResponse<'a> {
         self.status
     }
 }
-
-const BINARY: &str = "application/octet-stream";
 
 impl std::fmt::Debug for ZeroResponse<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -4,6 +4,7 @@
 //!
 //! * `--proto P` echo (TCP, default), http, ws, mqtt0 (QoS 0 to itself), mqtt1 (QoS 1 PUBACK), fan (MQTT, connection 0
 //!   publishes to all others), resp (Redis PING), udp, tls-hs (TLS handshakes: `handshakes.rs`)
+//! * `--per N` with http: N requests per connection, then another one (`short.rs`)
 //! * `--tls` TLS 1.3 under any of them but udp (`tls.rs`); `--resume` with tls-hs: resume sessions
 //! * `--port N`, `--addr A:P` the server, default 127.0.0.1:7000
 //! * `--conns N` connections (64); `--size B` payload bytes (64); `--path P` HTTP path (/)
@@ -28,7 +29,9 @@ use std::time::{Duration, Instant};
 use uringkit::{push, ud, unud, BufRing};
 
 mod handshakes;
+mod short;
 mod tls;
+mod units;
 
 #[derive(Clone, Debug)]
 struct Opt {
@@ -42,6 +45,7 @@ struct Opt {
     warm: f64,
     hold: f64,
     count: u64,
+    per: u64,
     path: String,
     verbose: bool,
     spin: bool,
@@ -61,6 +65,7 @@ fn opts() -> Opt {
         warm: 0.3,
         hold: 0.0,
         count: 0,
+        per: 0,
         path: "/".into(),
         verbose: false,
         spin: false,
@@ -80,7 +85,7 @@ fn opts() -> Opt {
             continue;
         }
         let v = a.get(i + 1).cloned().unwrap_or_else(|| {
-            eprintln!("usage: loadgen --proto echo|http|ws|mqtt0|mqtt1|fan|resp|udp|tls-hs [--tls] [--resume] --port P --conns N --size B --depth D [--rate R] --secs S --warm W [--spin] [--hold S] [--count N]");
+            eprintln!("usage: loadgen --proto echo|http|ws|mqtt0|mqtt1|fan|resp|udp|tls-hs [--tls] [--resume] --port P --conns N --size B --depth D [--rate R] --secs S --warm W [--spin] [--hold S] [--count N] [--per N]");
             std::process::exit(2)
         });
         match k.as_str() {
@@ -95,6 +100,7 @@ fn opts() -> Opt {
             "--warm" => o.warm = v.parse().unwrap(),
             "--hold" => o.hold = v.parse().unwrap(),
             "--count" => o.count = v.parse().unwrap(),
+            "--per" => o.per = v.parse().unwrap(),
             "--path" => o.path = v,
             _ => panic!("unknown option {k}"),
         }
@@ -306,6 +312,8 @@ fn counter() -> &'static AtomicU64 {
 
 /// A turn of the loop that took longer than this was a stop of the process.
 const STOPPED_SECS: f64 = 0.04;
+/// Units of this many bytes and more are counted, not copied, by the generator: it must not be the limit.
+const COUNTED_MIN: usize = 32 << 10;
 const RECV: u8 = 1;
 const SEND: u8 = 2;
 
@@ -319,6 +327,10 @@ fn main() {
     }
     if o.proto == "tls-hs" {
         return handshakes::run(&o);
+    }
+    if o.per > 0 {
+        assert!(o.proto == "http" && !o.tls, "--per is for --proto http without --tls");
+        return short::run(&o);
     }
     let secure = o.tls.then(|| tls::config(o.resume));
     let udp = o.proto == "udp";
@@ -411,14 +423,14 @@ fn main() {
     ring.submitter().register_files(&fds).unwrap();
     let _ = ring.submitter().register_ring_fd();
     let (sub, mut sq, mut cq) = ring.split();
+    // Of large answers that nobody looks into, the kernel need not copy the bytes: it counts them all the same (tcp(7)).
+    let recv_flags = if rx_unit >= COUNTED_MIN && !udp && !o.tls { libc::MSG_TRUNC } else { 0 };
+    let recv = |i: u32| {
+        let recv = opcode::RecvMulti::new(types::Fixed(i), 0).flags(recv_flags);
+        recv.build().user_data(ud(RECV, 0, i))
+    };
     for i in 0..conns.len() {
-        push(
-            &sub,
-            &mut sq,
-            &opcode::RecvMulti::new(types::Fixed(i as u32), 0)
-                .build()
-                .user_data(ud(RECV, 0, i as u32)),
-        );
+        push(&sub, &mut sq, &recv(i as u32));
     }
     sq.sync();
     sub.submit().unwrap();
@@ -564,13 +576,7 @@ fn main() {
             }
             if r <= 0 {
                 if r == -libc::ENOBUFS || (udp && r == -libc::ECONNREFUSED) {
-                    push(
-                        &sub,
-                        &mut sq,
-                        &opcode::RecvMulti::new(types::Fixed(idx), 0)
-                            .build()
-                            .user_data(ud(RECV, 0, idx)),
-                    );
+                    push(&sub, &mut sq, &recv(idx));
                     continue;
                 }
                 eprintln!("recv on conn {i}: {r}");
@@ -580,13 +586,7 @@ fn main() {
             let bid = cqueue::buffer_select(e.flags()).unwrap();
             br.recycle(bid);
             if !cqueue::more(e.flags()) {
-                push(
-                    &sub,
-                    &mut sq,
-                    &opcode::RecvMulti::new(types::Fixed(idx), 0)
-                        .build()
-                        .user_data(ud(RECV, 0, idx)),
-                );
+                push(&sub, &mut sq, &recv(idx));
             }
             let c = &mut conns[i];
             c.acc += match &mut c.tls {

@@ -5,6 +5,11 @@
 
 #![cfg(feature = "tcp")]
 
+#[cfg(feature = "http")]
+mod browser;
+#[cfg(feature = "http")]
+mod showcase_page;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
@@ -406,6 +411,32 @@ mod http {
             assert_eq!(code(&[&format!("{base}{path}")]), "404", "{path}");
         }
         std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[cfg(all(feature = "http-client", feature = "tls"))]
+    #[test]
+    fn http_client() {
+        for (scheme, args) in [("http", &["127.0.0.1:0"][..]), ("https", &["127.0.0.1:0", "--tls"])]
+        {
+            let mut server = Example::start("http_hello", args);
+            let base = format!("{scheme}://{}", server.place());
+            let client = |path: &str, more: &[&str]| {
+                let url = format!("{base}{path}");
+                let args = [&[&*url, "--insecure"], more].concat();
+                Example::start("http_client", &args).finish()
+            };
+            let shown = client("/", &[]);
+            assert!(shown.starts_with("HTTP/1.1 200 OK\n"), "{shown}");
+            assert!(shown.contains("\nContent-Length: 13\n"), "{shown}");
+            assert!(shown.ends_with("\n\nHello, World!"), "{shown}");
+            let shown = client("/echo", &["--data", "hello", "--header", "x-a: b"]);
+            assert!(shown.ends_with("\n\nhello"), "{shown}");
+            let shown = client("/", &["--method", "PUT"]);
+            assert!(shown.starts_with("HTTP/1.1 405 "), "{shown}");
+            let shown = client("/", &["--repeat", "300", "--concurrency", "4"]);
+            assert!(shown.starts_with("300 responses, 0 failures, 3900 bytes"), "{shown}");
+            assert!(shown.contains("4 connections, 296 requests"), "{shown}");
+        }
     }
 
     #[cfg(feature = "tls")]
