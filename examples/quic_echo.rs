@@ -81,13 +81,17 @@ struct Echo {
 impl Echo {
     fn on_event(&mut self, sender: &mut Sender<'_>, event: &Event<'_>) {
         match *event {
-            Event::StreamFrame { conn, stream, data, fin, .. } => {
+            Event::StreamFrame { conn, stream, data, .. } => {
                 if let Some(answer) = self.answer_to(sender, conn, stream) {
-                    self.write(sender, (conn, answer), data, fin);
+                    self.write(sender, (conn, answer), data, false);
                 }
-                if fin {
-                    self.answers.remove(&(conn, stream));
+            }
+            // Its end, which may have come with the last bytes, alone, or without any.
+            Event::ReadClosed { conn, stream } => {
+                if let Some(answer) = self.answer_to(sender, conn, stream) {
+                    self.write(sender, (conn, answer), &[], true);
                 }
+                self.answers.remove(&(conn, stream));
             }
             Event::Writable { conn, stream, .. } => {
                 if let Some(rest) = self.rests.remove(&(conn, stream)) {

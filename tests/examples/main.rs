@@ -7,6 +7,8 @@
 
 #[cfg(feature = "http")]
 mod browser;
+#[cfg(feature = "quic")]
+mod quic;
 #[cfg(feature = "http")]
 mod showcase_page;
 

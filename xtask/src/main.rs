@@ -18,6 +18,7 @@ mod loom;
 mod manifest;
 mod miri;
 mod paths;
+mod python;
 mod qemu;
 mod release;
 mod runner;

@@ -41,7 +41,7 @@ const PACKAGES: &[Package] = &[
     package("openssl", "openssl", &["test", "bench-tls"]),
     package("procps", "ps", &["test", "bench"]),
     package("python3", "python3", &["test", "bench"]),
-    package("python3-venv", "/usr/lib/python3.11/ensurepip/__init__.py", &["tlsfuzzer"]),
+    package("python3-venv", "/usr/lib/python3.11/ensurepip/__init__.py", &["test", "tlsfuzzer"]),
     package("strace", "strace", &["test", "bench"]),
     package("util-linux", "taskset", &["test", "bench"]),
     package("valgrind", "valgrind", &["test", "bench"]),

@@ -12,13 +12,14 @@ use std::process::{Child, Command, Stdio};
 
 use crate::args::Args;
 use crate::job::Job;
+use crate::python::{Package, environment};
 use crate::{Outcome, paths, setup};
 
 pub(crate) const USAGE: &str = "--dir CHECKOUT [--only SCRIPT]";
 const BUILD_LIMIT_S: u64 = 1200;
 const SCRIPT_LIMIT_S: u64 = 300;
 /// Its TLS implementation, from PyPI.
-const TLSLITE: &str = "tlslite-ng==0.9.0b2";
+const TLSLITE: Package = Package { module: "tlslite", requirement: "tlslite-ng==0.9.0b2" };
 
 /// It waits for one answer to all that it sent; an echo answers to each piece.
 const ECHO: &str = "an echo answers sooner";
@@ -130,7 +131,7 @@ pub(crate) fn run(mut args: Args) -> Outcome<()> {
     setup::need("tlsfuzzer")?;
     let home = paths::target()?.join("tlsfuzzer");
     std::fs::create_dir_all(&home).map_err(|e| format!("{}: {e}", home.display()))?;
-    let python = python(&home)?;
+    let python = environment(&home.join("venv"), &TLSLITE)?;
     let mut server = Server::start(&home)?;
     let (mut passed, mut failed) = (0, Vec::new());
     let chosen = |script: &&Script| only.as_ref().is_none_or(|only| only == script.name);
@@ -182,20 +183,6 @@ fn words(text: &str) -> Vec<String> {
             _ => vec![part.to_string()],
         })
         .collect()
-}
-
-/// A Python that has what tlsfuzzer imports.
-fn python(home: &Path) -> Outcome<PathBuf> {
-    let python = home.join("venv/bin/python");
-    let at = python.display().to_string();
-    if !python.is_file() {
-        let venv = home.join("venv").display().to_string();
-        Job::new("python3", &["-m", "venv", &venv]).run()?.good()?;
-    }
-    if !Job::new(&at, &["-c", "import tlslite"]).succeeds() {
-        Job::new(&at, &["-m", "pip", "install", "--quiet", TLSLITE]).run()?.good()?;
-    }
-    Ok(python)
 }
 
 /// The echo, with a certificate of RSA, which some scripts want.
