@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use zero_io::sim::{Fault, Faults, World};
-use zero_io::{EcnState, PoolPressureInfo, PressureState, QuicConnectConfig, StreamDir, code};
+use zero_io::{
+    EcnState, OwnedSlot, PeerAddr, PoolPressureInfo, PressureState, QuicConnectConfig, SendBuffer,
+    StreamDir, code,
+};
 
 use super::kit::{BOTH, CLIENT, Net, SERVER, Seen, pattern};
 
@@ -132,17 +135,46 @@ fn what_is_written_arrives_over_a_bad_network() {
     }
 }
 
+/// Has the server keep what is sent to it by plain UDP, and every buffer that it gets.
+fn hold_slots(net: &mut Net) -> (Vec<OwnedSlot>, Vec<SendBuffer>) {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let server = net.nodes[SERVER].io.udp_bind(any).unwrap();
+    let client = net.nodes[CLIENT].io.udp_bind(any).unwrap();
+    let PeerAddr::Inet(to) = net.nodes[SERVER].io.local_addr(server).unwrap() else { panic!() };
+    let mut kept = Vec::new();
+    net.run_for(Duration::from_millis(2));
+    for _ in 0..100 {
+        net.nodes[CLIENT].io.udp_send_bytes(client, to, b"to be kept").ok();
+        net.nodes[CLIENT].io.poll(Duration::ZERO).unwrap();
+        if let Some(world) = &net.world {
+            world.advance_by(Duration::from_micros(100));
+        }
+        let io = &mut net.nodes[SERVER].io;
+        io.poll(Duration::ZERO).unwrap();
+        while io.next_event().is_some() {
+            kept.extend(io.detach_event_data());
+        }
+    }
+    let io = &mut net.nodes[SERVER].io;
+    let buffers = std::iter::from_fn(|| io.send_buffer(1).ok()).collect();
+    net.nodes[CLIENT].io.endpoint_close(client).unwrap();
+    net.nodes[SERVER].io.endpoint_close(server).unwrap();
+    (kept, buffers)
+}
+
 #[test]
 fn under_pressure_nobody_new_is_taken() {
     for backend in BOTH {
-        // Two of three connections are 66 %, and critical is from 55 % on.
-        let mut net = Net::with(backend, 3, |c| (c.max_connections, c.pool_pressure_pct) = (3, 10));
+        // Critical is from 55 % on.
+        let mut net = Net::with(backend, 3, |c| {
+            (c.pool_slot_count, c.handle_reserve_count) = (64, 8);
+            (c.pool_pressure_pct, c.detached_max_pct) = (10, 90);
+        });
         net.nodes[SERVER].echoes = true;
         let addr = net.listen(|_| ());
         let conn = net.dial(addr, |_| ());
         let (conn, _) = net.connected(conn);
-        let other = net.dial(addr, |_| ());
-        net.connected(other);
+        let held = hold_slots(&mut net);
         net.round();
         let pressure = net.nodes[SERVER].io.pool_pressure();
         let is_critical = |info: &PoolPressureInfo| info.state >= PressureState::Critical;
@@ -153,6 +185,7 @@ fn under_pressure_nobody_new_is_taken() {
         let stream = net.nodes[CLIENT].io.stream_open(conn, StreamDir::Bidi).unwrap();
         net.send_all(CLIENT, conn, stream, b"still here");
         net.until("the echo", |net| net.nodes[CLIENT].got(conn, stream).closed);
+        drop(held);
         net.all_home();
     }
 }
