@@ -92,7 +92,7 @@ impl Engine {
             && !request.has(Traits::STREAMED);
         let is_unread = !was_sent || (end.is_announced && !is_turn);
         if is_clean && (is_unread || is_harmless) && end.code != code::LOCAL_CLOSE {
-            return self.send_again(asked.key);
+            return self.send_again(asked.key, was_sent);
         }
         let own_reason = is_turn || end.code < code::FIRST_OWN || end.code == code::LOCAL_CLOSE;
         let code = match end.code {
@@ -105,9 +105,10 @@ impl Engine {
     }
 
     /// Puts a request into its queue again, before the others.
-    fn send_again(&mut self, key: u64) {
+    fn send_again(&mut self, key: u64, was_sent: bool) {
         let Some(request) = self.clients.requests.get(key) else { return };
         request.traits |= Traits::RETRIED;
+        request.traits.set(Traits::SENT, was_sent || request.has(Traits::SENT));
         request.traits.remove(Traits::READY_DUE);
         request.state = State::Waiting;
         request.conn = ConnId::from_u64(0);
@@ -120,8 +121,10 @@ impl Engine {
     }
 
     /// Ends a request with an event.
-    pub(super) fn fail(&mut self, key: u64, failure: HttpFailure) {
+    pub(super) fn fail(&mut self, key: u64, mut failure: HttpFailure) {
         let Some(request) = self.clients.requests.get(key) else { return };
+        // `failure` is of the last try.
+        failure.was_sent |= request.has(Traits::SENT);
         request.state = State::Failed(failure);
         let (order, timer, pool) = (request.order.take(), request.timer.take(), request.pool);
         drop(order);

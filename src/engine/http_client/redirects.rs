@@ -42,6 +42,7 @@ impl Engine {
         request.state = State::Waiting;
         request.conn = ConnId::from_u64(0);
         request.hop = request.hop.wrapping_add(1);
+        request.traits |= Traits::SENT;
         request.traits.set(Traits::DROPS_BODY, response.body_follows());
         request.traits.remove(Traits::RETRIED | Traits::STREAMED | Traits::EXPECTS);
         request.traits.set(Traits::EXPECTS, order.head().expects_continue());

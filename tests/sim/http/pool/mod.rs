@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use zero_io::sim::World;
-use zero_io::{HttpListenConfig, HttpPoolConfig, Io, TcpListenConfig};
+use zero_io::{EndpointId, HttpListenConfig, HttpPoolConfig, Io, TcpListenConfig};
 
 use crate::chance::Chance;
 use crate::scenario::{self, Seen};
@@ -39,6 +39,8 @@ struct Cx {
     asks: Vec<Ask>,
     /// Every pool there ever was.
     pools: Vec<HttpPoolConfig>,
+    /// The listener that cuts nothing short.
+    patient: EndpointId,
     /// Of the listeners that are there, without a slash behind.
     origins: Vec<String>,
     is_liveness: bool,
@@ -58,6 +60,7 @@ pub(crate) fn run(world: &World) -> Seen {
         chance: Chance::new(world.seed()),
         asks: Vec::new(),
         pools: Vec::new(),
+        patient: EndpointId::from_u64(0),
         origins: Vec::new(),
         is_liveness: false,
         may_start: true,
@@ -103,7 +106,7 @@ fn finish(cx: &Cx, request_count: u64) -> Seen {
     let mut seen = Seen { request_count, ..Seen::default() };
     for ask in &cx.asks {
         let config = &cx.pools[ask.pool];
-        server::check(ask, config.retry_idempotent);
+        server::check(ask, config);
         seen.flow_count += 1;
         match ask.end.expect("it is settled") {
             End::Whole => {
@@ -133,6 +136,7 @@ fn listen(server: &mut Server, cx: &mut Cx) {
             c.max_body_inline = cx.chance.pick(&[0, 100, 3_000, 16_384]);
             c.keep_alive_timeout_ms = cx.chance.pick(&[5, 75_000]);
             c.keep_alive_requests = cx.chance.pick(&[0, 0, 1, 3]) as u32;
+            c.request_timeout_ms = 1_000_000;
             if is_hasty {
                 c.max_body_size = cx.chance.pick(&[3_000, 1 << 30]);
                 c.request_timeout_ms = cx.chance.pick(&[5, 100, 30_000]);
@@ -142,6 +146,9 @@ fn listen(server: &mut Server, cx: &mut Cx) {
         });
         let Ok(id) = server.io.http_listen_with(config) else { continue };
         server.listeners.push(id);
+        if !is_hasty {
+            cx.patient = id;
+        }
         let Ok(addr) = server.io.local_addr(id) else { continue };
         let port = addr.inet().expect("an address").port();
         let host = cx.chance.pick(&["127.0.0.1", HOST]);

@@ -74,8 +74,6 @@ pub(super) struct Ask {
     /// Redirects before the reply, and their status code.
     pub(super) hops: usize,
     redirect: u16,
-    /// Nobody breaks it off, and it is asked when all is well.
-    pub(super) is_polite: bool,
 
     /// As the server handed it out: on which connection, as which hop.
     pub(super) arrivals: Vec<(ConnId, RequestId, usize)>,
@@ -144,7 +142,6 @@ impl Ask {
             reply_len,
             hops,
             redirect: chance.pick(&[301, 302, 303, 307, 308]),
-            is_polite,
             arrivals: Vec::new(),
             status: 0,
             answered_hop: None,
@@ -173,6 +170,11 @@ impl Ask {
             1.. if is_changed => (HttpMethod::Get, false),
             _ => (self.method, self.content != Content::None),
         }
+    }
+
+    /// Whether a redirect takes the body along.
+    fn keeps_body(&self) -> bool {
+        self.at_hop(1).1
     }
 
     /// The body that the server gives at a hop, HEAD or not.
@@ -283,9 +285,15 @@ impl Ask {
         assert_eq!(key, self.key, "the response of another request: {self:?}");
         assert!(self.arrivals.iter().any(|(.., at)| *at == hop), "nobody was asked: {self:?}");
         assert_eq!(status, self.status_at(hop), "the status of {name}: {self:?}");
-        let follows = !self.no_redirects && !self.is_streamed();
-        let due = if follows { self.hops.min(limit.into()) } else { 0 };
-        assert_eq!(hop, due, "redirects that are followed: {self:?}");
+        let due = if self.no_redirects { 0 } else { self.hops.min(limit.into()) };
+        let is_due = match self.content {
+            // What was given away cannot be sent again.
+            Content::Stream | Content::StreamOf if self.keeps_body() => hop == 0,
+            Content::Buffer if self.keeps_body() && self.expects => hop <= due,
+            Content::Buffer if self.keeps_body() => hop == 0,
+            _ => hop == due,
+        };
+        assert!(is_due, "{hop} redirects that were followed, {due} are due: {self:?}");
         self.answered_hop = Some(hop);
     }
 
@@ -326,13 +334,4 @@ pub(super) fn limits(chance: &mut Chance) -> HttpPoolConfig {
         c.redirects = chance.pick(&[0, 1, 3, 5]);
         c.retry_idempotent = chance.once_in(2);
     })
-}
-
-/// Whether nothing in the limits can make a polite request fail.
-pub(super) const fn is_patient(config: &HttpPoolConfig) -> bool {
-    config.first_byte_timeout_ms >= 5_000
-        && config.body_timeout_ms >= 5_000
-        && config.connect_timeout_ms >= 2_000
-        && config.max_body_size > 1 << 20
-        && (config.request_timeout_ms == 0 || config.request_timeout_ms >= 10_000)
 }

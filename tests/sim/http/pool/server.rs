@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use zero_io::{ConnId, EndpointId, Event, Io, RequestId, Sender};
+use zero_io::{ConnId, EndpointId, Event, HttpMethod, HttpPoolConfig, Io, RequestId, Sender};
 
 use super::Cx;
 use super::plan::{Ask, End, Reply};
@@ -126,7 +126,12 @@ impl State {
     /// No more requests are under way on a connection than the pool says, and behind others only
     /// what may be.
     fn check_pipeline(&self, conn: ConnId, cx: &Cx) {
-        let jobs = || self.jobs.iter().filter(|job| job.conn == conn && !job.is_done);
+        // Where the server's patience is short it answers by itself.
+        if self.conns[&conn] != cx.patient {
+            return;
+        }
+        let is_due = |job: &&Job| job.conn == conn && !job.is_whole(&cx.asks[job.key]);
+        let jobs = || self.jobs.iter().filter(is_due);
         let count = jobs().count();
         for job in jobs() {
             let ask = &cx.asks[job.key];
@@ -140,11 +145,12 @@ impl State {
     /// be. Where requests are sent again, some are on a connection that the client has left.
     pub(super) fn check_conns(&self, cx: &Cx) {
         let mut busy: Vec<(usize, EndpointId, ConnId)> = Vec::new();
-        for job in self.jobs.iter().filter(|job| !job.is_done) {
+        for job in &self.jobs {
             let ask = &cx.asks[job.key];
             let is_current = ask.arrivals.last() == Some(&(job.conn, job.id, job.hop));
-            let is_alive = ask.end.is_none() && ask.status == 0 && is_current;
-            if is_alive && !cx.pools[ask.pool].retry_idempotent {
+            let is_alive = !job.is_whole(ask) && ask.end.is_none() && ask.status == 0 && is_current;
+            let config = &cx.pools[ask.pool];
+            if is_alive && !config.retry_idempotent && config.pipeline == 1 {
                 busy.push((ask.pool, self.conns[&job.conn], job.conn));
             }
         }
@@ -188,6 +194,14 @@ impl State {
 }
 
 impl Job {
+    /// Whether the client may have all of the answer.
+    fn is_whole(&self, ask: &Ask) -> bool {
+        let is_head = ask.at_hop(self.hop).0 == HttpMethod::Head;
+        let is_known = ask.reply == Reply::StreamOf;
+        let len = ask.answer(self.hop).len();
+        self.is_done || self.sent.is_some_and(|sent| is_head || is_known && sent == len)
+    }
+
     fn compare(&mut self, data: &[u8], ask: &Ask) {
         let end = self.arrived + data.len();
         assert_eq!(ask.body().get(self.arrived..end), Some(data), "the body of {ask:?}");
@@ -249,8 +263,11 @@ impl Job {
 }
 
 /// What servers saw of a request, when it is over.
-pub(super) fn check(ask: &Ask, retries: bool) {
-    let may_repeat = retries && ask.method.is_idempotent() && !ask.is_streamed();
+pub(super) fn check(ask: &Ask, config: &HttpPoolConfig) {
+    let is_harmless = config.retry_idempotent && ask.method.is_idempotent() && !ask.is_streamed();
+    // The response before it said that nothing else would be read, when it had been.
+    let is_behind = config.pipeline > 1 && ask.method.is_safe();
+    let may_repeat = is_harmless || is_behind;
     for hop in 0..=ask.hops {
         let count = ask.arrivals.iter().filter(|(.., at)| *at == hop).count();
         assert!(count <= if may_repeat { 2 } else { 1 }, "handed out {count} times: {ask:?}");
