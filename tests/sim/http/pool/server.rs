@@ -264,13 +264,15 @@ impl Job {
 
 /// What servers saw of a request, when it is over.
 pub(super) fn check(ask: &Ask, config: &HttpPoolConfig) {
-    let is_harmless = config.retry_idempotent && ask.method.is_idempotent() && !ask.is_streamed();
-    // The response before it said that nothing else would be read, when it had been.
-    let is_behind = config.pipeline > 1 && ask.method.is_safe();
-    let may_repeat = is_harmless || is_behind;
     for hop in 0..=ask.hops {
+        let method = ask.at_hop(hop).0;
+        let is_streamed = ask.is_streamed() && hop == 0;
+        let is_harmless = config.retry_idempotent && method.is_idempotent() && !is_streamed;
+        // The response before it said that nothing else would be read, when it had been.
+        let is_behind = config.pipeline > 1 && method.is_safe();
+        let max = if is_harmless || is_behind { 2 } else { 1 };
         let count = ask.arrivals.iter().filter(|(.., at)| *at == hop).count();
-        assert!(count <= if may_repeat { 2 } else { 1 }, "handed out {count} times: {ask:?}");
+        assert!(count <= max, "handed out {count} times: {ask:?}");
     }
     if let Some(End::Failed(failure)) = ask.end {
         let is_known = ask.arrivals.is_empty() || failure.was_sent;
