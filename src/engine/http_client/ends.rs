@@ -4,13 +4,16 @@
 //! was sent, or the server said that it would read no further (RFC 9112 §9.6). With
 //! `retry_idempotent`, also when acting twice is no harm (RFC 9110 §9.2.2).
 
+use std::rc::Rc;
+
 use super::client;
 use super::requests::{State, Traits, key_of};
 use crate::code;
-use crate::conn::Flags;
+use crate::conn::{Flags, Phase};
 use crate::engine::Engine;
 use crate::event::{HttpFailure, HttpPhase};
 use crate::ids::ConnId;
+use crate::proto::App;
 use crate::proto::http_client::{Asked, HttpClient};
 
 /// How a connection ended, as its requests see it.
@@ -156,15 +159,41 @@ impl Engine {
         self.now = self.ring.now();
         let Some(key) = key_of(id) else { return false };
         let Some(request) = self.clients.requests.get(key) else { return false };
-        let (state, conn) = (request.state, request.conn);
+        let (state, conn, pool) = (request.state, request.conn, request.pool);
         if state == State::Waiting {
             self.book_withdraw(key);
+        }
+        if state == State::Asked {
+            self.drop_stream(pool, conn);
         }
         self.forget(key);
         if state == State::Asked {
             self.abandon(conn, key);
         }
         true
+    }
+
+    /// The connection of a request that is being cancelled left its pool, of which the application
+    /// was not told yet, nor will be: it ends as one of the pool's.
+    fn drop_stream(&mut self, pool: u32, id: ConnId) {
+        let Some(pool_shared) = self.clients.pools.get(pool).map(|p| Rc::clone(&p.shared)) else {
+            return;
+        };
+        let Some(conn) = self.conns.find(id).filter(|conn| matches!(conn.app, App::Raw)) else {
+            return;
+        };
+        let mut machine = HttpClient::new(pool_shared, pool, NO_MEMBER);
+        machine.is_open = true;
+        machine.close_input();
+        conn.app = App::HttpClient(Box::new(machine));
+        conn.set(Flags::MUTED);
+        let is_over = conn.phase == Phase::Ended;
+        self.lists.muted += 1;
+        if is_over {
+            self.clients.ended.push(id);
+            return self.free_ended();
+        }
+        self.begin_end(id.index(), code::LOCAL_CLOSE, false);
     }
 
     /// A request is not waited for any more: its connection is closed, unless others wait for it
@@ -178,6 +207,8 @@ impl Engine {
     }
 }
 
+/// What no pool's book has.
+const NO_MEMBER: u32 = u32::MAX;
 // As `code::errno_name` has them.
 const EPIPE: u64 = 32;
 const ECONNRESET: u64 = 104;
