@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::event::{HttpFailure, HttpPhase};
 use crate::ids::ConnId;
 use crate::proto::App;
+use crate::proto::http::Order;
 use crate::proto::http_client::{Asked, HttpClient};
 
 /// How a connection ended, as its requests see it.
@@ -82,7 +83,11 @@ impl Engine {
             return;
         }
         let retries = self.clients.pools.get(request.pool).is_some_and(|p| p.retries_idempotent());
-        let is_clean = !request.has(Traits::RETRIED | Traits::READY) && request.order.is_some();
+        // A buffer of the pool was given away with the first try; what is streamed comes again.
+        let has_body =
+            |order: &Order| order.is_whole() || request.traits.contains(Traits::STREAMED);
+        let is_clean = !request.has(Traits::RETRIED | Traits::READY)
+            && request.order.as_ref().is_some_and(has_body);
         let is_lost = matches!(
             end.code,
             code::NONE | code::HTTP_NO_RESPONSE | ECONNRESET | EPIPE | code::HTTP_UNSOLICITED

@@ -177,7 +177,8 @@ impl State {
             }
             Event::Disconnected { conn, .. } => {
                 let at = self.streams.iter().position(|of| *of == conn);
-                self.streams.remove(at.expect("a stream that left its pool"));
+                let at = at.unwrap_or_else(|| panic!("{event:?} of nobody's stream"));
+                self.streams.remove(at);
             }
             Event::StreamFrame { conn, .. } | Event::ReadClosed { conn, .. } => {
                 assert!(self.streams.contains(&conn), "{event:?}");
