@@ -65,6 +65,15 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (HTTP_SEEDS + 166, "what was parked stayed so when `100 Continue` was sent"),
     (HTTP_SEEDS + 334, "a connection was idle unnoticed while a longer limit ran"),
     (HTTP_SEEDS + 362, "TLS's goodbye behind the last request made a reset of the close"),
+    (CLIENT_SEEDS + 2, "a failure said that nothing had been sent, when a redirect was followed"),
+    (CLIENT_SEEDS + 468, "what a deadline gave up behind others went out, and was said not to"),
+    (CLIENT_SEEDS + 552, "a pool's connection that had been full was told of when it ended"),
+    (CLIENT_SEEDS + 951, "a redirect was handed out for a request that had failed meanwhile"),
+    (
+        CLIENT_SEEDS + 1_141,
+        "a redirect of a streamed body was followed when it had not been asked for",
+    ),
+    (CLIENT_SEEDS + 2_212, "a request whose buffer was given away was sent again without its body"),
     (412, "the last free buffer did not arm the connection that would have freed others"),
 ];
 
