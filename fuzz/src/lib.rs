@@ -8,6 +8,7 @@ mod config;
 mod engine;
 mod framing;
 mod http_chunked;
+mod http_client_io;
 mod http_io;
 mod http_request;
 mod http_response;
@@ -38,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http_response", run: http_response::run },
     Target { name: "http_chunked", run: http_chunked::run },
     Target { name: "http_io", run: http_io::run },
+    Target { name: "http_client_io", run: http_client_io::run },
     Target { name: "http_url", run: http_url::run },
     Target { name: "tls_record", run: tls_record::run },
     Target { name: "tls_io", run: tls_io::run },

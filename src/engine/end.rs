@@ -189,6 +189,11 @@ impl Engine {
             let index = id.index();
             let high = self.config.send_high_water;
             let Some(conn) = self.conns.find(id) else { continue };
+            if conn.phase == Phase::Ended && self.is_client(index) {
+                // What was to be told of it was noted before it ended, and is of no use any more.
+                continue;
+            }
+            let conn = self.conns.at(index);
             if conn.phase == Phase::Ended {
                 let notice =
                     Notice::Disconnected { conn: id, error_code: conn.code, clean: conn.is_clean };

@@ -1,12 +1,12 @@
 //! Connections that leave the pool: upgrades, and CONNECT of the application's own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zero_io::{
     Event, HttpMethod, HttpPoolConfig, StreamId, UdsListenConfig, ZeroRequest, ZeroResponse,
 };
 
-use crate::kit::{Shard, echo};
+use crate::kit::{PATIENCE, Shard, echo};
 use crate::script::{Do, Script, send};
 
 #[test]
@@ -46,6 +46,29 @@ fn an_upgraded_connection_is_a_stream() {
     shard.until("its end", |shard| shard.others.iter().any(gone));
     // Others are made as before.
     assert_eq!(shard.fetch(ZeroRequest::get(&url)).text(), "plain");
+}
+
+#[test]
+fn an_upgrade_that_is_cancelled_leaves_nothing() {
+    let go = "HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nearly";
+    let server = Script::one([Do::Read, send(go), Do::Sleep(200)]);
+    let mut shard = Shard::new();
+    let id = shard.io.http_request(shard.pool, ZeroRequest::get(&server.url("/")).upgrade("x"));
+    let id = id.unwrap();
+    let has_left = |shard: &mut Shard| {
+        let stats = shard.stats();
+        stats.connects == 1 && stats.open == 0
+    };
+    // The connection is a stream by now, and nobody was told.
+    let end = Instant::now() + PATIENCE;
+    while !has_left(&mut shard) {
+        assert!(Instant::now() < end, "{:?}", shard.stats());
+        shard.io.poll(Duration::from_millis(5)).unwrap();
+    }
+    assert!(shard.io.http_cancel(id));
+    shard.io.http_pool_close(shard.pool).unwrap();
+    shard.until("everything to come home", |shard| shard.io.is_idle());
+    assert!(shard.others.is_empty(), "{:?}", shard.others);
 }
 
 #[test]

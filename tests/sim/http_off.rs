@@ -9,3 +9,8 @@ pub(crate) const ON: bool = false;
 pub(crate) fn run(_: &World) -> Seen {
     unreachable!("there is no HTTP without the feature http")
 }
+
+pub(crate) mod pool {
+    pub(crate) const ON: bool = false;
+    pub(crate) use super::run;
+}

@@ -31,7 +31,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use scenario::{HTTP_SEEDS, Seen, TLS_SEEDS, run, world};
+use scenario::{CLIENT_SEEDS, HTTP_SEEDS, Seen, TLS_SEEDS, run, world};
 
 const SEEDS_DEFAULT: u64 = 1_000;
 /// Lines of the trace that a failing seed prints.
@@ -65,6 +65,15 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (HTTP_SEEDS + 166, "what was parked stayed so when `100 Continue` was sent"),
     (HTTP_SEEDS + 334, "a connection was idle unnoticed while a longer limit ran"),
     (HTTP_SEEDS + 362, "TLS's goodbye behind the last request made a reset of the close"),
+    (CLIENT_SEEDS + 2, "a failure said that nothing had been sent, when a redirect was followed"),
+    (CLIENT_SEEDS + 468, "what a deadline gave up behind others went out, and was said not to"),
+    (CLIENT_SEEDS + 552, "a pool's connection that had been full was told of when it ended"),
+    (CLIENT_SEEDS + 951, "a redirect was handed out for a request that had failed meanwhile"),
+    (
+        CLIENT_SEEDS + 1_141,
+        "a redirect of a streamed body was followed when it had not been asked for",
+    ),
+    (CLIENT_SEEDS + 2_212, "a request whose buffer was given away was sent again without its body"),
     (412, "the last free buffer did not arm the connection that would have freed others"),
 ];
 
@@ -188,9 +197,24 @@ fn http_seeds() {
     assert!(count < 20 || least.min(seen.complete_count) > count, "too little: {seen:?}");
 }
 
+/// The same number of seeds in which pools of HTTP clients ask.
+#[test]
+fn client_seeds() {
+    if !http::pool::ON || number("ZERO_IO_SIM_SEED").is_some() {
+        return;
+    }
+    let count = number("ZERO_IO_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT);
+    let seeds: Vec<u64> = (CLIENT_SEEDS..CLIENT_SEEDS + count).collect();
+    let seen = run_all(&seeds).unwrap_or_else(|text| panic!("{text}"));
+    eprintln!("{count} seeds with clients of HTTP: {seen:?}");
+    let least = (seen.request_count / 10).min(seen.answer_count / 10).min(seen.refused_count);
+    assert!(count < 20 || least.min(seen.complete_count) > count, "too little: {seen:?}");
+}
+
 /// Whether what the seed speaks was built.
 const fn is_spoken(seed: u64) -> bool {
     match seed {
+        CLIENT_SEEDS.. => http::pool::ON,
         HTTP_SEEDS.. => http::ON,
         TLS_SEEDS.. => secure::ON,
         _ => true,
@@ -210,7 +234,8 @@ fn regressions() {
 fn the_same_seed_is_the_same_run() {
     let secure = if secure::ON { TLS_SEEDS..TLS_SEEDS + 6 } else { 0..0 };
     let http = if http::ON { HTTP_SEEDS..HTTP_SEEDS + 6 } else { 0..0 };
-    for seed in (0..3).chain(secure).chain(http) {
+    let clients = if http::pool::ON { CLIENT_SEEDS..CLIENT_SEEDS + 6 } else { 0..0 };
+    for seed in (0..3).chain(secure).chain(http).chain(clients) {
         let runs = [world(seed), world(seed)].map(|world| {
             let outcome = catch_unwind(AssertUnwindSafe(|| run(&world)));
             (outcome.is_ok(), world.now_ns(), world.operations())

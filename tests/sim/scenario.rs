@@ -22,6 +22,8 @@ const LIVENESS_LIMIT: Duration = Duration::from_secs(600);
 pub(crate) const TLS_SEEDS: u64 = 1 << 32;
 /// From this seed on it is HTTP that is spoken.
 pub(crate) const HTTP_SEEDS: u64 = 1 << 33;
+/// From this seed on it is pools of HTTP clients that ask.
+pub(crate) const CLIENT_SEEDS: u64 = 1 << 34;
 
 /// What a run saw, so that a workload that does nothing is noticed.
 #[derive(Debug, Default, Clone, Copy)]
@@ -46,6 +48,9 @@ pub(crate) struct Seen {
 /// Runs a seed. Panics when something that was promised does not hold.
 pub(crate) fn run(world: &World) -> Seen {
     let seed = world.seed();
+    if seed >= CLIENT_SEEDS {
+        return crate::http::pool::run(world);
+    }
     if seed >= HTTP_SEEDS {
         return crate::http::run(world);
     }

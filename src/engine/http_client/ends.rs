@@ -4,13 +4,17 @@
 //! was sent, or the server said that it would read no further (RFC 9112 §9.6). With
 //! `retry_idempotent`, also when acting twice is no harm (RFC 9110 §9.2.2).
 
+use std::rc::Rc;
+
 use super::client;
 use super::requests::{State, Traits, key_of};
 use crate::code;
-use crate::conn::Flags;
+use crate::conn::{Flags, Phase};
 use crate::engine::Engine;
 use crate::event::{HttpFailure, HttpPhase};
 use crate::ids::ConnId;
+use crate::proto::App;
+use crate::proto::http::Order;
 use crate::proto::http_client::{Asked, HttpClient};
 
 /// How a connection ended, as its requests see it.
@@ -79,7 +83,11 @@ impl Engine {
             return;
         }
         let retries = self.clients.pools.get(request.pool).is_some_and(|p| p.retries_idempotent());
-        let is_clean = !request.has(Traits::RETRIED | Traits::READY) && request.order.is_some();
+        // A buffer of the pool was given away with the first try; what is streamed comes again.
+        let has_body =
+            |order: &Order| order.is_whole() || request.traits.contains(Traits::STREAMED);
+        let is_clean = !request.has(Traits::RETRIED | Traits::READY)
+            && request.order.as_ref().is_some_and(has_body);
         let is_lost = matches!(
             end.code,
             code::NONE | code::HTTP_NO_RESPONSE | ECONNRESET | EPIPE | code::HTTP_UNSOLICITED
@@ -92,7 +100,7 @@ impl Engine {
             && !request.has(Traits::STREAMED);
         let is_unread = !was_sent || (end.is_announced && !is_turn);
         if is_clean && (is_unread || is_harmless) && end.code != code::LOCAL_CLOSE {
-            return self.send_again(asked.key);
+            return self.send_again(asked.key, was_sent);
         }
         let own_reason = is_turn || end.code < code::FIRST_OWN || end.code == code::LOCAL_CLOSE;
         let code = match end.code {
@@ -105,9 +113,10 @@ impl Engine {
     }
 
     /// Puts a request into its queue again, before the others.
-    fn send_again(&mut self, key: u64) {
+    fn send_again(&mut self, key: u64, was_sent: bool) {
         let Some(request) = self.clients.requests.get(key) else { return };
         request.traits |= Traits::RETRIED;
+        request.traits.set(Traits::SENT, was_sent || request.has(Traits::SENT));
         request.traits.remove(Traits::READY_DUE);
         request.state = State::Waiting;
         request.conn = ConnId::from_u64(0);
@@ -120,8 +129,10 @@ impl Engine {
     }
 
     /// Ends a request with an event.
-    pub(super) fn fail(&mut self, key: u64, failure: HttpFailure) {
+    pub(super) fn fail(&mut self, key: u64, mut failure: HttpFailure) {
         let Some(request) = self.clients.requests.get(key) else { return };
+        // `failure` is of the last try.
+        failure.was_sent |= request.has(Traits::SENT);
         request.state = State::Failed(failure);
         let (order, timer, pool) = (request.order.take(), request.timer.take(), request.pool);
         drop(order);
@@ -153,15 +164,41 @@ impl Engine {
         self.now = self.ring.now();
         let Some(key) = key_of(id) else { return false };
         let Some(request) = self.clients.requests.get(key) else { return false };
-        let (state, conn) = (request.state, request.conn);
+        let (state, conn, pool) = (request.state, request.conn, request.pool);
         if state == State::Waiting {
             self.book_withdraw(key);
+        }
+        if state == State::Asked {
+            self.drop_stream(pool, conn);
         }
         self.forget(key);
         if state == State::Asked {
             self.abandon(conn, key);
         }
         true
+    }
+
+    /// The connection of a request that is being cancelled left its pool, of which the application
+    /// was not told yet, nor will be: it ends as one of the pool's.
+    fn drop_stream(&mut self, pool: u32, id: ConnId) {
+        let Some(pool_shared) = self.clients.pools.get(pool).map(|p| Rc::clone(&p.shared)) else {
+            return;
+        };
+        let Some(conn) = self.conns.find(id).filter(|conn| matches!(conn.app, App::Raw)) else {
+            return;
+        };
+        let mut machine = HttpClient::new(pool_shared, pool, NO_MEMBER);
+        machine.is_open = true;
+        machine.close_input();
+        conn.app = App::HttpClient(Box::new(machine));
+        conn.set(Flags::MUTED);
+        let is_over = conn.phase == Phase::Ended;
+        self.lists.muted += 1;
+        if is_over {
+            self.clients.ended.push(id);
+            return self.free_ended();
+        }
+        self.begin_end(id.index(), code::LOCAL_CLOSE, false);
     }
 
     /// A request is not waited for any more: its connection is closed, unless others wait for it
@@ -175,6 +212,8 @@ impl Engine {
     }
 }
 
+/// What no pool's book has.
+const NO_MEMBER: u32 = u32::MAX;
 // As `code::errno_name` has them.
 const EPIPE: u64 = 32;
 const ECONNRESET: u64 = 104;

@@ -13,6 +13,8 @@ use crate::proto::http::{RedirectRules, Route};
 pub(super) enum Followed {
     /// Its request is on its way elsewhere.
     Yes,
+    /// Its request failed meanwhile, which is told next: it goes nowhere.
+    TooLate,
     /// It is the application's.
     No,
 }
@@ -24,6 +26,10 @@ impl Engine {
         let Some(request) = self.clients.requests.get(key) else { return Followed::No };
         if !(300..400).contains(&status) || !request.has(Traits::FOLLOWS) {
             return Followed::No;
+        }
+        if matches!(request.state, State::Failed(_)) {
+            request.traits |= Traits::DROPS_BODY;
+            return Followed::TooLate;
         }
         let Some(pool) = self.clients.pools.get(request.pool) else { return Followed::No };
         let Some(order) = &mut request.order else { return Followed::No };
@@ -42,6 +48,7 @@ impl Engine {
         request.state = State::Waiting;
         request.conn = ConnId::from_u64(0);
         request.hop = request.hop.wrapping_add(1);
+        request.traits |= Traits::SENT;
         request.traits.set(Traits::DROPS_BODY, response.body_follows());
         request.traits.remove(Traits::RETRIED | Traits::STREAMED | Traits::EXPECTS);
         request.traits.set(Traits::EXPECTS, order.head().expects_continue());

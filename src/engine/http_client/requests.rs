@@ -68,6 +68,8 @@ bitflags::bitflags! {
         const DROPS_BODY = 1 << 7;
         /// Its response was handed out.
         const ANSWERED = 1 << 8;
+        /// A try before this one may have reached a server.
+        const SENT = 1 << 9;
     }
 }
 

@@ -52,7 +52,7 @@ impl Engine {
         if let Some(pool) = self.clients.pools.get(pool) {
             pool.count(response.status());
         }
-        if self.follow(key, &response) == Followed::Yes {
+        if self.follow(key, &response) != Followed::No {
             return None;
         }
         let request = self.clients.requests.get(key)?;

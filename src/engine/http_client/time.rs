@@ -77,6 +77,8 @@ impl Engine {
         let at = machine.asked().position(|asked| asked.key == key)?;
         let asked = *machine.asked().nth(at)?;
         let phase = if at == 0 { phase_of(machine) } else { HttpPhase::Sending };
-        Some((phase, self.handed(id.index()) > asked.from))
+        // With others behind or before it the connection stays, and it still goes out.
+        let stays = machine.asked().len() > 1;
+        Some((phase, stays || self.handed(id.index()) > asked.from))
     }
 }

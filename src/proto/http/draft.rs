@@ -165,6 +165,11 @@ impl Draft {
         matches!(self.body, Body::Gone)
     }
 
+    /// Whether its body is written later.
+    pub(super) const fn is_later(&self) -> bool {
+        matches!(self.body, Body::Later(_))
+    }
+
     /// How long its body is if that is no buffer, and whether it is a copy.
     pub(super) fn body_len(&self) -> (Option<usize>, bool) {
         match &self.body {

@@ -105,6 +105,11 @@ impl Order {
         !self.draft.is_gone()
     }
 
+    /// The same, and none of it is the application's to write.
+    pub(crate) const fn is_kept(&self) -> bool {
+        self.is_whole() && !self.draft.is_later()
+    }
+
     /// How long its body is if that is no buffer, and whether it is a copy.
     pub(crate) fn sizes(&self) -> (Option<usize>, bool) {
         self.draft.body_len()

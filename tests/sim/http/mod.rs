@@ -11,6 +11,11 @@ mod client;
 mod http_corpus;
 mod idle;
 mod plan;
+#[cfg(feature = "http-client")]
+pub(crate) mod pool;
+#[cfg(not(feature = "http-client"))]
+#[path = "pool_off.rs"]
+pub(crate) mod pool;
 mod reader;
 mod server;
 mod upload;
