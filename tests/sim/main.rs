@@ -65,6 +65,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (HTTP_SEEDS + 166, "what was parked stayed so when `100 Continue` was sent"),
     (HTTP_SEEDS + 334, "a connection was idle unnoticed while a longer limit ran"),
     (HTTP_SEEDS + 362, "TLS's goodbye behind the last request made a reset of the close"),
+    (HTTP_SEEDS + 710, "100 Continue was sent behind the last answer, for a request half read"),
     (CLIENT_SEEDS + 2, "a failure said that nothing had been sent, when a redirect was followed"),
     (CLIENT_SEEDS + 468, "what a deadline gave up behind others went out, and was said not to"),
     (CLIENT_SEEDS + 552, "a pool's connection that had been full was told of when it ended"),

@@ -426,10 +426,11 @@ impl Http1 {
         matches!(self.reading, Reading::Tunnel)
     }
 
-    /// Takes no more requests.
+    /// Takes no more requests, and asks for no more of the one that is being read.
     pub(crate) const fn close_input(&mut self) {
         self.reading = Reading::Closed;
         self.gate = None;
+        self.continue_for = None;
     }
 
     /// Whether requests were all read that will be.
