@@ -3,20 +3,12 @@
 
 #![cfg_attr(
     any(
-        not(test),
         not(feature = "_sim"),
         not(feature = "http-client"),
         not(feature = "quic"),
         not(feature = "tls")
     ),
-    expect(
-        dead_code,
-        reason = "QUIC is in the making; and features use parts that are always compiled"
-    )
-)]
-#![cfg_attr(
-    feature = "http-client",
-    expect(unused_imports, reason = "the parts of HTTP clients are here before their engine")
+    expect(dead_code, reason = "features use parts that are always compiled")
 )]
 
 pub mod code;

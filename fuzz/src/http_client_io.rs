@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use zero_io::sim::{Faults, World};
 use zero_io::{
-    Config, ConnId, EndpointId, Event, HttpMethod, HttpPool, HttpPoolConfig, Io, RequestId, Sender,
-    StreamId, TcpListenConfig, Toggle, ZeroRequest,
+    ConnId, EndpointId, Event, HttpMethod, HttpPool, HttpPoolConfig, Io, RequestId, Sender,
+    StreamId, TcpListenConfig, ZeroRequest,
 };
 
 use crate::input::Input;
+use crate::node::small;
 
 const ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 80);
 const URL: &str = "http://127.0.0.1/";
@@ -27,6 +28,7 @@ const LEN_MAX: usize = 20_000;
 /// What is between the shares of two connections.
 const BETWEEN: u8 = 0xff;
 const REQUESTS: usize = 6;
+const CONNECTIONS_MAX: usize = 16;
 const BODY: &[u8] = b"abc";
 
 pub(crate) fn run(bytes: &[u8]) {
@@ -89,8 +91,8 @@ impl Plan {
 /// The pool asks, the servers say that.
 fn converse(plan: &Plan, said: &[u8], mut piece_len: impl FnMut() -> usize) {
     let world = World::new(1, Faults::none());
-    let mut server = Io::in_world(config(), &world).expect("a node");
-    let mut client = Io::in_world(config(), &world).expect("a node");
+    let mut server = Io::in_world(small(CONNECTIONS_MAX), &world).expect("a node");
+    let mut client = Io::in_world(small(CONNECTIONS_MAX), &world).expect("a node");
     let listen = TcpListenConfig::new(SocketAddr::from(ADDRESS));
     let listener = server.tcp_listen_with(listen).expect("a listener");
     let pool = client.http_pool(plan.config()).expect("a pool");
@@ -252,21 +254,4 @@ impl App {
             _ => {}
         }
     }
-}
-
-/// Small, and the same for everybody.
-fn config() -> Config {
-    Config::default().with(|c| {
-        c.huge_pages = Toggle::Off;
-        c.pool_slot_count = 256;
-        c.handle_reserve_count = 0;
-        c.stream_buffer_count = 64;
-        c.stream_buffer_size = 4_096;
-        c.gro_buffer_count = 0;
-        c.jumbo_count = 2;
-        c.jumbo_size = 65_536;
-        c.max_connections = 16;
-        c.debug.poison_freed = true;
-        c.debug.audit_every_tick = true;
-    })
 }

@@ -10,17 +10,19 @@ use std::time::Duration;
 
 use zero_io::sim::{Faults, World};
 use zero_io::{
-    Config, ConnId, EndpointId, Event, HostOrAddr, HttpListenConfig, HttpMethod, Io, IoError,
-    RequestId, Sender, StreamId, TcpConnectConfig, TcpListenConfig, Toggle, ZeroResponse,
+    ConnId, EndpointId, Event, HostOrAddr, HttpListenConfig, HttpMethod, Io, IoError,
+    RequestId, Sender, StreamId, TcpConnectConfig, TcpListenConfig, ZeroResponse,
 };
 
 use crate::input::Input;
+use crate::node::small;
 
 const ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 80);
 /// Rounds in which everything must have been said and ended.
 const ROUNDS_MAX: usize = 40_000;
 /// Bytes of a conversation: more would only be slow.
 const LEN_MAX: usize = 40_000;
+const CONNECTIONS_MAX: usize = 2;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What is seen from outside.
@@ -62,8 +64,8 @@ pub(crate) fn run(bytes: &[u8]) {
 /// A client says that, and then that it sends no more.
 fn converse(said: &[u8], limits: (usize, usize), mut piece_len: impl FnMut() -> usize) -> Outcome {
     let world = World::new(1, Faults::none());
-    let mut server = Io::in_world(config(), &world).expect("a node");
-    let mut client = Io::in_world(config(), &world).expect("a node");
+    let mut server = Io::in_world(small(CONNECTIONS_MAX), &world).expect("a node");
+    let mut client = Io::in_world(small(CONNECTIONS_MAX), &world).expect("a node");
     let address = SocketAddr::from(ADDRESS);
     let listen = HttpListenConfig::new(TcpListenConfig::new(address)).with(|c| {
         (c.max_body_inline, c.max_pipelined) = limits;
@@ -295,21 +297,4 @@ fn normal(answered: &[u8]) -> Vec<u8> {
         rest = &rest[skip.max(1)..];
     }
     out
-}
-
-/// Small, and the same for everybody: how much there is of what depends on no byte.
-fn config() -> Config {
-    Config::default().with(|c| {
-        c.huge_pages = Toggle::Off;
-        c.pool_slot_count = 256;
-        c.handle_reserve_count = 0;
-        c.stream_buffer_count = 64;
-        c.stream_buffer_size = 4_096;
-        c.gro_buffer_count = 0;
-        c.jumbo_count = 2;
-        c.jumbo_size = 65_536;
-        c.max_connections = 2;
-        c.debug.poison_freed = true;
-        c.debug.audit_every_tick = true;
-    })
 }

@@ -15,6 +15,7 @@ mod http_response;
 mod http_url;
 pub mod input;
 pub mod mutate;
+mod node;
 mod tls_io;
 mod tls_record;
 

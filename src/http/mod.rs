@@ -27,4 +27,4 @@ pub(crate) use response::{ResponseFlags, ResponsePlaces};
 #[cfg(feature = "http-client")]
 pub use url::{HttpUrl, HttpUrlError};
 #[cfg(feature = "http-client")]
-pub(crate) use url::{URL_LEN_MAX, UrlPlaces, is_authority};
+pub(crate) use url::{UrlPlaces, is_authority};

@@ -39,7 +39,6 @@ use super::Engine;
 use crate::conn::Conn;
 use crate::http::ResponseFlags;
 use crate::ids::ConnId;
-use crate::pool::BufId;
 use crate::proto::App;
 use crate::proto::http_client::HttpClient;
 use crate::time::Time;
@@ -58,8 +57,8 @@ pub(super) struct Clients {
     ended: Vec<ConnId>,
     /// Values are serialised here.
     scratch: Vec<u8>,
-    /// The response that was handed out last: its request, where it lies, its head's length.
-    current: Option<(u64, BufId, u32, u16, ResponseFlags)>,
+    /// The response that was handed out last: its request, its head's length, its flags.
+    current: Option<(u64, u16, ResponseFlags)>,
     /// Where redirects lead is put together here.
     url_scratch: String,
 }

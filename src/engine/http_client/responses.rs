@@ -62,17 +62,13 @@ impl Engine {
             self.forget(key);
         }
         let head_len = response.head_len();
-        self.clients.current =
-            self.inbox.current.map(|at| (key, at.buf, at.offset, head_len, flags));
+        self.clients.current = Some((key, head_len, flags));
         Some(Event::HttpResponse { conn, id: id_of(key), response })
     }
 
     /// The current event's response, to be kept.
     pub(crate) fn detach_http_response(&mut self) -> Result<HttpOwnedResponse> {
-        let found = self.clients.current.zip(self.inbox.current);
-        let found =
-            found.filter(|((_, buf, offset, ..), at)| (*buf, *offset) == (at.buf, at.offset));
-        let ((key, _, _, head_len, flags), _) = found.ok_or(NOT_A_RESPONSE)?;
+        let (key, head_len, flags) = self.clients.current.ok_or(NOT_A_RESPONSE)?;
         let message = self.detach_current()?;
         self.clients.current = None;
         let view = response(&message, head_len, flags);

@@ -108,6 +108,7 @@ impl Cells {
     }
 
     /// Writes that got memory of their own, for want of a cell.
+    #[cfg(test)]
     pub(crate) const fn strays(&self) -> u64 {
         self.strays
     }

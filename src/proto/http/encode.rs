@@ -18,6 +18,22 @@ pub(crate) enum BodyLen {
     UntilClose,
 }
 
+impl BodyLen {
+    /// The field that says so, RFC 9112 §6; none where there is nothing to say.
+    #[inline]
+    pub(super) fn write(self, out: &mut Out<'_>) {
+        match self {
+            Self::Known(len) => {
+                out.put(b"Content-Length: ");
+                out.number(len);
+                out.put(b"\r\n");
+            }
+            Self::Chunked => out.put(b"Transfer-Encoding: chunked\r\n"),
+            Self::None | Self::UntilClose => {}
+        }
+    }
+}
+
 /// The head of an answer.
 pub(crate) struct Head<'a> {
     pub(crate) status: u16,
@@ -331,15 +347,7 @@ impl Head<'_> {
         if let Some(range) = self.range {
             range.write(out);
         }
-        match self.body {
-            BodyLen::Known(len) => {
-                out.put(b"Content-Length: ");
-                out.number(len);
-                out.put(b"\r\n");
-            }
-            BodyLen::Chunked => out.put(b"Transfer-Encoding: chunked\r\n"),
-            BodyLen::None | BodyLen::UntilClose => {}
-        }
+        self.body.write(out);
         if self.status == 101 {
             out.put(b"Connection: upgrade\r\n");
         } else if self.close {

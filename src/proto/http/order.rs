@@ -127,17 +127,8 @@ fn front_of(front: &[u8], lens: [u16; 4]) -> [&str; 4] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Out;
     use super::*;
     use crate::pool::WriteGuard;
-
-    fn written(head: &RequestHead<'_>) -> String {
-        let mut room = vec![0; head.len_max()];
-        let mut out = Out::new(&mut room);
-        head.write(&mut out);
-        let len = out.len();
-        String::from_utf8(room[..len].to_vec()).unwrap()
-    }
 
     fn order(mut request: ZeroRequest<'_>) -> Order {
         Order::new(&mut request, &mut Vec::new(), |_| None).unwrap()
@@ -166,9 +157,9 @@ mod tests {
         ];
         for make in make {
             let request = make();
-            let direct = written(&request.request_head(request.check().unwrap()));
+            let direct = request.request_head(request.check().unwrap()).written();
             let mut order = order(make());
-            assert_eq!(written(&order.head()), direct);
+            assert_eq!(order.head().written(), direct);
             let own = bytes(&request.content);
             assert_eq!(bytes(&order.content()), own);
             // What can be given twice is.
@@ -193,7 +184,7 @@ mod tests {
         let value = [1, 2, 3];
         let mut request = ZeroRequest::post("http://a").json(&value);
         let mut order = Order::new(&mut request, &mut scratch, |_| None).unwrap();
-        let head = written(&order.head());
+        let head = order.head().written();
         assert!(head.contains("Content-Type: application/json\r\nContent-Length: 7\r\n"), "{head}");
         assert_eq!(bytes(&order.content()).unwrap(), b"[1,2,3]");
         assert_eq!((order.sizes(), order.body()), ((Some(7), true), BodyLen::Known(7)));

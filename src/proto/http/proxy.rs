@@ -118,16 +118,8 @@ pub(crate) fn tunnel_head<'a>(server: &'a ProxyServer, url: HttpUrl<'a>) -> Requ
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Out, ZeroRequest};
+    use super::super::ZeroRequest;
     use super::*;
-
-    fn written(head: &RequestHead<'_>) -> String {
-        let mut room = vec![0; head.len_max()];
-        let mut out = Out::new(&mut room);
-        head.write(&mut out);
-        let len = out.len();
-        String::from_utf8(room[..len].to_vec()).unwrap()
-    }
 
     #[test]
     fn ways_and_what_they_share() {
@@ -161,16 +153,16 @@ mod tests {
         let url = request.check().unwrap();
         let forward = Route::of(Some(&proxy), &url, false);
         let expected = format!("GET http://a/b HTTP/1.1\r\nHost: a\r\n{authorization}\r\n");
-        assert_eq!(written(&forward.apply(request.request_head(url))), expected);
+        assert_eq!(forward.apply(request.request_head(url)).written(), expected);
         // Inside of a tunnel the proxy's credentials have no place.
         let tunnel = Route::of(Some(&proxy), &url, true);
         let expected = "GET /b HTTP/1.1\r\nHost: a\r\n\r\n";
-        assert_eq!(written(&tunnel.apply(request.request_head(url))), expected);
+        assert_eq!(tunnel.apply(request.request_head(url)).written(), expected);
         let Route::Tunnel(server) = tunnel else { panic!("{tunnel:?}") };
         for (url, to) in [("https://a/b", "a:443"), ("http://[::1]:8/", "[::1]:8")] {
             let head = tunnel_head(server, HttpUrl::parse(url).unwrap());
             let expected = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{authorization}\r\n");
-            assert_eq!(written(&head), expected);
+            assert_eq!(head.written(), expected);
         }
     }
 }

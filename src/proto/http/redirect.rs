@@ -86,22 +86,13 @@ fn is_secret(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Content, Out, ZeroRequest};
+    use super::super::{Content, ZeroRequest};
     use super::*;
 
     const RULES: RedirectRules = RedirectRules { count_max: 3, loses_tls: false };
 
     fn order(mut request: ZeroRequest<'_>) -> Order {
         Order::new(&mut request, &mut Vec::new(), |_| None).unwrap()
-    }
-
-    fn written(order: &Order) -> String {
-        let head = order.head();
-        let mut room = vec![0; head.len_max()];
-        let mut out = Out::new(&mut room);
-        head.write(&mut out);
-        let len = out.len();
-        String::from_utf8(room[..len].to_vec()).unwrap()
     }
 
     fn body(order: &mut Order) -> Vec<u8> {
@@ -147,7 +138,7 @@ mod tests {
             assert_eq!(order.method, after, "{status} {method}");
             assert_eq!(order.url().as_str(), "http://a/c");
             assert_eq!(body(&mut order) == b"hello", keeps, "{status} {method}");
-            let head = written(&order).to_ascii_lowercase();
+            let head = order.head().written().to_ascii_lowercase();
             assert_eq!(head.matches("content-").count(), if keeps { 3 } else { 0 }, "{head}");
             assert!(head.starts_with(&format!("{after} /c HTTP/1.1\r\n").to_ascii_lowercase()));
         }
@@ -168,7 +159,7 @@ mod tests {
             let request = request.header("AUTHORIZATION", "s").header("cookie", "s");
             let mut order = order(request.header("Proxy-Authorization", "s").header("x-z", "y"));
             assert!(order.follow(302, Some(location.as_bytes()), RULES, &mut String::new()));
-            let head = written(&order);
+            let head = order.head().written();
             assert_eq!(head.matches(": s\r\n").count(), if stay { 3 } else { 0 }, "{head}");
             assert_eq!(head.contains("Host: virtual\r\n"), stay, "{head}");
             assert!(head.contains("\r\nAccept: x\r\n") && head.contains("\r\nx-z: y\r\n"));
@@ -180,9 +171,9 @@ mod tests {
         let rules = RULES;
         let mut scratch = String::new();
         let mut tries = |mut order: Order, location: Option<&str>, rules| {
-            let before = written(&order);
+            let before = order.head().written();
             let follows = order.follow(307, location.map(str::as_bytes), rules, &mut scratch);
-            assert!(follows || written(&order) == before);
+            assert!(follows || order.head().written() == before);
             follows
         };
         let get = |url| order(ZeroRequest::get(url));
@@ -205,7 +196,7 @@ mod tests {
         sent.content();
         assert!(!sent.follow(307, Some(b"/"), rules, &mut scratch));
         assert!(sent.follow(303, Some(b"/"), rules, &mut scratch));
-        assert!(sent.is_whole() && written(&sent).starts_with("GET /"));
+        assert!(sent.is_whole() && sent.head().written().starts_with("GET /"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::content::{Content, content_methods};
 use super::fields::{Reserved, is_token};
-use super::{BodyLen, Fields, HttpFieldValue, Parts, RequestHead};
+use super::{BodyLen, Fields, HttpFieldValue, Parts};
 use crate::error::{IoError, Result};
 use crate::http::{HttpMethod, HttpUrl, is_authority};
 
@@ -208,9 +208,10 @@ impl<'a> ZeroRequest<'a> {
 
     /// Its head. `url` is what [`check`](Self::check) gave. The length of JSON is not known
     /// before it is serialised, by whoever sends it.
-    pub(crate) fn request_head<'s>(&'s self, url: HttpUrl<'s>) -> RequestHead<'s> {
+    #[cfg(test)]
+    pub(crate) fn request_head<'s>(&'s self, url: HttpUrl<'s>) -> super::RequestHead<'s> {
         let Self { content_type, fields, .. } = self;
-        RequestHead {
+        super::RequestHead {
             method: self.method,
             url,
             host: self.host,

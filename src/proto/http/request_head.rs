@@ -74,16 +74,7 @@ impl RequestHead<'_> {
             out.put(b"\r\n");
         }
         self.parts.write(out);
-        match self.body {
-            BodyLen::Known(len) => {
-                out.put(b"Content-Length: ");
-                out.number(len);
-                out.put(b"\r\n");
-            }
-            BodyLen::Chunked => out.put(b"Transfer-Encoding: chunked\r\n"),
-            // A request does not end with its connection.
-            BodyLen::None | BodyLen::UntilClose => {}
-        }
+        self.body.write(out);
         if self.expects_continue() {
             out.put(b"Expect: 100-continue\r\n");
         }
@@ -140,6 +131,16 @@ impl RequestHead<'_> {
             (host, _) => out.put(host.as_bytes()),
         }
     }
+
+    /// As it would be sent.
+    #[cfg(test)]
+    pub(crate) fn written(&self) -> String {
+        let mut room = vec![0; self.len_max()];
+        let mut out = Out::new(&mut room);
+        self.write(&mut out);
+        let len = out.len();
+        String::from_utf8(room[..len].to_vec()).unwrap()
+    }
 }
 
 #[cfg(test)]
@@ -147,17 +148,9 @@ mod tests {
     use super::super::ZeroRequest;
     use super::*;
 
-    fn written(head: &RequestHead<'_>) -> String {
-        let mut room = vec![0; head.len_max()];
-        let mut out = Out::new(&mut room);
-        head.write(&mut out);
-        let len = out.len();
-        String::from_utf8(room[..len].to_vec()).unwrap()
-    }
-
     fn head_of(request: &ZeroRequest<'_>) -> String {
         let url = request.check().unwrap();
-        written(&request.request_head(url))
+        request.request_head(url).written()
     }
 
     #[test]
@@ -223,7 +216,7 @@ mod tests {
             let proxy_authorization = "Basic eDp5";
             let head = RequestHead { is_absolute: true, proxy_authorization, close: true, ..head };
             let rest = "Proxy-Authorization: Basic eDp5\r\nConnection: close\r\n\r\n";
-            assert_eq!(written(&head), format!("{expected}{rest}"));
+            assert_eq!(head.written(), format!("{expected}{rest}"));
         }
     }
 
@@ -234,11 +227,11 @@ mod tests {
         for (is_absolute, body) in [(true, BodyLen::Known(u64::MAX)), (false, BodyLen::Chunked)] {
             let head = request.request_head(request.check().unwrap());
             let proxy_authorization = "Basic x";
-            written(&RequestHead { is_absolute, body, proxy_authorization, close: true, ..head });
+            RequestHead { is_absolute, body, proxy_authorization, close: true, ..head }.written();
         }
         let tunnel = ZeroRequest::method(HttpMethod::Connect, "http://a:65535").upgrade("y");
         let head = tunnel.request_head(tunnel.check().unwrap());
-        written(&RequestHead { close: true, proxy_authorization: "z", ..head });
+        RequestHead { close: true, proxy_authorization: "z", ..head }.written();
     }
 
     #[test]

@@ -49,6 +49,7 @@ impl Incoming {
     }
 
     /// It was seen to be where it says.
+    #[cfg(test)]
     pub(crate) fn is_validated(&self) -> bool {
         self.0.remote_address_validated()
     }
@@ -217,6 +218,7 @@ impl Endpoint {
     }
 
     /// Connections that are not drained.
+    #[cfg(test)]
     pub(crate) fn open_connections(&self) -> usize {
         self.inner.open_connections()
     }

@@ -288,6 +288,7 @@ impl Session {
         self.conn.is_drained()
     }
 
+    #[cfg(test)]
     pub(crate) fn peer(&self) -> SocketAddr {
         self.conn.remote_address()
     }

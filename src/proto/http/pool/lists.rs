@@ -18,6 +18,7 @@ impl<T: Default> Table<T> {
         Self { places: Vec::new(), spare: T::default() }
     }
 
+    #[cfg(test)]
     pub(super) const fn len(&self) -> usize {
         self.places.len()
     }
