@@ -5,7 +5,7 @@
 //!
 //! *Invariants*
 //! - What is staged goes out in order, each train whole or from where it was cut.
-//! - A socket has at most [`STAGED_MAX`] buffers, made when they are first needed.
+//! - A socket has [`STAGED_MAX`] buffers, of memory that is not touched before they are used.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -122,7 +122,7 @@ impl QuicSocket {
             out_armed: false,
             staged: VecDeque::with_capacity(STAGED_MAX),
             staged_bytes: 0,
-            spare: Vec::new(),
+            spare: (0..STAGED_MAX).map(|_| Vec::with_capacity(BUFFER_LEN)).collect(),
             family: SockAddr::from(bind).family(),
             is_wildcard: bind.ip().is_unspecified(),
             ask: ASK_MIN,
@@ -160,7 +160,7 @@ impl QuicSocket {
         if self.staged.len() == STAGED_MAX || self.staged_bytes >= STAGED_BYTES_MAX {
             return None;
         }
-        let mut buffer = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(BUFFER_LEN));
+        let mut buffer = self.spare.pop()?;
         buffer.clear();
         Some(buffer)
     }
