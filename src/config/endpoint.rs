@@ -19,8 +19,9 @@ pub enum HostOrAddr {
     Addr(SocketAddr),
     /// A name and a port. It is resolved by the system's resolver on a thread of its own; then its
     /// addresses race as RFC 8305 says (Happy Eyeballs): the families take turns, each address
-    /// starts [`TcpConnectConfig::attempt_delay`] after the one before or as soon as one fails, and
-    /// the first that answers is the connection. 16 addresses are tried at most, 8 at a time.
+    /// starts `attempt_delay` (of [`TcpConnectConfig`], or of `QuicConnectConfig`) after the one
+    /// before or as soon as one fails, and the first that answers is the connection. 16 addresses
+    /// are tried at most, 8 at a time.
     Host(String, u16),
 }
 

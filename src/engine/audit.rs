@@ -84,6 +84,9 @@ impl Engine {
     }
 
     pub(crate) fn peer_addr(&mut self, conn: ConnId) -> Result<PeerAddr> {
+        if self.quic_races(conn) {
+            return Err(IoError::NotConnected { conn });
+        }
         if !self.is_quic(conn) {
             self.fd_of(conn)?;
         }
@@ -93,6 +96,9 @@ impl Engine {
     pub(crate) fn conn_local_addr(&mut self, conn: ConnId) -> Result<PeerAddr> {
         if let Some(local) = self.quic_local(conn) {
             return Ok(PeerAddr::Inet(local));
+        }
+        if self.quic_races(conn) {
+            return Err(IoError::NotConnected { conn });
         }
         let fd = self.fd_of(conn)?;
         Ok(super::events::peer_addr(&self.ring.local_addr(fd)?))

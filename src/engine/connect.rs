@@ -109,7 +109,7 @@ impl Engine {
     }
 
     /// Asks for the addresses of a host. The answer comes as a command, or was known.
-    fn resolve_host(&mut self, id: ConnId, host: String, port: u16) -> Result<()> {
+    pub(super) fn resolve_host(&mut self, id: ConnId, host: String, port: u16) -> Result<()> {
         let producer = self.producer.clone();
         let gate = std::sync::Arc::clone(&self.gate);
         let shared = std::sync::Arc::clone(self.pool.shared());

@@ -402,6 +402,10 @@ impl Engine {
 #[cold]
 fn refusal(entry: &Conn, conn: ConnId, stream: StreamId) -> IoError {
     if entry.protocol == Protocol::Quic {
+        if !matches!(entry.app, crate::proto::App::Quic(_)) {
+            // The addresses of its host still race.
+            return IoError::NotConnected { conn };
+        }
         let what = "writes but stream_write and stream_writev";
         return IoError::NotForProtocol { protocol: Protocol::Quic, what };
     }

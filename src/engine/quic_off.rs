@@ -36,6 +36,12 @@ impl Engine {
         false
     }
 
+    pub(super) const fn quic_races(&self, _: ConnId) -> bool {
+        false
+    }
+
+    pub(super) fn quic_resolved(&mut self, _: ConnId, _: Option<Vec<std::net::SocketAddr>>) {}
+
     pub(super) const fn quic_receive(&mut self, _: u32) {}
 
     pub(super) const fn quic_flush(&mut self, _: u32) {}

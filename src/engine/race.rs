@@ -26,17 +26,17 @@ use crate::code;
 use crate::config::TcpConnectConfig;
 use crate::conn::Phase;
 use crate::error::IoError;
-use crate::ids::{ConnId, GENERATION_BITS};
+use crate::ids::{ConnId, GENERATION_BITS, Protocol};
 use crate::ring::{Completion, Fd, Op, Sock, Tag, Token};
 use crate::sys::addr::SockAddr;
 use crate::sys::errno;
 use crate::time::Time;
 
 /// Addresses of one name that are tried at most.
-const ADDRESSES_MAX: usize = 16;
+pub(super) const ADDRESSES_MAX: usize = 16;
 /// Attempts of one connection that are under way at most; beyond it the next one waits until one
 /// has failed.
-const ATTEMPTS_MAX: usize = 8;
+pub(super) const ATTEMPTS_MAX: usize = 8;
 
 /// What is still to be tried for one connection, and what is being tried.
 pub(super) struct Race {
@@ -139,7 +139,7 @@ impl Attempts {
 
 /// The order in which addresses are tried: the families take turns, and within each the resolver's
 /// order stays.
-fn interleave(found: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
+pub(super) fn interleave(found: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
     // RFC 8305 §4: the list is sorted as RFC 6724 says, which the resolver did (IPv6 comes first
     // unless the host has no route for it), and then whichever family is first in it is followed by
     // the other one.
@@ -165,8 +165,9 @@ impl Engine {
     /// The resolver's answer: the race begins, or there is nobody to race.
     pub(super) fn on_resolved(&mut self, id: ConnId, found: Option<Vec<SocketAddr>>) {
         let index = id.index();
-        if self.conns.find(id).is_none_or(|c| c.phase != Phase::Waiting) {
-            return;
+        let Some(conn) = self.conns.find(id).filter(|c| c.phase == Phase::Waiting) else { return };
+        if conn.protocol == Protocol::Quic {
+            return self.quic_resolved(id, found);
         }
         let addrs = interleave(found.unwrap_or_default());
         if addrs.is_empty() {

@@ -44,13 +44,36 @@ both! {
         self_.quic_connect(&QuicConnectConfig::new(addr, tls))
     }
 
-    /// Connects. `Event::Connected` or `Event::Disconnected` follows.
+    /// Connects. `Event::Connected` or `Event::Disconnected` follows. The name of a host is resolved
+    /// off this thread; then its addresses race, and only the winner is heard of. When none
+    /// answers, `Disconnected` has the code of the last failure (of what its server said, or the
+    /// kernel), `RESOLVE_FAILED`, or `CONNECT_TIMEOUT`.
     ///
     /// # Errors
-    /// `InvalidConfig`; `TlsConfig`; `InvalidArgument` when the target has no port; `PoolExhausted`
-    /// when the connection table is full; `NofileLimit`; `Os` with the call that failed.
+    /// `InvalidConfig`; `TlsConfig`; `InvalidArgument` when the target has no port, or when the
+    /// socket asked for cannot reach its family; `AddrInUse` of `bind`; `StaleEndpoint` and
+    /// `WrongEndpoint` of `endpoint`; `PoolExhausted` when the connection table is full;
+    /// `QueueFull` when too many names are being resolved; `NofileLimit`; `Os` with the call that
+    /// failed.
     pub fn quic_connect_with(&mut self_, config: QuicConnectConfig) -> Result<ConnId> {
         self_.quic_connect(&config)
+    }
+
+    /// Moves a client to another local address (RFC 9000 §9), port 0 for any: a new socket is
+    /// bound there, and the server follows once it hears from it. The connection goes on, with
+    /// another connection id; so do all others that share its socket, which are all of the same
+    /// family unless [`bind`](QuicConnectConfig::bind) gave them one of their own. What is on its
+    /// way to the old address is sent again. A server without
+    /// [`migration`](QuicListenConfig::migration) does not hear the new address: the connection
+    /// then ends with `IDLE_TIMEOUT`, unless it moves back in time.
+    ///
+    /// # Errors
+    /// `NotConnected` with the connection on that socket whose handshake is not done;
+    /// `InvalidArgument` for an address of the other family, or a connection on a listener's
+    /// socket; `AddrInUse`; `PoolExhausted`, `NofileLimit`, `Os`: the connection stays where it is.
+    /// `StaleConn`, `NotForProtocol`.
+    pub fn quic_rebind(&mut self_, conn: ConnId, bind: SocketAddr) -> Result<()> {
+        self_.quic_rebind(conn, bind)
     }
 
     /// Opens a stream of a QUIC connection. The peer learns of it by what is sent on it: bytes, or

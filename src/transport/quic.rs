@@ -9,10 +9,11 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::config::{QuicListenConfig, RetryPolicy};
+use crate::config::{QuicListenConfig, RetryPolicy, UdpEndpointConfig};
+use crate::error::{IoError, Result};
 use crate::proto::quic::endpoint::{Endpoint, Incoming, Route};
 use crate::proto::quic::signal::Outgoing;
 use crate::sys::addr::SockAddr;
@@ -31,6 +32,14 @@ const ASK_MAX: usize = BATCH_MAX;
 const RECEIVED_BYTES_MAX: usize = 512 << 10;
 
 const _: () = assert!(STAGED_MAX <= BATCH_MAX);
+
+const ANY_V4: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// A socket cannot send to that family.
+pub(crate) const OTHER_FAMILY: IoError = IoError::InvalidArgument {
+    what: "QUIC target",
+    why: "the socket is of the other address family; bind one of the target's",
+};
 
 /// What a listener's socket has besides.
 #[derive(Debug)]
@@ -105,12 +114,19 @@ pub(crate) struct QuicSocket {
     family: i32,
     /// Bound to no address: each answer says which one it comes from.
     is_wildcard: bool,
+    /// An IPv6 socket that reaches IPv4 too.
+    is_dual: bool,
     /// Datagrams to ask for at a time.
     pub(crate) ask: usize,
 }
 
 impl QuicSocket {
-    pub(crate) fn new(endpoint: Endpoint, listening: Option<Listening>, bind: SocketAddr) -> Self {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        listening: Option<Listening>,
+        config: &UdpEndpointConfig,
+    ) -> Self {
+        let bind = config.bind;
         let waiting_max = listening.as_ref().map_or(0, |l| l.waiting_max);
         Self {
             endpoint,
@@ -125,12 +141,33 @@ impl QuicSocket {
             spare: (0..STAGED_MAX).map(|_| Vec::with_capacity(BUFFER_LEN)).collect(),
             family: SockAddr::from(bind).family(),
             is_wildcard: bind.ip().is_unspecified(),
+            is_dual: config.dual_stack && bind.ip() == Ipv6Addr::UNSPECIFIED,
             ask: ASK_MIN,
         }
     }
 
     pub(crate) const fn out_armed(&mut self) -> &mut bool {
         &mut self.out_armed
+    }
+
+    /// Whether it can send there.
+    pub(crate) fn check_reach(&self, ip: IpAddr) -> Result<()> {
+        let is_v4 = self.family == SockAddr::from(ANY_V4).family();
+        if ip.is_ipv4() == is_v4 || (ip.is_ipv4() && self.is_dual) {
+            return Ok(());
+        }
+        Err(OTHER_FAMILY)
+    }
+
+    /// Goes on with another socket, bound there. Nothing of it is on a list any more.
+    pub(crate) fn rebound(&mut self, bind: SocketAddr) {
+        self.is_wildcard = bind.ip().is_unspecified();
+        (self.is_listed, self.out_armed) = (false, false);
+    }
+
+    /// Whether addresses of that family are its own.
+    pub(crate) fn is_of_family(&self, bind: SocketAddr) -> bool {
+        SockAddr::from(bind).family() == self.family
     }
 
     /// Learns from the last receive: full batches ask for more next time, long trains for no more

@@ -283,6 +283,11 @@ impl Net {
         Self { backend, world, nodes, certificate }
     }
 
+    /// Of the servers: certificate and key, in PEM.
+    pub(crate) fn certificate(&self) -> (&str, &str) {
+        (&self.certificate.0, &self.certificate.1)
+    }
+
     pub(crate) fn server_tls(&self, alpn: &[&str]) -> TlsServerConfig {
         let (cert, key) = &self.certificate;
         TlsServerConfig::from_pem_bytes(cert, key).alpn(alpn.to_vec()).build().expect("TLS")

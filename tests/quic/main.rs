@@ -5,4 +5,6 @@ mod datagrams;
 mod ends;
 mod kit;
 mod limits;
+mod race;
+mod rebind;
 mod streams;

@@ -5,33 +5,50 @@ use std::time::Duration;
 
 use super::check_ms;
 use super::transport::QuicTransport;
-use crate::config::TlsClientConfig;
-use crate::error::Result;
+use crate::config::{HostOrAddr, TlsClientConfig};
+use crate::error::{IoError, Result};
+use crate::ids::EndpointId;
 
-/// An outgoing QUIC connection. Connections share a socket per address family.
+/// An outgoing QUIC connection. Connections share a socket per address family, unless `bind` or
+/// `endpoint` says otherwise.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct QuicConnectConfig {
-    /// Where to connect to. The server's certificate must be for this address, unless
-    /// [`server_name`](crate::TlsClientBuilder::server_name) says otherwise.
-    pub target: SocketAddr,
+    /// Where to connect to. The server's certificate must be for this host or address, unless
+    /// [`server_name`](crate::TlsClientBuilder::server_name) says otherwise. The addresses of a
+    /// host race, each with a handshake of its own: see [`HostOrAddr::Host`].
+    pub target: HostOrAddr,
     /// Whom to trust, and ALPN. TLS 1.3 must be among its versions.
     pub tls: TlsClientConfig,
     /// What the connection is made with.
     pub transport: QuicTransport,
-    /// How long connecting may take, the handshake included. Default 30 s; 10 ms to 1 h.
+    /// A socket of its own at this local address, port 0 for any. It goes with the connection.
+    /// Default: the socket that connections to that family share, bound to no address.
+    pub bind: Option<SocketAddr>,
+    /// The listener whose socket is used instead, so that peers see one address for both
+    /// directions. An IPv6 socket reaches IPv4 when it is bound to the wildcard and dual-stack.
+    /// Default none; not together with `bind`.
+    pub endpoint: Option<EndpointId>,
+    /// How long connecting may take, name resolution and handshake included. Default 30 s; 10 ms to
+    /// 1 h.
     pub connect_timeout: Duration,
+    /// How long one address of a host is waited for before the next one is tried beside it, the
+    /// Connection Attempt Delay of RFC 8305 §5. Default 250 ms; 10 ms to 2 s.
+    pub attempt_delay: Duration,
 }
 
 impl QuicConnectConfig {
     /// The defaults, towards that address.
     #[must_use]
-    pub fn new(target: SocketAddr, tls: TlsClientConfig) -> Self {
+    pub fn new(target: impl Into<HostOrAddr>, tls: TlsClientConfig) -> Self {
         Self {
-            target,
+            target: target.into(),
             tls,
             transport: QuicTransport::default(),
+            bind: None,
+            endpoint: None,
             connect_timeout: Duration::from_secs(30),
+            attempt_delay: Duration::from_millis(250),
         }
     }
 
@@ -46,9 +63,19 @@ impl QuicConnectConfig {
     ///
     /// # Errors
     /// [`IoError::InvalidConfig`](crate::IoError::InvalidConfig) with the first bad field;
+    /// [`IoError::InvalidArgument`] for `bind` together with `endpoint`;
     /// [`IoError::TlsConfig`](crate::IoError::TlsConfig) when `tls` lacks TLS 1.3.
     pub fn validate(&self) -> Result<()> {
         self.transport.validate()?;
+        if self.bind.is_some() && self.endpoint.is_some() {
+            return Err(IoError::InvalidArgument {
+                what: "QuicConnectConfig::bind",
+                why: "the socket of an endpoint is bound already; give one of the two",
+            });
+        }
+        // RFC 8305 §5: not less than 10 ms, and 2 s is the recommended maximum.
+        let delay = self.attempt_delay;
+        check_ms("QuicConnectConfig::attempt_delay", delay, 10, 2000, "10 to 2000 ms")?;
         let timeout = self.connect_timeout;
         let field = "QuicConnectConfig::connect_timeout";
         check_ms(field, timeout, 10, 3_600_000, "10 to 3,600,000 ms")?;

@@ -1,11 +1,14 @@
-//! [`Drains`]: connections that are over for the application, but not for their peers.
+//! [`Drains`]: connections that are over for the application, but not for their peers; and attempts
+//! that are no connection yet (`race`).
 //!
 //! RFC 9000 §10.2: "The closing and draining connection states exist to ensure that connections
 //! close cleanly and that delayed or reordered packets are properly discarded. These states SHOULD
 //! persist for at least three times the current PTO interval".
 //!
-//! *Invariant*: there are never more than the bound; the next one puts an old one out.
+//! *Invariant*: of either kind there are never more than the bound; the next one that drains puts
+//! an old one out.
 
+use crate::ids::ConnId;
 use crate::proto::quic::session::Session;
 use crate::time::wheel::TimerKey;
 
@@ -14,6 +17,10 @@ pub(super) struct Drain {
     pub(super) session: Box<Session>,
     pub(super) socket: u32,
     pub(super) timer: Option<TimerKey>,
+    /// The connection that it may become.
+    pub(super) races_for: Option<ConnId>,
+    /// Why the kernel does not send what it has; 0 while it does.
+    pub(super) refused: i32,
 }
 
 /// All of a shard.
@@ -34,12 +41,30 @@ impl Drains {
         self.places.len() - self.free.len()
     }
 
+    /// Attempts that fit besides.
+    pub(super) fn racers_left(&self) -> usize {
+        self.max - self.racers().count().min(self.max)
+    }
+
+    fn racers(&self) -> impl Iterator<Item = &Drain> {
+        self.places.iter().flatten().filter(|drain| drain.races_for.is_some())
+    }
+
+    /// Whose attempt is under way on that socket.
+    pub(super) fn racer_on(&self, socket: u32) -> Option<ConnId> {
+        self.racers().find(|drain| drain.socket == socket).and_then(|drain| drain.races_for)
+    }
+
     /// Who has to go before another one fits.
     pub(super) fn next_to_go(&mut self) -> Option<u32> {
-        if !self.free.is_empty() || self.places.len() < self.max {
+        if self.len() < self.max || self.len() - self.racers().count() < self.max {
             return None;
         }
-        let at = self.oldest % self.places.len().max(1);
+        let count = self.places.len();
+        let mut turn = (self.oldest..self.oldest + count).map(|at| at % count);
+        let drains =
+            |at: &usize| self.places[*at].as_ref().is_some_and(|drain| drain.races_for.is_none());
+        let at = turn.find(drains)?;
         self.oldest = at + 1;
         Some(at as u32)
     }
@@ -59,6 +84,11 @@ impl Drains {
 
     pub(super) fn session(&mut self, at: u32) -> Option<&mut Session> {
         self.get(at).map(|drain| &mut *drain.session)
+    }
+
+    /// All of them, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Drain)> {
+        (0..).zip(&mut self.places).filter_map(|(at, place)| Some((at, place.as_mut()?)))
     }
 
     pub(super) fn remove(&mut self, at: u32) -> Option<Drain> {

@@ -22,6 +22,10 @@ impl Engine {
     /// The application's `close`, with what the peer is told.
     pub(crate) fn quic_close(&mut self, id: ConnId, error_code: u64, reason: &[u8]) -> Result<()> {
         let now = self.ring.now();
+        if self.quic_races(id) {
+            self.quic_ended(id, code::LOCAL_CLOSE, false);
+            return Ok(());
+        }
         let session = self.quic_session(id, "error code of their end")?;
         session.close(now, error_code, reason)?;
         self.quic_ended(id, code::LOCAL_CLOSE, false);
@@ -34,6 +38,9 @@ impl Engine {
         id: ConnId,
         deadline: Time,
     ) -> Result<()> {
+        if self.quic_races(id) {
+            return self.quic_close(id, 0, b"");
+        }
         let conn = self.quic_conn(id, "streams")?;
         if conn.phase != Phase::Open {
             return self.quic_close(id, 0, b"");
@@ -71,6 +78,7 @@ impl Engine {
 
     /// The session is closed: `Disconnected` waits to be handed out.
     fn quic_ended(&mut self, id: ConnId, code: u64, is_clean: bool) {
+        self.quic_end_race(id, None);
         self.quic_retire(id);
         let Some(conn) = self.conns.find(id) else { return };
         conn.code = code;
@@ -97,7 +105,13 @@ impl Engine {
             self.quic_drop_drain(oldest);
         }
         (session.is_dirty, session.is_touched, session.is_listed) = (false, false, false);
-        let at = self.quic.drains.insert(Drain { session, socket, timer: None });
+        let at = self.quic.drains.insert(Drain {
+            session,
+            socket,
+            timer: None,
+            races_for: None,
+            refused: 0,
+        });
         let route = Route::Drain(at);
         if let Some(udp) = self.endpoints.quic(socket)
             && let Some(session) = self.quic.drains.session(at)
@@ -109,7 +123,9 @@ impl Engine {
 
     /// One that was drained goes, or one that was not, to make room.
     pub(super) fn quic_drop_drain(&mut self, at: u32) {
-        let Some(Drain { session, socket, timer }) = self.quic.drains.remove(at) else { return };
+        let Some(Drain { session, socket, timer, .. }) = self.quic.drains.remove(at) else {
+            return;
+        };
         if let Some(timer) = timer {
             self.conn_timers.cancel(timer);
         }

@@ -69,9 +69,10 @@ impl Engine {
     fn quic_connected<'a>(&mut self, conn: ConnId) -> Event<'a> {
         self.quic_opened(conn);
         let entry = self.conns.find(conn);
-        let found = entry.map(|c| (socket_of(c), c.endpoint, c.peer.ip()));
-        let (socket, endpoint, peer) = found.unwrap_or((u32::MAX, 0, None));
-        let is_accepted = self.endpoints.quic(socket).is_some_and(|udp| udp.listening.is_some());
+        let (endpoint, peer) = entry.map_or((0, None), |c| (c.endpoint, c.peer.ip()));
+        // Of our own connections on a listener's socket too it is not said.
+        let is_accepted =
+            self.conns.find(conn).and_then(session).is_some_and(|session| session.is_accepted());
         let endpoint = is_accepted.then(|| EndpointId::from_u64(endpoint));
         let alpn = self.conns.find(conn).and_then(session).and_then(|session| session.alpn());
         let alpn = alpn.map(|alpn| self.quic_show(alpn.into()));

@@ -22,6 +22,8 @@ mod end;
 mod events;
 mod open;
 mod ops;
+mod race;
+mod rebind;
 mod recv;
 mod send;
 mod time;
@@ -33,7 +35,7 @@ use super::Engine;
 use crate::conn::Conn;
 use crate::conn::table::Table;
 use crate::error::{IoError, Result};
-use crate::ids::{ConnId, EndpointId};
+use crate::ids::{ConnId, EndpointId, Protocol};
 use crate::pool::quic::cells::Cells;
 use crate::pool::quic::packets::Packets;
 use crate::pool::quic::shown::Shown;
@@ -45,6 +47,7 @@ use crate::proto::quic::time::{Base, Wall};
 use crate::ring::Ring;
 use crate::sys::batch::RecvBatch;
 use drains::Drains;
+use race::Races;
 
 /// What the QUIC sockets of a shard share.
 pub(super) struct Hub {
@@ -54,6 +57,7 @@ pub(super) struct Hub {
     /// The number of the event that it was handed out with.
     shown_at: u64,
     drains: Drains,
+    races: Races,
     /// Sessions that took something in, to be settled.
     touched: VecDeque<(u32, Route)>,
     /// The sockets of our own connections, by family.
@@ -82,6 +86,7 @@ impl Hub {
             shown: Shown::default(),
             shown_at: 0,
             drains: Drains::new(connections),
+            races: Races::default(),
             touched: VecDeque::new(),
             clients: [None; 2],
             handshaking: 0,
@@ -90,9 +95,9 @@ impl Hub {
         }
     }
 
-    /// Timers that it may need, besides one per connection.
+    /// Timers that it may need, besides one per connection: of those that drain, and of attempts.
     pub(super) const fn timers_max(connections: usize) -> usize {
-        connections
+        2 * connections
     }
 
     /// The payload of the event that was handed out as number `events`, if it was QUIC's.
@@ -163,7 +168,8 @@ impl Engine {
             return;
         };
         session.is_touched = false;
-        let Settled { ready, deadline, drained } = session.settle(&mut udp.endpoint);
+        let settled = session.settle(&mut udp.endpoint);
+        let Settled { ready, deadline, drained } = settled;
         if session.wants_send {
             self.quic_dirty(socket, route);
         }
@@ -176,8 +182,11 @@ impl Engine {
                 self.quic_arm(id, deadline);
                 self.quic_finish_graceful(id);
             }
-            Route::Drain(at) if drained => self.quic_drop_drain(at),
-            Route::Drain(at) => self.quic_arm_drain(at, deadline),
+            Route::Drain(at) => match self.quic.drains.get(at).and_then(|drain| drain.races_for) {
+                Some(id) => self.quic_raced(id, at, settled),
+                None if drained => self.quic_drop_drain(at),
+                None => self.quic_arm_drain(at, deadline),
+            },
         }
     }
 
@@ -223,6 +232,8 @@ impl Engine {
         let entry = self.conns.get(conn)?;
         match entry.app {
             App::Quic(_) => Ok(entry),
+            // Its host's addresses still race.
+            _ if entry.protocol == Protocol::Quic => Err(IoError::NotConnected { conn }),
             _ => Err(IoError::NotForProtocol { protocol: entry.protocol, what }),
         }
     }
@@ -234,7 +245,7 @@ impl Engine {
 
     /// Whether a connection is one of QUIC.
     pub(super) fn is_quic(&mut self, conn: ConnId) -> bool {
-        self.conns.find(conn).is_some_and(|conn| matches!(conn.app, App::Quic(_)))
+        self.conns.find(conn).is_some_and(|conn| conn.protocol == Protocol::Quic)
     }
 
     /// Checks what must hold between ticks.

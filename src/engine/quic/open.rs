@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Memory;
-use crate::config::{QuicConnectConfig, QuicListenConfig, UdpEndpointConfig};
+use super::race::canonical;
+use crate::config::{HostOrAddr, QuicConnectConfig, QuicListenConfig, UdpEndpointConfig};
 use crate::conn::Phase;
 use crate::engine::Engine;
 use crate::error::{IoError, PoolKind, Result};
@@ -13,7 +14,7 @@ use crate::proto::quic::endpoint::Endpoint;
 use crate::proto::quic::parts::{ClientParts, EndpointParts, Secrets};
 use crate::sys::addr::SockAddr;
 use crate::transport::Kind as EndpointKind;
-use crate::transport::quic::{Listening, QuicSocket};
+use crate::transport::quic::{Listening, OTHER_FAMILY, QuicSocket};
 
 impl Engine {
     pub(crate) fn quic_listen(&mut self, config: &QuicListenConfig) -> Result<EndpointId> {
@@ -37,12 +38,14 @@ impl Engine {
 
     pub(crate) fn quic_connect(&mut self, config: &QuicConnectConfig) -> Result<ConnId> {
         config.validate()?;
-        let ip = config.target.ip().to_canonical();
-        let target = match config.target {
-            SocketAddr::V6(v6) if ip.is_ipv6() => v6.into(),
-            _ => SocketAddr::new(ip, config.target.port()),
+        let HostOrAddr::Addr(addr) = config.target else {
+            return self.quic_connect_host(config);
         };
-        let socket = self.quic_client_socket(target)?;
+        let target = canonical(addr);
+        let socket = match self.quic_named_socket(config, Some(target))? {
+            Some(socket) => socket,
+            None => self.quic_client_socket(target)?,
+        };
         let started = self.quic_begin(socket, config, target);
         if started.is_err() {
             self.quic_let_go(socket);
@@ -79,29 +82,51 @@ impl Engine {
         Ok(id)
     }
 
+    /// The socket that the configuration asks for: one of its own, or a listener's.
+    pub(super) fn quic_named_socket(
+        &mut self,
+        config: &QuicConnectConfig,
+        target: Option<SocketAddr>,
+    ) -> Result<Option<u32>> {
+        if let Some(endpoint) = config.endpoint {
+            let found = self.endpoints.get(endpoint)?;
+            let EndpointKind::Quic(udp) = &found.kind else {
+                return Err(IoError::WrongEndpoint { endpoint, protocol: found.protocol });
+            };
+            target.map_or(Ok(()), |target| udp.check_reach(target.ip()))?;
+            return Ok(Some(endpoint.index()));
+        }
+        let Some(bind) = config.bind else { return Ok(None) };
+        if target.is_some_and(|target| target.is_ipv4() != bind.is_ipv4()) {
+            return Err(OTHER_FAMILY);
+        }
+        self.quic_own_socket(bind).map(Some)
+    }
+
     /// The socket that all connections to that family share. It goes with the last one.
-    fn quic_client_socket(&mut self, target: SocketAddr) -> Result<u32> {
+    pub(super) fn quic_client_socket(&mut self, target: SocketAddr) -> Result<u32> {
         let family = usize::from(target.is_ipv6());
         if let Some(socket) = self.quic.clients[family] {
             return Ok(socket);
         }
-        self.endpoints.check_room()?;
-        let secrets = Secrets::draw(None, |out| self.ring.entropy(out))?;
-        let parts = EndpointParts::connect(&secrets)?;
         let any: IpAddr = match target {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        let udp = bind(SocketAddr::new(any, 0)).with(|udp| {
-            udp.dual_stack = false;
-            udp.recv_buffer = Some(SOCKET_BUFFER_LEN);
-            udp.send_buffer = Some(SOCKET_BUFFER_LEN);
-        });
-        let socket = self.quic_bind(&udp, parts, None)?;
+        let socket = self.quic_own_socket(SocketAddr::new(any, 0))?;
+        self.quic.clients[family] = Some(socket);
+        Ok(socket)
+    }
+
+    /// A socket that nobody knows: it goes with its last connection.
+    fn quic_own_socket(&mut self, addr: SocketAddr) -> Result<u32> {
+        self.endpoints.check_room()?;
+        let secrets = Secrets::draw(None, |out| self.ring.entropy(out))?;
+        let parts = EndpointParts::connect(&secrets)?;
+        let socket = self.quic_bind(&own(addr), parts, None)?;
         if let Some(endpoint) = self.endpoints.at(socket) {
             endpoint.is_lame = true;
         }
-        self.quic.clients[family] = Some(socket);
         Ok(socket)
     }
 
@@ -113,7 +138,7 @@ impl Engine {
     ) -> Result<u32> {
         let base = self.quic_memory().base;
         let fd = self.ring.udp_bind(udp)?;
-        let socket = QuicSocket::new(Endpoint::new(parts, base), listening, udp.bind);
+        let socket = QuicSocket::new(Endpoint::new(parts, base), listening, udp);
         let kind = EndpointKind::Quic(Box::new(socket));
         let index = match self.endpoints.insert(fd, Protocol::Quic, kind) {
             Ok(index) => index,
@@ -131,7 +156,7 @@ impl Engine {
     }
 
     /// What all sockets share, made for the first one.
-    fn quic_memory(&mut self) -> &mut Memory {
+    pub(super) fn quic_memory(&mut self) -> &mut Memory {
         let Self { config, ring, quic, .. } = self;
         quic.memory.get_or_insert_with(|| {
             Box::new(Memory::new(config.quic_recv_buffers, config.quic_send_cells, ring))
@@ -141,6 +166,15 @@ impl Engine {
 
 /// `SO_RCVBUF` and `SO_SNDBUF` of the sockets of our own connections.
 const SOCKET_BUFFER_LEN: u32 = 2 << 20;
+
+/// What a socket of our own connections asks for.
+pub(super) fn own(addr: SocketAddr) -> UdpEndpointConfig {
+    bind(addr).with(|udp| {
+        udp.dual_stack = false;
+        udp.recv_buffer = Some(SOCKET_BUFFER_LEN);
+        udp.send_buffer = Some(SOCKET_BUFFER_LEN);
+    })
+}
 
 /// What every socket of QUIC asks for.
 fn bind(addr: SocketAddr) -> UdpEndpointConfig {

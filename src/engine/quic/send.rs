@@ -131,7 +131,26 @@ impl Engine {
             }
             return;
         }
+        let whose = udp.staged().front().map_or(Route::Free, |staged| staged.of);
         self.stats.udp_errors += 1;
         udp.consume(1);
+        if let IoError::Os { errno, .. } = error
+            && is_no_way(errno.0)
+        {
+            self.quic_no_way(whose, errno.0);
+        }
     }
+}
+
+/// Whether an error of sending says that nothing gets there from here.
+const fn is_no_way(errno: i32) -> bool {
+    matches!(
+        errno,
+        errno::ENETUNREACH
+            | errno::EHOSTUNREACH
+            | errno::EADDRNOTAVAIL
+            | errno::EAFNOSUPPORT
+            | errno::EACCES
+            | errno::EPERM
+    )
 }

@@ -33,7 +33,11 @@ impl Engine {
         let socket = socket_of(conn);
         let is_overdue = now >= conn.deadline;
         let is_closing = conn.has(Flags::GRACEFUL);
-        let Some(session) = session(conn) else { return };
+        let Some(session) = session(conn) else {
+            return if self.quic_races(id) {
+                self.quic_race_timeout(id, is_overdue)
+            };
+        };
         if is_overdue && (is_closing || session.is_handshaking()) {
             let code = if is_closing { code::CLOSE_TIMEOUT } else { code::CONNECT_TIMEOUT };
             return self.quic_end(id, code, false);
@@ -89,8 +93,7 @@ impl Engine {
         let Some(conn) = self.conns.find(id).filter(|c| c.phase == Phase::Connecting) else {
             return;
         };
-        let socket = socket_of(conn);
-        let is_accepted = self.endpoints.quic(socket).is_some_and(|udp| udp.listening.is_some());
+        let is_accepted = session(conn).is_some_and(|session| session.is_accepted());
         self.quic.handshaking -= usize::from(is_accepted);
     }
 }

@@ -21,7 +21,7 @@ use super::cid::{Draws, Generator};
 use super::endpoint::Endpoint;
 use super::time::Wall;
 use crate::config::{
-    Congestion, DatagramsFull, HostOrAddr, QuicCids, QuicConnectConfig, QuicKeys, QuicListenConfig,
+    Congestion, DatagramsFull, QuicCids, QuicConnectConfig, QuicKeys, QuicListenConfig,
     QuicTransport, Toggle,
 };
 use crate::error::{IoError, Result, TlsConfigFault};
@@ -153,8 +153,7 @@ impl ClientParts {
         client.transport_config(Arc::new(transport(&config.transport)?));
         client.token_store(Arc::new(NoneTokenStore));
         client.version(VERSION);
-        let target = HostOrAddr::Addr(config.target);
-        let name = config.tls.server_name_for(Some(&target))?.to_str().into_owned();
+        let name = config.tls.server_name_for(Some(&config.target))?.to_str().into_owned();
         Ok(Self { config: client, how: How::new(&config.transport), name })
     }
 }

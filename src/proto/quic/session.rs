@@ -283,6 +283,28 @@ impl Session {
         self.phase == Phase::Handshaking
     }
 
+    /// The peer began it.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.conn.side().is_server()
+    }
+
+    /// What became of its handshake, before anything of it was told: done, or given up with that
+    /// code. `None` while it lasts.
+    pub(crate) fn outcome(&self) -> Option<Result<(), u64>> {
+        if self.is_connected_due {
+            return Some(Ok(()));
+        }
+        self.lost.as_ref().map(|lost| Err(lost.code))
+    }
+
+    /// Our address has changed: the peer is to see it soon, and by another connection id (RFC 9000
+    /// §9.5).
+    pub(crate) fn on_moved(&mut self) {
+        self.conn.local_address_changed();
+        self.no_gso = !self.how.gso;
+        self.wants_send = true;
+    }
+
     /// Nothing more comes of it.
     pub(crate) fn is_drained(&self) -> bool {
         self.conn.is_drained()
