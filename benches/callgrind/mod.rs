@@ -60,8 +60,9 @@ fn label(function: &str, file: &str) -> Option<String> {
     let engine = function.contains("zero_io::") && !function.contains("zero_io::sim");
     let inlined = function.starts_with("instructions::")
         || function.starts_with("http_instructions::")
+        || function.starts_with("quic_instructions::")
         || function.contains("httparse::");
-    if !(engine || inlined) {
+    if !(engine || inlined) || file.contains("/quinn-proto-") {
         return None;
     }
     match file.rfind("/src/") {

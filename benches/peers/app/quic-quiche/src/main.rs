@@ -13,6 +13,9 @@ struct Client {
     peer: SocketAddr,
     bulk: Option<u64>,
     part: HashMap<u64, (Vec<u8>, usize, bool)>, // unsent echo bytes, offset, fin
+    sink: Option<u64>,                          // the stream whose bytes are thrown away
+    flood: usize,                               // length of the datagrams that are sent without end
+    counted: u64,                               // datagrams that were received and not echoed
 }
 
 fn sa(a: &libc::sockaddr_in) -> SocketAddr {
@@ -113,7 +116,15 @@ fn main() {
                             conns.push(None);
                             conns.len() - 1
                         });
-                        conns[x] = Some(Client { c, peer: from, bulk: None, part: HashMap::new() });
+                        conns[x] = Some(Client {
+                            c,
+                            peer: from,
+                            bulk: None,
+                            part: HashMap::new(),
+                            sink: None,
+                            flood: 0,
+                            counted: 0,
+                        });
                         cl.insert(scid, x);
                         cl.insert(h.dcid.clone().into_owned(), x);
                         x
@@ -147,14 +158,36 @@ fn main() {
             let Some(k) = conns[i].as_mut() else { continue };
             if k.c.is_established() {
                 while let Ok(n) = k.c.dgram_recv(&mut scratch) {
-                    let _ = k.c.dgram_send(&scratch[..n]);
+                    if scratch[0] == b'S' {
+                        k.counted += 1;
+                    } else {
+                        let _ = k.c.dgram_send(&scratch[..n]);
+                    }
                 }
                 let ids: Vec<u64> = k.c.readable().collect();
                 for id in ids {
-                    while let Ok((n, fin)) = k.c.stream_recv(id, &mut scratch) {
-                        if scratch.first() == Some(&b'B') && n == 1 && id == 0 {
-                            k.bulk = Some(id);
+                    while let Ok((mut n, fin)) = k.c.stream_recv(id, &mut scratch) {
+                        if k.sink == Some(id) {
                             continue;
+                        }
+                        match scratch[..n] {
+                            [b'B'] => {
+                                k.bulk = Some(id);
+                                continue;
+                            }
+                            [b'U'] => {
+                                k.sink = Some(id);
+                                continue;
+                            }
+                            [b'D', high, low] => {
+                                k.flood = u16::from_be_bytes([high, low]).into();
+                                continue;
+                            }
+                            [b'C'] => {
+                                scratch[..8].copy_from_slice(&k.counted.to_be_bytes());
+                                n = 8;
+                            }
+                            _ => {}
                         }
                         if k.part.contains_key(&id) {
                             let p = k.part.get_mut(&id).unwrap();
@@ -187,7 +220,12 @@ fn main() {
                     }
                 }
             }
+            while k.flood > 0 && k.c.dgram_send(&chunk[..k.flood]).is_ok() {}
             flush(fd, k, &mut out);
+            if k.flood > 0 {
+                while k.c.dgram_send(&chunk[..k.flood]).is_ok() {}
+                flush(fd, k, &mut out);
+            }
             if k.bulk.is_some() {
                 // refill what the flush drained
                 while let Ok(w) = k.c.stream_send(k.bulk.unwrap(), &chunk, false) {

@@ -1,11 +1,17 @@
 //! quinn QUIC server on tokio current_thread.
 //!
-//! Speaks the protocol of `quic-client`, ALPN h3: a bidirectional stream starting with 'B' is answered by an endless
-//! download, any other stream is echoed up to its FIN, datagrams are echoed.
+//! Speaks the protocol of `quic-client` and `quic-load`, ALPN h3. A bidirectional stream that begins with the frame
+//! * 'B' is answered by an endless download
+//! * 'U' is read and thrown away
+//! * 'D', length in two bytes: datagrams of that length without end
+//! * 'C': the count of datagrams that were received and not echoed, in eight bytes
+//!
+//! Any other stream is echoed up to its FIN. Datagrams that begin with 'S' are counted, the others echoed.
 //!
 //! Usage: `quinn-server PORT`  (certificate: `$PEER_CERT_DIR`, default `run/cert`)
 use quinn::crypto::rustls::QuicServerConfig;
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 peerkit::counting!();
 
@@ -21,7 +27,7 @@ async fn main() {
     let cert = CertificateDer::from_pem_slice(&pem("cert.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_slice(&pem("key.pem")).unwrap();
     let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
+        rustls::crypto::aws_lc_rs::default_provider(),
     ))
     .with_protocol_versions(&[&rustls::version::TLS13])
     .unwrap()
@@ -50,39 +56,57 @@ async fn main() {
         tokio::spawn(async move {
             let Ok(c) = inc.await else { return };
             let d = c.clone();
+            let counted = Arc::new(AtomicU64::new(0));
+            let count = counted.clone();
             tokio::spawn(async move {
                 while let Ok(b) = d.read_datagram().await {
-                    let _ = d.send_datagram(b);
+                    if b.first() == Some(&b'S') {
+                        count.fetch_add(1, Relaxed);
+                    } else {
+                        let _ = d.send_datagram(b);
+                    }
                 }
             });
             while let Ok((s, r)) = c.accept_bi().await {
-                tokio::spawn(stream(s, r));
+                tokio::spawn(stream(c.clone(), counted.clone(), s, r));
             }
         });
     }
 }
 
-async fn stream(mut s: quinn::SendStream, mut r: quinn::RecvStream) {
-    let mut b = [0u8; 4096];
-    let mut first = true;
-    loop {
-        match r.read(&mut b).await {
-            Ok(Some(n)) => {
-                if first && b[0] == b'B' {
-                    let chunk = bytes::Bytes::from(vec![0x5a; 64 << 10]);
-                    while s.write_chunk(chunk.clone()).await.is_ok() {}
-                    return;
-                }
-                first = false;
-                if s.write_all(&b[..n]).await.is_err() {
-                    return;
-                }
-            }
-            Ok(None) => {
-                let _ = s.finish();
+async fn stream(
+    c: quinn::Connection,
+    counted: Arc<AtomicU64>,
+    mut s: quinn::SendStream,
+    mut r: quinn::RecvStream,
+) {
+    let chunk = || bytes::Bytes::from(vec![0x5a; 64 << 10]);
+    while let Ok(Some(b)) = r.read_chunk(usize::MAX, true).await {
+        match b.bytes[..] {
+            [b'B'] => {
+                let chunk = chunk();
+                while s.write_chunk(chunk.clone()).await.is_ok() {}
                 return;
             }
-            Err(_) => return,
+            [b'U'] => {
+                let mut b: [bytes::Bytes; 32] = Default::default();
+                while let Ok(Some(_)) = r.read_chunks(&mut b).await {}
+                return;
+            }
+            [b'D', high, low] => {
+                let b = chunk().split_to(u16::from_be_bytes([high, low]).into());
+                while c.send_datagram_wait(b.clone()).await.is_ok() {}
+                return;
+            }
+            [b'C'] => {
+                let _ = s.write_all(&counted.load(Relaxed).to_be_bytes()).await;
+            }
+            _ => {
+                if s.write_chunk(b.bytes).await.is_err() {
+                    return;
+                }
+            }
         }
     }
+    let _ = s.finish();
 }
