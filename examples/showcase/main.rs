@@ -1,12 +1,20 @@
 //! What zero-io serves so far, on one thread: `cargo run --release --example showcase`; with TLS
-//! when `--features tls` is given too. Ends by itself after `--seconds N`, or when nobody reads
+//! when `--features tls` is given too, with QUIC when `--features quic` is. Ends by itself after `--seconds N`, or when nobody reads
 //! what it says any more.
 
+#[cfg(feature = "quic")]
+#[path = "../quic/echo.rs"]
+mod echo;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(not(feature = "http"))]
 #[path = "http_off.rs"]
 mod http;
+#[cfg(feature = "quic")]
+mod quic;
+#[cfg(not(feature = "quic"))]
+#[path = "quic_off.rs"]
+mod quic;
 mod status;
 #[cfg(feature = "tls")]
 mod tls;
@@ -51,6 +59,7 @@ fn serve(path: &Path) -> std::result::Result<(), Box<dyn Error>> {
     writeln!(stdout(), "UDP echo               nc -u 127.0.0.1 {}", port(udp)?)?;
     writeln!(stdout(), "Unix socket echo       nc -U {}", path.display())?;
     tls::listen(&mut io)?;
+    let mut quic = quic::Quic::listen(&mut io)?;
     let mut web = http::Web::listen(&mut io)?;
     let mut status = status::Status::default();
     io.timer_set(STATUS_EVERY, 0)?;
@@ -61,6 +70,9 @@ fn serve(path: &Path) -> std::result::Result<(), Box<dyn Error>> {
         while let Some(event) = events.next_event() {
             status.note(&event);
             web.answer(&mut sender, &event);
+            if quic.on_event(&mut sender, &event) {
+                continue;
+            }
             match event {
                 Event::StreamFrame { conn, kind, data, .. } => {
                     let answered = answer(&mut sender, conn, kind, data);

@@ -266,7 +266,8 @@ fn workers() {
 #[test]
 fn showcase() {
     let mut server = Example::start("showcase", &["--seconds", "2"]);
-    let [echo, lines, udp, unix, tls, web]: [String; 6] = std::array::from_fn(|_| server.line());
+    let said: [String; 7] = std::array::from_fn(|_| server.line());
+    let [echo, lines, udp, unix, tls, quic, web] = said;
     let addr = |line: &str, tool: &str| {
         let (_, addr) = line.split_once(tool).unwrap_or_else(|| panic!("no {tool} in {line:?}"));
         addr.trim().replace(' ', ":")
@@ -282,12 +283,15 @@ fn showcase() {
     #[cfg(feature = "tls")]
     tls::ask(&["-quiet"], &addr(&tls, "-connect "), "sealed\n", "sealed\n");
     assert!(tls.starts_with("TLS "), "{tls}");
+    #[cfg(feature = "quic")]
+    assert_eq!(quic::ask(&[&addr(&quic, "quic_client ")], b"by QUIC\n"), b"by QUIC\n");
+    assert!(quic.starts_with("QUIC "), "{quic}");
     assert!(web.starts_with("HTTP, "), "{web}");
     #[cfg(feature = "http")]
     http::page_and_figures(web.split_whitespace().last().unwrap());
     let status = server.finish();
     let last = status.lines().last().unwrap_or_default();
-    let messages = if cfg!(feature = "tls") { 6 } else { 5 };
+    let messages = 5 + usize::from(cfg!(feature = "tls")) + usize::from(cfg!(feature = "quic"));
     // Not a terminal: lines, four in two seconds.
     assert!(status.lines().count() == 4 && !status.contains('\r'), "{status:?}");
     assert!(
