@@ -20,7 +20,7 @@ impl Engine {
         config.validate()?;
         self.endpoints.check_room()?;
         let secrets = Secrets::draw(config.keys.as_ref(), |out| self.ring.entropy(out))?;
-        let wall = std::sync::Arc::clone(&self.quic_memory().wall);
+        let wall = std::sync::Arc::clone(&self.quic_memory().past.wall);
         let parts = EndpointParts::listen(config, &secrets, &wall)?;
         let udp = bind(config.addr).with(|udp| {
             udp.reuseport = config.reuseport;
@@ -60,7 +60,10 @@ impl Engine {
         let exhausted = IoError::exhausted(PoolKind::Endpoints);
         let endpoint = self.endpoints.id(socket).ok_or(exhausted)?;
         let udp = self.endpoints.quic(socket).ok_or(exhausted)?;
-        let client = ClientParts::new(config, &udp.endpoint)?;
+        let memory = self.quic.memory.as_mut().ok_or(exhausted)?;
+        // Tickets and certificates expire by it.
+        memory.past.wall.set(self.ring.wall_secs());
+        let client = ClientParts::new(config, &udp.endpoint, &mut memory.past)?;
         let index = self.conns.insert(Phase::Connecting, Protocol::Quic, now)?;
         let conn = self.conns.at(index);
         let id = conn.id(index);
@@ -131,7 +134,7 @@ impl Engine {
     }
 
     /// What all sockets share, made for the first one.
-    fn quic_memory(&mut self) -> &mut Memory {
+    pub(super) fn quic_memory(&mut self) -> &mut Memory {
         let Self { config, ring, quic, .. } = self;
         quic.memory.get_or_insert_with(|| {
             Box::new(Memory::new(config.quic_recv_buffers, config.quic_send_cells, ring))
