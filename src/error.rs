@@ -367,6 +367,15 @@ pub enum IoError {
         /// The connection.
         conn: ConnId,
     },
+    /// Nothing can be sent on a QUIC connection before its handshake is done, or it is done.
+    #[error(
+        "{conn} sends no early data: that takes QuicConnectConfig::early_data, an unused ticket of \
+         a server that allows it, and a handshake under way; send after Connected"
+    )]
+    EarlyDataUnavailable {
+        /// The connection.
+        conn: ConnId,
+    },
     /// The connection's protocol has nothing of the kind.
     #[error("{protocol} connections have no {what}")]
     NotForProtocol {
@@ -480,6 +489,7 @@ impl From<IoError> for io::Error {
             | IoError::NotSupportedOnPlatform { .. }
             | IoError::NotSupportedOnBackend { .. }
             | IoError::DatagramsUnsupported { .. }
+            | IoError::EarlyDataUnavailable { .. }
             | IoError::NotForProtocol { .. }
             | IoError::StreamNotPullable { .. } => K::Unsupported,
             IoError::UringDenied { .. } | IoError::ProfileForbidden | IoError::HmacMismatch => {

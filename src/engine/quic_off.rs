@@ -6,7 +6,7 @@ use super::events::NOTHING_TO_DETACH;
 use super::ops::NOT_OF_THIS_EVENT;
 use crate::error::{IoError, Result};
 use crate::event::Event;
-use crate::ids::{ConnId, StreamId};
+use crate::ids::{ConnId, EndpointId, StreamId};
 use crate::pool::OwnedSlot;
 use crate::proto::quic::signal::Signal;
 use crate::stats::ConnStats;
@@ -98,6 +98,14 @@ impl Engine {
 
     pub(super) const fn quic_close_graceful(&mut self, conn: ConnId, _: Time) -> Result<()> {
         Err(IoError::StaleConn { conn })
+    }
+
+    pub(crate) const fn quic_tls<T>(&mut self, _: ConnId) -> Option<T> {
+        None
+    }
+
+    pub(crate) const fn quic_reload<T>(&mut self, _: EndpointId) -> Option<T> {
+        None
     }
 
     pub(super) const fn quic_finish(&mut self, conn: ConnId, _: StreamId) -> Result<()> {

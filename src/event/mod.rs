@@ -139,7 +139,9 @@ pub enum Event<'poll> {
         /// The application protocol that ALPN chose (RFC 7301); `None` without TLS or ALPN.
         alpn: Option<&'poll [u8]>,
     },
-    /// TLS is on a connection that was upgraded: what is written and read from now on is sealed.
+    /// TLS is on a connection that was upgraded: what is written and read from now on is sealed. Or
+    /// a QUIC client that had sent early data has shown that it is there: see
+    /// `QuicListenConfig::early_data`.
     Secured {
         /// The connection.
         conn: ConnId,
@@ -279,6 +281,15 @@ pub enum Event<'poll> {
         conn: ConnId,
         /// Of which kind.
         dir: StreamDir,
+    },
+    /// What a QUIC server did with the data that was sent to it before the handshake was done. Told
+    /// once, before `Connected`, of connections that could send some.
+    EarlyData {
+        /// The connection.
+        conn: ConnId,
+        /// It has it. Otherwise every stream that was opened is gone, the next one has the first
+        /// number again, and nothing is sent again of itself.
+        accepted: bool,
     },
     /// A datagram of a QUIC connection: RFC 9221.
     Datagram {

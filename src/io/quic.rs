@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use super::split::both;
-use crate::config::{QuicConnectConfig, QuicListenConfig, Roots, TlsClientConfig, TlsServerConfig};
+use crate::config::{
+    QuicConnectConfig, QuicListenConfig, Roots, SessionTicket, TlsClientConfig, TlsServerConfig,
+};
 use crate::error::{IoError, Result, TlsConfigFault};
 use crate::ids::{ConnId, EndpointId, StreamDir, StreamId};
 
@@ -156,5 +158,52 @@ both! {
     /// `NotForProtocol`.
     pub fn close_with(&mut self_, conn: ConnId, error_code: u64, reason: &[u8]) -> Result<()> {
         self_.quic_close(conn, error_code, reason)
+    }
+
+    /// Sends on a new bidirectional stream before the handshake is done (0-RTT, RFC 9001 §4.6): call
+    /// it right after connecting, and it leaves with the first packet. Returns the stream and how
+    /// much was taken, which the windows that the ticket remembers bound. More can be written to the
+    /// stream, and it can be ended.
+    ///
+    /// The server may get it twice, from whoever recorded it. `Event::EarlyData` tells whether it
+    /// took it; if not, the stream is gone.
+    ///
+    /// # Errors
+    /// `EarlyDataUnavailable` without a ticket that allows it, and once the handshake is done;
+    /// `StreamLimit`, `StaleConn`, `NotForProtocol`.
+    pub fn early_data_send(&mut self_, conn: ConnId, data: &[u8]) -> Result<(StreamId, usize)> {
+        self_.quic_early_send(conn, data)
+    }
+
+    /// Whether what comes of a QUIC connection may have been recorded and sent again: between
+    /// `Event::Connected` and `Event::Secured`, where a listener takes early data. Once it is
+    /// secured, all of it came from the client, also what was handed out before.
+    ///
+    /// # Errors
+    /// `StaleConn`, `NotForProtocol`.
+    pub fn may_be_replayed(&mut self_, conn: ConnId) -> Result<bool> {
+        self_.quic_may_be_replayed(conn)
+    }
+
+    /// The newest ticket that the server gave on a QUIC connection, which another one can resume
+    /// with; `None` as long as there is none, and when it was used. Servers send them after the
+    /// handshake: ask before closing.
+    ///
+    /// Without asking, later connections with the same `TlsClientConfig` use it; with that, it is
+    /// the application's to give, here or to another shard.
+    ///
+    /// # Errors
+    /// `StaleConn`, `NotForProtocol`.
+    pub fn session_ticket(&mut self_, conn: ConnId) -> Result<Option<SessionTicket>> {
+        self_.quic_ticket(conn)
+    }
+
+    /// Keeps a ticket for the next QUIC connection to that server, whose certificate is for that
+    /// name or address. At most 256 are kept, one for each name.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when another server gave it.
+    pub fn set_session_ticket(&mut self_, server_name: &str, ticket: SessionTicket) -> Result<()> {
+        self_.quic_keep_ticket(server_name, ticket)
     }
 }

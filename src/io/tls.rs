@@ -96,12 +96,15 @@ both! {
         })
     }
 
-    /// Replaces the certificates of a TLS listener while it runs, from any thread. Connections in
+    /// Replaces the certificates of a TLS or QUIC listener while it runs, from any thread. Connections in
     /// their handshake keep the old certificate, new ones get the new one; a bad pair is refused.
     ///
     /// # Errors
-    /// `StaleEndpoint`; `InvalidArgument` when it is not a TLS listener.
+    /// `StaleEndpoint`; `InvalidArgument` when it is not a listener of TLS or QUIC.
     pub fn enable_cert_hot_reload(&mut self_, endpoint: EndpointId) -> Result<CertReloadHandle> {
+        if let Some(handle) = self_.quic_reload(endpoint) {
+            return Ok(handle);
+        }
         match &self_.endpoints.get(endpoint)?.kind {
             EndpointKind::Listener(listener) => match &listener.tls {
                 Some(acceptor) => Ok(acceptor.config().reload_handle()),
@@ -116,6 +119,9 @@ both! {
     /// # Errors
     /// `StaleConn`; `NotConnected` before the handshake is done and on a connection without TLS.
     pub fn conn_tls_info(&mut self_, conn: ConnId) -> Result<TlsInfo> {
+        if let Some(info) = self_.quic_tls(conn) {
+            return Ok(info);
+        }
         let secure = self_.conns.get(conn)?.secure.as_ref();
         let info = secure.and_then(|secure| secure.tls.info());
         info.cloned().ok_or(IoError::NotConnected { conn })
@@ -124,7 +130,7 @@ both! {
 
 const NOT_TLS: IoError = IoError::InvalidArgument {
     what: "endpoint",
-    why: "it is not a TLS listener; use the id that tls_listen gave",
+    why: "it is not a listener of TLS; use the id that tls_listen or quic_listen gave",
 };
 
 impl crate::engine::Engine {

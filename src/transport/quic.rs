@@ -12,7 +12,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::config::{QuicListenConfig, RetryPolicy, UdpEndpointConfig};
+use crate::config::{CertReloadHandle, QuicListenConfig, RetryPolicy, UdpEndpointConfig};
 use crate::error::{IoError, Result};
 use crate::proto::quic::endpoint::{Endpoint, Incoming, Route};
 use crate::proto::quic::signal::Outgoing;
@@ -47,16 +47,19 @@ pub(crate) struct Listening {
     pub(crate) retry: RetryPolicy,
     pub(crate) handshake_timeout: Duration,
     pub(crate) waiting_max: usize,
+    /// Of its certificates.
+    pub(crate) reload: CertReloadHandle,
     /// `endpoint_close` was called: nobody new is taken.
     pub(crate) is_over: bool,
 }
 
 impl Listening {
-    pub(crate) const fn new(config: &QuicListenConfig) -> Self {
+    pub(crate) fn new(config: &QuicListenConfig) -> Self {
         Self {
             retry: config.retry,
             handshake_timeout: config.handshake_timeout,
             waiting_max: config.incoming_max,
+            reload: config.tls.reload_handle(),
             is_over: false,
         }
     }

@@ -52,6 +52,8 @@ pub(crate) enum Seen {
     Available(ConnId, StreamDir),
     Datagram(ConnId, Vec<u8>),
     Migrated(ConnId, SocketAddr, SocketAddr),
+    EarlyData(ConnId, bool),
+    Secured(ConnId),
     /// Of a plain UDP socket.
     Udp(Vec<u8>),
     Pressure,
@@ -224,6 +226,8 @@ fn own(event: Event<'_>) -> Seen {
         Event::PathMigration { conn, old_peer, new_peer } => {
             Seen::Migrated(conn, old_peer, new_peer)
         }
+        Event::EarlyData { conn, accepted } => Seen::EarlyData(conn, accepted),
+        Event::Secured { conn, .. } => Seen::Secured(conn),
         Event::UdpRecv { data, .. } => Seen::Udp(data.to_vec()),
         Event::PoolPressure { .. } => Seen::Pressure,
         other => panic!("{other:?}"),

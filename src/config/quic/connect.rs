@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::check_ms;
 use super::transport::QuicTransport;
-use crate::config::{HostOrAddr, TlsClientConfig};
+use crate::config::{HostOrAddr, SessionTicket, TlsClientConfig};
 use crate::error::{IoError, Result};
 use crate::ids::EndpointId;
 
@@ -35,6 +35,17 @@ pub struct QuicConnectConfig {
     /// How long one address of a host is waited for before the next one is tried beside it, the
     /// Connection Attempt Delay of RFC 8305 §5. Default 250 ms; 10 ms to 2 s.
     pub attempt_delay: Duration,
+    /// Lets [`early_data_send`](crate::Io::early_data_send) send before the handshake is done
+    /// (0-RTT, RFC 9001 §4.6), where there is a ticket of a server that takes it. Whoever recorded
+    /// that can send it again to the server: say yes only for what does no harm twice. Default off.
+    pub early_data: bool,
+    /// What to resume with. Default: what
+    /// [`set_session_ticket`](crate::Io::set_session_ticket) was given for the server, otherwise
+    /// what a connection of `tls` was given by it.
+    pub ticket: Option<SessionTicket>,
+    /// Keeps the tokens that servers give out, and shows them at the next connection, which is then
+    /// not asked to retry (RFC 9000 §8.1.3). A server knows a client by them. Default on.
+    pub new_tokens: bool,
 }
 
 impl QuicConnectConfig {
@@ -49,6 +60,9 @@ impl QuicConnectConfig {
             endpoint: None,
             connect_timeout: Duration::from_secs(30),
             attempt_delay: Duration::from_millis(250),
+            early_data: false,
+            ticket: None,
+            new_tokens: true,
         }
     }
 
@@ -63,8 +77,8 @@ impl QuicConnectConfig {
     ///
     /// # Errors
     /// [`IoError::InvalidConfig`](crate::IoError::InvalidConfig) with the first bad field;
-    /// [`IoError::InvalidArgument`] for `bind` together with `endpoint`;
-    /// [`IoError::TlsConfig`](crate::IoError::TlsConfig) when `tls` lacks TLS 1.3.
+    /// [`IoError::InvalidArgument`] for `bind` together with `endpoint`, and when the ticket is
+    /// another server's; [`IoError::TlsConfig`](crate::IoError::TlsConfig) when `tls` lacks TLS 1.3.
     pub fn validate(&self) -> Result<()> {
         self.transport.validate()?;
         if self.bind.is_some() && self.endpoint.is_some() {
@@ -79,6 +93,20 @@ impl QuicConnectConfig {
         let timeout = self.connect_timeout;
         let field = "QuicConnectConfig::connect_timeout";
         check_ms(field, timeout, 10, 3_600_000, "10 to 3,600,000 ms")?;
-        self.tls.quic().map(drop)
+        if let Some(ticket) = &self.ticket {
+            let name = self.tls.server_name_for(Some(&self.target))?;
+            check_ticket(ticket, &name.to_str())?;
+        }
+        self.tls.check_quic()
     }
+}
+
+/// RFC 8446 §4.6.1: "Clients MUST only resume if the new SNI value is valid for the server
+/// certificate presented in the original session", and we know of no other name that is.
+pub(crate) fn check_ticket(ticket: &SessionTicket, server_name: &str) -> Result<()> {
+    if ticket.server_name().eq_ignore_ascii_case(server_name) {
+        return Ok(());
+    }
+    let why = "another server gave it: see SessionTicket::server_name";
+    Err(IoError::InvalidArgument { what: "session ticket", why })
 }

@@ -1,9 +1,11 @@
 //! The secrets of an endpoint that outlive its connections.
 
 use std::fmt;
+use std::sync::Arc;
 
 use zeroize::Zeroize;
 
+use super::used::UsedTokens;
 use crate::error::{IoError, Result};
 
 /// Keys of an endpoint. Shards and machines that are given the same ones know each other's
@@ -11,15 +13,20 @@ use crate::error::{IoError, Result};
 /// its connection is gone (RFC 9000 §10.3), and a client that is asked to retry may come to
 /// another shard.
 ///
+/// Clones also know which tokens were used. Keys that were made of the same bytes twice do not: a
+/// token is then good once with each.
+///
 /// Whoever has them can end connections and forge addresses: keep them like a certificate's key.
 #[derive(Clone)]
 pub struct QuicKeys {
     /// Of stateless resets.
     pub(crate) reset: [u8; 64],
-    /// Of retry tokens.
+    /// Of tokens.
     pub(crate) token: [u8; 64],
     /// Of what tells our connection ids from made-up ones.
     pub(crate) cid: [u8; 16],
+    /// Tokens of these keys that were used.
+    pub(crate) used: Arc<UsedTokens>,
 }
 
 impl QuicKeys {
@@ -41,7 +48,8 @@ impl QuicKeys {
     /// The keys that those bytes are, which must be random and secret.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
-        let mut keys = Self { reset: [0; 64], token: [0; 64], cid: [0; 16] };
+        let used = Arc::new(UsedTokens::new());
+        let mut keys = Self { reset: [0; 64], token: [0; 64], cid: [0; 16], used };
         keys.reset.copy_from_slice(&bytes[..64]);
         keys.token.copy_from_slice(&bytes[64..128]);
         keys.cid.copy_from_slice(&bytes[128..]);

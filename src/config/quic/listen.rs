@@ -47,6 +47,21 @@ pub struct QuicListenConfig {
     pub retry: RetryPolicy,
     /// How long a client may take to retry. Default 15 s; 1 s to 1 h.
     pub retry_token_lifetime: Duration,
+    /// Tokens that each client is given for its next connections, which are then not asked to retry
+    /// (RFC 9000 §8.1.3). Default 2; 0 to 8.
+    pub new_tokens: u32,
+    /// How long they are good. Each is good once, from the address that it was given to. Default 14
+    /// days; 1 s to 30 days.
+    pub new_token_lifetime: Duration,
+    /// Takes what clients send before their handshake is done (0-RTT, RFC 9001 §4.6). Such a
+    /// connection is told of at once, and `Event::Secured` follows when the client has shown that
+    /// it is no recording: until then, act on nothing that does harm twice.
+    ///
+    /// A recording is good once at the most, as sessions are taken out of a cache: tickets are off,
+    /// and [`session_cache`](crate::TlsServerBuilder::session_cache) is how many sessions can be
+    /// resumed. Listeners resume each other's when they have clones of one `tls` and the same
+    /// windows, limits and `migration`. Default off.
+    pub early_data: bool,
     /// How long a handshake may take. Default 10 s; 100 ms to 1 h.
     pub handshake_timeout: Duration,
     /// Clients may change their address. Default on.
@@ -81,6 +96,9 @@ impl QuicListenConfig {
             transport: QuicTransport::default(),
             retry: RetryPolicy::default(),
             retry_token_lifetime: Duration::from_secs(15),
+            new_tokens: 2,
+            new_token_lifetime: Duration::from_secs(14 * 86_400),
+            early_data: false,
             handshake_timeout: Duration::from_secs(10),
             migration: true,
             incoming_max: 256,
@@ -115,8 +133,13 @@ impl QuicListenConfig {
         let lifetime = self.retry_token_lifetime;
         let field = "QuicListenConfig::retry_token_lifetime";
         check_ms(field, lifetime, 1000, 3_600_000, "1000 to 3,600,000 ms")?;
+        let tokens = self.new_tokens;
+        check("QuicListenConfig::new_tokens", tokens as usize, tokens <= 8, "0 to 8")?;
+        let lifetime = self.new_token_lifetime;
+        let field = "QuicListenConfig::new_token_lifetime";
+        check_ms(field, lifetime, 1000, 2_592_000_000, "1000 to 2,592,000,000 ms")?;
         let fits = (1..=65_536).contains(&self.incoming_max);
         check("QuicListenConfig::incoming_max", self.incoming_max, fits, "1 to 65,536")?;
-        self.tls.quic().map(drop)
+        self.tls.check_quic(self.early_data)
     }
 }

@@ -10,14 +10,17 @@ mod connect;
 mod keys;
 mod listen;
 mod transport;
+mod used;
 
 pub use cids::{ConnectionIds, QuicCids, ScidGenerator};
 pub use connect::QuicConnectConfig;
+pub(crate) use connect::check_ticket;
 pub use keys::QuicKeys;
 pub use listen::{QuicListenConfig, RetryPolicy};
 pub use transport::{
     AckFrequency, Congestion, DatagramsFull, MtuDiscovery, QuicDatagrams, QuicTransport,
 };
+pub(crate) use used::UsedTokens;
 
 use std::time::Duration;
 

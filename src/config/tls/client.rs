@@ -1,7 +1,7 @@
 //! What an outgoing TLS connection, or the asking side of STARTTLS, is made with.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::ClientConfig;
@@ -9,6 +9,7 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
+use rustls::time_provider::TimeProvider;
 
 use crate::config::HostOrAddr;
 use crate::error::TlsConfigFault as Fault;
@@ -20,6 +21,7 @@ use super::knobs::{Knobs, in_range, knob_getters, knob_methods, refused};
 use super::names::TlsVersion;
 use super::pin::Pins;
 use super::roots::Roots;
+use super::ticket::{Remembered, SessionTicket, Tickets};
 use super::verify::{ServerVerifier, Trust};
 
 const SESSION_CACHE_MAX: usize = 65_536;
@@ -39,6 +41,9 @@ pub struct TlsClientConfig(Arc<Built>);
 struct Built {
     rustls: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
+    /// Of QUIC connections.
+    remembered: OnceLock<Arc<Remembered>>,
+    session_cache: usize,
     knobs: Knobs,
 }
 
@@ -90,10 +95,30 @@ impl TlsClientConfig {
         &self.0.rustls
     }
 
-    /// The same for QUIC, which knows no TLS before 1.3: RFC 9001 §4.2.
-    pub(crate) fn quic(&self) -> crate::error::Result<&Arc<ClientConfig>> {
-        self.0.knobs.require_tls13()?;
-        Ok(&self.0.rustls)
+    /// Whether it is good for QUIC, which knows no TLS before 1.3: RFC 9001 §4.2.
+    pub(crate) fn check_quic(&self) -> crate::error::Result<()> {
+        self.0.knobs.require_tls13()
+    }
+
+    /// The same for one QUIC connection to `name`, with the tickets that it has and is given. It
+    /// resumes with `ticket`, otherwise with what a connection of this configuration, or of clones
+    /// of it, was given.
+    pub(crate) fn quic(
+        &self,
+        name: &ServerName<'_>,
+        ticket: Option<SessionTicket>,
+        wants_early_data: bool,
+        time: Arc<dyn TimeProvider>,
+    ) -> (Arc<ClientConfig>, Arc<Tickets>) {
+        let make = || Arc::new(Remembered::new(self.0.session_cache));
+        let remembered = self.0.remembered.get_or_init(make);
+        let tickets = Arc::new(Tickets::new(remembered, &name.to_str(), ticket));
+        let mut config = ClientConfig::clone(&self.0.rustls);
+        config.enable_early_data =
+            wants_early_data && tickets.takes_early_data(&config.alpn_protocols);
+        config.resumption = Resumption::store(Arc::<Tickets>::clone(&tickets));
+        config.time_provider = time;
+        (Arc::new(config), tickets)
     }
 
     /// The name that the certificate of the server at `target` must have; `None` is a target
@@ -192,7 +217,13 @@ impl TlsClientBuilder {
             sessions => Resumption::in_memory_sessions(sessions),
         };
         let rustls = Arc::new(config);
-        Ok(TlsClientConfig(Arc::new(Built { rustls, server_name: name, knobs: self.knobs })))
+        Ok(TlsClientConfig(Arc::new(Built {
+            rustls,
+            server_name: name,
+            remembered: OnceLock::new(),
+            session_cache: cache,
+            knobs: self.knobs,
+        })))
     }
 
     fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<ServerVerifier, TlsConfigError> {

@@ -29,11 +29,13 @@ mod roots_platform;
 mod roots_webpki;
 mod server;
 mod sessions;
+mod shelf;
 mod sni;
 mod socket;
 mod table;
 #[cfg(test)]
 mod tests;
+mod ticket;
 mod verify;
 mod x509;
 
@@ -61,6 +63,9 @@ pub use pin::Pins;
 pub use reload::CertReloadHandle;
 pub use roots::Roots;
 pub use server::{TlsServerBuilder, TlsServerConfig};
+pub(crate) use shelf::Shelf;
 pub(crate) use socket::TlsSocket;
 pub use socket::{TlsConnectConfig, TlsListenConfig};
 pub use table::UnknownName;
+pub use ticket::SessionTicket;
+pub(crate) use ticket::Tickets;

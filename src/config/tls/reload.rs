@@ -73,6 +73,19 @@ impl CertReloadHandle {
         self.reload(&TlsIdentity::from_pem_bytes(cert_chain_pem, key_pem))
     }
 
+    /// The same as [`reload_from_pem`](Self::reload_from_pem), which a QUIC listener takes too:
+    /// certificates belong to the configuration, whatever listens with it.
+    ///
+    /// # Errors
+    /// Those of `build()` about certificates and keys; then the old pair stays in force.
+    pub fn reload_quic_from_pem(
+        &self,
+        cert_chain_path: impl AsRef<Path>,
+        key_path: impl AsRef<Path>,
+    ) -> Result<(), TlsConfigError> {
+        self.reload_from_pem(cert_chain_path, key_path)
+    }
+
     /// Takes any identity.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
 
 use crate::error::TlsConfigFault as Fault;
 
@@ -17,7 +18,7 @@ use super::knobs::{Knobs, in_range, knob_getters, knob_methods, refused};
 use super::names::TlsVersion;
 use super::reload::CertReloadHandle;
 use super::roots::Roots;
-use super::sessions::{Cache, Sessions, TicketKeys};
+use super::sessions::{Cache, NoTickets, Scoped, Sessions, TicketKeys};
 use super::sni::{NameTable, SniName};
 use super::table::{Entry, Table, UnknownName};
 
@@ -42,6 +43,7 @@ pub struct TlsServerConfig(Arc<Built>);
 struct Built {
     rustls: Arc<ServerConfig>,
     reload: CertReloadHandle,
+    session_cache: usize,
     knobs: Knobs,
 }
 
@@ -109,10 +111,34 @@ impl TlsServerConfig {
         &self.0.rustls
     }
 
-    /// The same for QUIC, which knows no TLS before 1.3: RFC 9001 §4.2.
-    pub(crate) fn quic(&self) -> crate::error::Result<&Arc<ServerConfig>> {
+    /// Whether it is good for QUIC, which knows no TLS before 1.3 (RFC 9001 §4.2), and for early
+    /// data, which needs sessions that are remembered.
+    pub(crate) fn check_quic(&self, takes_early_data: bool) -> crate::error::Result<()> {
         self.0.knobs.require_tls13()?;
-        Ok(&self.0.rustls)
+        let fits = !takes_early_data || self.0.session_cache > 0;
+        let field = "TlsServerBuilder::session_cache";
+        crate::config::check(field, self.0.session_cache, fits, "1 to 1,048,576 with early data")
+    }
+
+    /// The same for a QUIC listener. With early data it remembers sessions instead of sealing them
+    /// in tickets, since what is taken out of the cache cannot come again: RFC 8446 §8.1. `scope`
+    /// is what such a session depends on: it is found again by those who give the same.
+    pub(crate) fn quic(
+        &self,
+        takes_early_data: bool,
+        scope: &[u8],
+        time: Arc<dyn TimeProvider>,
+    ) -> Arc<ServerConfig> {
+        let mut config = ServerConfig::clone(&self.0.rustls);
+        config.time_provider = time;
+        if takes_early_data {
+            // RFC 9001 §4.6.1: "Servers MUST NOT send the early_data extension with a
+            // max_early_data_size field set to any value other than 0xffffffff."
+            config.max_early_data_size = u32::MAX;
+            config.ticketer = Arc::new(NoTickets);
+            config.session_storage = Arc::new(Scoped::new(scope, &self.0.reload.sessions.cache));
+        }
+        Arc::new(config)
     }
 }
 
@@ -226,7 +252,8 @@ impl TlsServerBuilder {
         let resumes = self.has_tickets || self.session_cache > 0;
         config.send_tls13_tickets = if resumes { self.tickets_sent } else { 0 };
         let reload = CertReloadHandle { table, sessions, provider, name: None };
-        Ok(TlsServerConfig(Arc::new(Built { rustls: Arc::new(config), reload, knobs: self.knobs })))
+        let (rustls, session_cache) = (Arc::new(config), self.session_cache);
+        Ok(TlsServerConfig(Arc::new(Built { rustls, reload, session_cache, knobs: self.knobs })))
     }
 
     fn validate(&self) -> Result<(), TlsConfigError> {

@@ -86,6 +86,64 @@ impl StoresServerSessions for Cache {
     }
 }
 
+/// Sessions that only those find who name the scope that they were stored under: of one cache,
+/// which they share with others.
+#[derive(Debug)]
+pub(super) struct Scoped {
+    scope: Box<[u8]>,
+    cache: Arc<Cache>,
+}
+
+impl Scoped {
+    pub(super) fn new(scope: &[u8], cache: &Arc<Cache>) -> Self {
+        Self { scope: scope.into(), cache: Arc::clone(cache) }
+    }
+
+    fn key(&self, key: &[u8]) -> Vec<u8> {
+        [&self.scope, key].concat()
+    }
+}
+
+impl StoresServerSessions for Scoped {
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        self.cache.put(self.key(&key), value)
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.cache.get(&self.key(key))
+    }
+
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.cache.take(&self.key(key))
+    }
+
+    fn can_cache(&self) -> bool {
+        self.cache.can_cache()
+    }
+}
+
+/// No tickets: sessions are remembered instead.
+#[derive(Debug)]
+pub(super) struct NoTickets;
+
+impl ProducesTickets for NoTickets {
+    fn enabled(&self) -> bool {
+        false
+    }
+
+    fn lifetime(&self) -> u32 {
+        0
+    }
+
+    fn encrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}
+
 /// Both, for whoever replaces them.
 #[derive(Debug, Clone)]
 pub(super) struct Sessions {

@@ -44,7 +44,12 @@ impl Engine {
 
     pub(in crate::engine) fn quic_event<'a>(&mut self, conn: ConnId, signal: Signal) -> Event<'a> {
         match signal {
+            Signal::EarlyData(accepted) => Event::EarlyData { conn, accepted },
             Signal::Connected => self.quic_connected(conn),
+            Signal::Secured => {
+                self.quic_secured(conn);
+                Event::Secured { conn, alpn: self.quic_alpn(conn) }
+            }
             Signal::Frame { stream, data, fin } => {
                 let data = self.quic_show(data);
                 Event::StreamFrame { conn, stream, kind: MessageKind::Binary, data, fin }
@@ -74,12 +79,17 @@ impl Engine {
         let is_accepted =
             self.conns.find(conn).and_then(session).is_some_and(|session| session.is_accepted());
         let endpoint = is_accepted.then(|| EndpointId::from_u64(endpoint));
+        let alpn = self.quic_alpn(conn);
+        let peer = peer.map_or(PeerAddr::Unix, PeerAddr::Inet);
+        Event::Connected { conn, endpoint, peer, protocol: Protocol::Quic, alpn }
+    }
+
+    fn quic_alpn<'a>(&mut self, conn: ConnId) -> Option<&'a [u8]> {
         let alpn = self.conns.find(conn).and_then(session).and_then(|session| session.alpn());
         let alpn = alpn.map(|alpn| self.quic_show(alpn.into()));
         // Nothing of it is to be kept.
         self.quic.shown_at = 0;
-        let peer = peer.map_or(PeerAddr::Unix, PeerAddr::Inet);
-        Event::Connected { conn, endpoint, peer, protocol: Protocol::Quic, alpn }
+        alpn
     }
 
     /// The last event of a connection that was not closed here.

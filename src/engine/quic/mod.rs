@@ -18,6 +18,7 @@
 
 mod admit;
 mod drains;
+mod early;
 mod end;
 mod events;
 mod open;
@@ -29,7 +30,6 @@ mod send;
 mod time;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::Engine;
 use crate::conn::Conn;
@@ -41,6 +41,7 @@ use crate::pool::quic::packets::Packets;
 use crate::pool::quic::shown::Shown;
 use crate::proto::App;
 use crate::proto::quic::endpoint::Route;
+use crate::proto::quic::resume::Past;
 use crate::proto::quic::session::Session;
 use crate::proto::quic::signal::Settled;
 use crate::proto::quic::time::{Base, Wall};
@@ -76,7 +77,7 @@ struct Memory {
     cells: Cells,
     rx: RecvBatch,
     base: Base,
-    wall: Arc<Wall>,
+    past: Past,
 }
 
 impl Hub {
@@ -124,7 +125,7 @@ impl Memory {
             cells: Cells::new(cells),
             rx: RecvBatch::new(packets),
             base: Base::new(ring.instant_base()),
-            wall: Wall::new(ring.wall_secs()),
+            past: Past::new(Wall::new(ring.wall_secs())),
         }
     }
 

@@ -21,7 +21,7 @@ impl Engine {
         config.validate()?;
         self.endpoints.check_room()?;
         let secrets = Secrets::draw(config.keys.as_ref(), |out| self.ring.entropy(out))?;
-        let wall = std::sync::Arc::clone(&self.quic_memory().wall);
+        let wall = std::sync::Arc::clone(&self.quic_memory().past.wall);
         let parts = EndpointParts::listen(config, &secrets, &wall)?;
         let udp = bind(config.addr).with(|udp| {
             udp.reuseport = config.reuseport;
@@ -63,7 +63,10 @@ impl Engine {
         let exhausted = IoError::exhausted(PoolKind::Endpoints);
         let endpoint = self.endpoints.id(socket).ok_or(exhausted)?;
         let udp = self.endpoints.quic(socket).ok_or(exhausted)?;
-        let client = ClientParts::new(config, &udp.endpoint)?;
+        let memory = self.quic.memory.as_mut().ok_or(exhausted)?;
+        // Tickets and certificates expire by it.
+        memory.past.wall.set(self.ring.wall_secs());
+        let client = ClientParts::new(config, &udp.endpoint, &mut memory.past)?;
         let index = self.conns.insert(Phase::Connecting, Protocol::Quic, now)?;
         let conn = self.conns.at(index);
         let id = conn.id(index);

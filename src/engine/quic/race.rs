@@ -222,7 +222,10 @@ impl Engine {
         if self.quic.drains.racers_left() == 0 {
             return Err(exhausted);
         }
-        let client = ClientParts::new(config, &udp.endpoint)?;
+        let memory = self.quic.memory.as_mut().ok_or(exhausted)?;
+        // Tickets and certificates expire by it.
+        memory.past.wall.set(self.ring.wall_secs());
+        let client = ClientParts::new(config, &udp.endpoint, &mut memory.past)?;
         let session = udp.endpoint.connect(now, client, target, id)?;
         udp.users += 1;
         self.quic.users += 1;

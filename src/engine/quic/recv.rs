@@ -15,7 +15,7 @@ impl Engine {
     pub(in crate::engine) fn quic_receive(&mut self, socket: u32) {
         self.quic.relax();
         if let Some(memory) = &mut self.quic.memory {
-            memory.wall.set(self.ring.wall_secs());
+            memory.past.wall.set(self.ring.wall_secs());
         }
         let mut is_dry = false;
         for _ in 0..BATCHES_PER_TICK_MAX {

@@ -83,7 +83,9 @@ impl Engine {
         let Some(conn) = self.conns.find(id) else { return };
         conn.enter(Phase::Open);
         conn.is_announced = true;
-        conn.deadline = Time::MAX;
+        if session(conn).is_none_or(|session| !session.is_handshaking()) {
+            conn.deadline = Time::MAX;
+        }
         crate::trace::conn_opened(id, conn.protocol);
         self.stats.quic_handshakes += 1;
     }

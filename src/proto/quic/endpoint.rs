@@ -176,12 +176,14 @@ impl Endpoint {
         to: SocketAddr,
         conn: ConnId,
     ) -> Result<Box<Session>> {
-        let ClientParts { config, how, name } = client;
+        let ClientParts { config, how, name, tickets } = client;
         let now = self.base.instant(now);
         let (handle, machine) =
             self.inner.connect(now, config, to, &name).map_err(connect_error)?;
         self.set_route(Handle(handle), Route::Conn(conn));
-        Ok(Session::new(machine, Handle(handle), conn, self.base, how))
+        let mut session = Session::new(machine, Handle(handle), conn, self.base, how);
+        session.resumes(tickets);
+        Ok(session)
     }
 
     fn route(&self, handle: Handle) -> Route {

@@ -16,9 +16,12 @@ pub(crate) mod endpoint;
 mod lost;
 pub(crate) mod parts;
 mod reader;
+pub(crate) mod resume;
 pub(crate) mod session;
 pub(crate) mod signal;
 mod streams;
 #[cfg(test)]
 mod tests;
 pub(crate) mod time;
+mod tls;
+mod tokens;

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use aws_lc_rs::{hkdf, hmac};
 use quinn_proto::congestion::{ControllerFactory, CubicConfig, NewRenoConfig};
-use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
     AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
-    NoneTokenLog, NoneTokenStore, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
+    NoneTokenStore, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
 };
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::quic::Suite;
@@ -19,15 +18,18 @@ use zeroize::Zeroize;
 
 use super::cid::{Draws, Generator};
 use super::endpoint::Endpoint;
+use super::resume::Past;
 use super::time::Wall;
+use super::tls::{ClientTls, ServerTls};
+use super::tokens::{Tokens, Used};
 use crate::config::{
     Congestion, DatagramsFull, QuicCids, QuicConnectConfig, QuicKeys, QuicListenConfig,
-    QuicTransport, Toggle,
+    QuicTransport, Tickets, Toggle,
 };
 use crate::error::{IoError, Result, TlsConfigFault};
 
 /// QUIC version 1, RFC 9000 §15.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 /// What fits a receive buffer, which is what a UDP datagram can have.
 const UDP_PAYLOAD_MAX: u16 = 65_527;
 /// Stateless resets are this far apart at the least: RFC 9000 §10.3.3 wants loops to end.
@@ -140,21 +142,37 @@ pub(crate) struct ClientParts {
     pub(super) how: How,
     /// Whom the server's certificate must be for.
     pub(super) name: String,
+    pub(super) tickets: Arc<Tickets>,
 }
 
 impl ClientParts {
     /// For a connection of `endpoint`.
-    pub(crate) fn new(config: &QuicConnectConfig, endpoint: &Endpoint) -> Result<Self> {
-        let tls = Arc::clone(config.tls.quic()?);
-        let crypto = QuicClientConfig::with_initial(tls, initial_suite()?);
-        let mut client = ClientConfig::new(Arc::new(crypto.map_err(|_| no_suite())?));
+    pub(crate) fn new(
+        config: &QuicConnectConfig,
+        endpoint: &Endpoint,
+        past: &mut Past,
+    ) -> Result<Self> {
+        let initial = initial_suite()?;
+        let server_name = config.tls.server_name_for(Some(&config.target))?;
+        let name = server_name.to_str().into_owned();
+        let ticket = past.ticket(&name, config.ticket.as_ref());
+        let time = Arc::<Wall>::clone(&past.wall);
+        let (tls, tickets) = config.tls.quic(&server_name, ticket, config.early_data, time);
+        let mut client = ClientConfig::new(Arc::new(ClientTls {
+            config: tls,
+            name: server_name,
+            tickets: Arc::clone(&tickets),
+            initial,
+        }));
         let draws = Arc::clone(endpoint.draws());
         client.initial_dst_cid_provider(Arc::new(move || draws.cid()));
         client.transport_config(Arc::new(transport(&config.transport)?));
-        client.token_store(Arc::new(NoneTokenStore));
+        match config.new_tokens {
+            true => client.token_store(Arc::<Tokens>::clone(&past.tokens)),
+            false => client.token_store(Arc::new(NoneTokenStore)),
+        };
         client.version(VERSION);
-        let name = config.tls.server_name_for(Some(&config.target))?.to_str().into_owned();
-        Ok(Self { config: client, how: How::new(&config.transport), name })
+        Ok(Self { config: client, how: How::new(&config.transport), name, tickets })
     }
 }
 
@@ -173,8 +191,9 @@ fn endpoint(cids: &QuicCids, secrets: &Secrets) -> Result<EndpointConfig> {
 }
 
 fn server(config: &QuicListenConfig, secrets: &Secrets, wall: &Arc<Wall>) -> Result<ServerConfig> {
-    let tls = Arc::clone(config.tls.quic()?);
-    let crypto = QuicServerConfig::with_initial(tls, initial_suite()?).map_err(|_| no_suite())?;
+    let time = Arc::<Wall>::clone(wall);
+    let tls = config.tls.quic(config.early_data, &remembered_limits(config), time);
+    let crypto = ServerTls { config: tls, initial: initial_suite()? };
     let token = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&secrets.keys.token);
     let mut server = ServerConfig::new(Arc::new(crypto), Arc::new(token));
     server.transport_config(Arc::new(transport(&config.transport)?));
@@ -186,9 +205,28 @@ fn server(config: &QuicListenConfig, secrets: &Secrets, wall: &Arc<Wall>) -> Res
     server.incoming_buffer_size_total(INCOMING_BYTES_TOTAL);
     server.time_source(Arc::<Wall>::clone(wall));
     let mut tokens = ValidationTokenConfig::default();
-    tokens.log(Arc::new(NoneTokenLog)).sent(0).lifetime(config.retry_token_lifetime);
+    tokens.log(Arc::new(Used(Arc::clone(&secrets.keys.used))));
+    tokens.sent(config.new_tokens).lifetime(config.new_token_lifetime);
     server.validation_token_config(tokens);
     Ok(server)
+}
+
+/// What clients remember of us with a ticket, and send early data by. RFC 9000 §7.4.1: "If 0-RTT
+/// data is accepted by the server, the server MUST NOT reduce any limits or alter any values that
+/// might be violated by the client with its 0-RTT data." So sessions are found again where these
+/// are the same.
+fn remembered_limits(config: &QuicListenConfig) -> Vec<u8> {
+    let limits = &config.transport;
+    let datagrams = limits.datagrams.map_or(0, |datagrams| datagrams.recv_bytes);
+    let limits = [
+        limits.stream_window,
+        limits.conn_window,
+        limits.max_bidi_streams,
+        limits.max_uni_streams,
+        datagrams,
+        u32::from(config.migration),
+    ];
+    [&b"quic"[..], limits.map(u32::to_be_bytes).as_flattened()].concat()
 }
 
 fn transport(from: &QuicTransport) -> Result<TransportConfig> {
@@ -248,7 +286,7 @@ fn congestion(from: &QuicTransport) -> Arc<dyn ControllerFactory + Send + Sync> 
 }
 
 /// RFC 9001 §5.2: Initial packets are under AES-128-GCM, whatever is negotiated later.
-fn initial_suite() -> Result<Suite> {
+pub(super) fn initial_suite() -> Result<Suite> {
     TLS13_AES_128_GCM_SHA256.tls13().and_then(|suite| suite.quic_suite()).ok_or_else(no_suite)
 }
 
@@ -341,6 +379,25 @@ mod tests {
         let ours = fields(&transport(&none).unwrap());
         assert_eq!(ours["max_idle_timeout"].trim_end_matches(','), "None");
         assert_eq!(ours["datagram_receive_buffer_size"].trim_end_matches(','), "None");
+    }
+
+    #[test]
+    fn sessions_are_found_again_under_the_same_limits_alone() {
+        let config = crate::proto::quic::tests::listen_config();
+        let same = remembered_limits(&config);
+        let changes: [fn(&mut QuicListenConfig); 6] = [
+            |c| c.transport.stream_window += 1,
+            |c| c.transport.conn_window += 1,
+            |c| c.transport.max_bidi_streams += 1,
+            |c| c.transport.max_uni_streams += 1,
+            |c| c.transport.datagrams = None,
+            |c| c.migration = false,
+        ];
+        for change in changes {
+            assert_ne!(remembered_limits(&config.clone().with(change)), same);
+        }
+        let other = config.with(|c| c.new_tokens = 0);
+        assert_eq!(remembered_limits(&other), same);
     }
 
     #[test]

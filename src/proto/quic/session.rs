@@ -15,13 +15,13 @@
 //!   application's own `close` nothing is told.
 
 mod calls;
+mod early;
 mod told;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use quinn_proto::crypto::rustls::HandshakeData;
 use quinn_proto::{Connection, Event, StreamEvent};
 
 use super::endpoint::{Endpoint, Handle, Input, Route, outgoing};
@@ -31,9 +31,11 @@ use super::reader::Reader;
 use super::signal::{Outgoing, Settled, Signal};
 use super::streams::{Streams, own_dir, own_id, wire_dir, wire_id};
 use super::time::Base;
+use super::tls::Agreed;
 use crate::ids::{ConnId, StreamDir};
 use crate::stats::{ConnStats, EcnState, QuicStats};
 use crate::time::Time;
+use early::Early;
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,7 @@ pub(crate) struct Session {
     /// application asked for it, or while the peer may not open another stream in its place.
     notes: VecDeque<Signal>,
     is_connected_due: bool,
+    early: Early,
     /// The peer's address as the application knows it.
     told_peer: SocketAddr,
     has_datagrams: bool,
@@ -112,6 +115,7 @@ impl Session {
             reader: Reader::default(),
             notes: VecDeque::new(),
             is_connected_due: false,
+            early: Early::default(),
             told_peer,
             has_datagrams: false,
             is_datagrams_turn: false,
@@ -155,6 +159,7 @@ impl Session {
         while let Some(event) = self.conn.poll() {
             self.fold(event);
         }
+        self.begin_early();
         let drained = self.conn.is_drained();
         self.wants_send &= !drained;
         Settled { ready: self.is_ready(), deadline: self.deadline(), drained }
@@ -162,12 +167,7 @@ impl Session {
 
     fn fold(&mut self, event: Event) {
         match event {
-            Event::Connected => {
-                self.is_connected_due = true;
-                if self.phase == Phase::Handshaking {
-                    self.phase = Phase::Open;
-                }
-            }
+            Event::Connected => self.shaken(),
             Event::Stream(event) => self.fold_stream(event),
             Event::DatagramReceived => self.has_datagrams = true,
             Event::ConnectionLost { reason } => {
@@ -279,8 +279,9 @@ impl Session {
 
     // ---- facts
 
+    /// The peer has not shown who it is, nor that it is there.
     pub(crate) fn is_handshaking(&self) -> bool {
-        self.phase == Phase::Handshaking
+        self.phase == Phase::Handshaking || self.may_be_replayed()
     }
 
     /// The peer began it.
@@ -310,7 +311,6 @@ impl Session {
         self.conn.is_drained()
     }
 
-    #[cfg(test)]
     pub(crate) fn peer(&self) -> SocketAddr {
         self.conn.remote_address()
     }
@@ -328,7 +328,7 @@ impl Session {
     /// The application protocol that ALPN chose, once the handshake is done. It allocates.
     pub(crate) fn alpn(&self) -> Option<Vec<u8>> {
         let data = self.conn.crypto_session().handshake_data()?;
-        data.downcast::<HandshakeData>().ok()?.protocol
+        data.downcast::<Agreed>().ok()?.0
     }
 
     pub(crate) fn stats(&mut self) -> ConnStats {

@@ -25,8 +25,12 @@ pub(crate) struct Outgoing {
 /// What the application is told next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// The handshake is done.
+    /// What was sent early was taken, or is gone. Before `Connected`.
+    EarlyData(bool),
+    /// The handshake is done; or it is not, and what comes now may be a recording.
     Connected,
+    /// It was none: the handshake is done after all.
+    Secured,
     Frame {
         stream: StreamId,
         data: Bytes,

@@ -155,6 +155,14 @@ impl Streams {
         self.is_finishing
     }
 
+    /// Those that we opened are gone, and the next one is the first again.
+    pub(super) fn forget_ours(&mut self) {
+        let is_client = self.is_client;
+        self.opened = PerDir::default();
+        self.wanted = PerDir::default();
+        self.sending.retain(|id, _| StreamId::from_u64(*id).opened_by_client() != is_client);
+    }
+
     /// Opening one was refused.
     pub(super) const fn want(&mut self, dir: StreamDir) {
         *self.wanted.of(dir) = true;

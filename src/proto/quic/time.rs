@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use quinn_proto::TimeSource;
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
 
 use crate::time::Time;
 
@@ -32,7 +34,8 @@ impl Base {
     }
 }
 
-/// The time of day, to the second, by which retry tokens expire. Set by whoever knows it.
+/// The time of day, to the second, by which tokens, tickets and certificates expire. Set by whoever
+/// knows it.
 #[derive(Debug, Default)]
 pub(crate) struct Wall(AtomicU64);
 
@@ -45,12 +48,21 @@ impl Wall {
     pub(crate) fn set(&self, secs: u64) {
         self.0.store(secs, Ordering::Relaxed);
     }
+
+    fn since_1970(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::Relaxed)).min(FAR)
+    }
 }
 
 impl TimeSource for Wall {
     fn now(&self) -> SystemTime {
-        let since = Duration::from_secs(self.0.load(Ordering::Relaxed)).min(FAR);
-        SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
+        SystemTime::UNIX_EPOCH.checked_add(self.since_1970()).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+impl TimeProvider for Wall {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(self.since_1970()))
     }
 }
 

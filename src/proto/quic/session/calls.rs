@@ -17,6 +17,10 @@ impl Session {
     /// Opens a stream, which the peer learns of by what is sent on it.
     pub(crate) fn open(&mut self, dir: StreamDir) -> Result<StreamId> {
         self.require_open()?;
+        self.open_any(dir)
+    }
+
+    pub(super) fn open_any(&mut self, dir: StreamDir) -> Result<StreamId> {
         let Some(id) = self.conn.streams().open(wire_dir(dir)) else {
             self.streams.want(dir);
             return Err(IoError::StreamLimit { conn: self.id, dir });
@@ -64,7 +68,7 @@ impl Session {
     /// over, nothing.
     pub(crate) fn reset(&mut self, id: StreamId, error_code: u64) -> Result<()> {
         let code = wire_code(error_code)?;
-        self.require_open()?;
+        self.require_streams()?;
         self.require(self.streams.can_send(id))?;
         self.wants_send = true;
         self.streams.on_finished(id);
@@ -77,7 +81,7 @@ impl Session {
     /// over, nothing.
     pub(crate) fn stop(&mut self, id: StreamId, error_code: u64) -> Result<()> {
         let code = wire_code(error_code)?;
-        self.require_open()?;
+        self.require_streams()?;
         self.require(self.streams.can_receive(id))?;
         self.wants_send = true;
         self.reader.forget(id);
@@ -159,7 +163,7 @@ impl Session {
     // ---- what is asked for exists
 
     fn require_send(&mut self, id: StreamId) -> Result<()> {
-        self.require_open()?;
+        self.require_streams()?;
         self.require(self.streams.can_send(id))?;
         match self.conn.send_stream(wire_id(id)).stopped() {
             Ok(Some(code)) => Err(self.stopped(code)),
@@ -169,6 +173,11 @@ impl Session {
 
     const fn require(&self, exists: bool) -> Result<()> {
         if exists { Ok(()) } else { Err(IoError::NoSuchStream { conn: self.id }) }
+    }
+
+    /// There are streams once it is open, and before that those for early data.
+    fn require_streams(&self) -> Result<()> {
+        if self.sends_early() { Ok(()) } else { self.require_open() }
     }
 
     const fn require_open(&self) -> Result<()> {

@@ -22,6 +22,9 @@ impl Session {
             Phase::Handshaking | Phase::Closed => return None,
             Phase::Open | Phase::Lost => {}
         }
+        if let Some(is_taken) = self.early.answer.take() {
+            return Some(Signal::EarlyData(is_taken));
+        }
         if std::mem::take(&mut self.is_connected_due) {
             return Some(Signal::Connected);
         }

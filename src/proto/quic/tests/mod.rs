@@ -8,3 +8,5 @@ mod pair;
 mod paths;
 mod streams;
 mod unreliable;
+
+pub(super) use pair::{listen_config, server_tls};

@@ -10,6 +10,7 @@ use crate::config::{QuicConnectConfig, QuicListenConfig, Roots, TlsClientConfig,
 use crate::ids::{ConnId, StreamDir, StreamId};
 use crate::proto::quic::endpoint::{Arrival, Endpoint, Route};
 use crate::proto::quic::parts::{ClientParts, EndpointParts, Secrets};
+use crate::proto::quic::resume::Past;
 use crate::proto::quic::session::Session;
 use crate::proto::quic::signal::{Outgoing, Signal};
 use crate::proto::quic::time::{Base, Wall};
@@ -47,7 +48,7 @@ pub(super) fn cert_pem() -> &'static str {
     &identity().0
 }
 
-pub(super) fn server_tls() -> TlsServerConfig {
+pub(in crate::proto::quic) fn server_tls() -> TlsServerConfig {
     let (cert, key) = identity();
     TlsServerConfig::from_pem_bytes(cert, key).alpn(["test", "other"]).build().unwrap()
 }
@@ -61,7 +62,7 @@ pub(super) fn addr(host: u8, port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::new(10, 0, 0, host), port))
 }
 
-pub(super) fn listen_config() -> QuicListenConfig {
+pub(in crate::proto::quic) fn listen_config() -> QuicListenConfig {
     QuicListenConfig::new(addr(2, 443), server_tls())
 }
 
@@ -238,6 +239,7 @@ pub(super) struct Pair {
     pub(super) nat: Option<SocketAddr>,
     pub(super) rng: Rng,
     pub(super) wall: Arc<Wall>,
+    pub(super) past: Past,
     connect: QuicConnectConfig,
 }
 
@@ -261,6 +263,7 @@ impl Pair {
             faults: Faults::default(),
             nat: None,
             rng: Rng::from_seed(3),
+            past: Past::new(Arc::clone(&wall)),
             wall,
             connect,
         }
@@ -269,7 +272,7 @@ impl Pair {
     /// Begins a connection.
     pub(super) fn connect(&mut self) -> usize {
         let (index, id) = self.client.vacant();
-        let parts = ClientParts::new(&self.connect, &self.client.endpoint).unwrap();
+        let parts = ClientParts::new(&self.connect, &self.client.endpoint, &mut self.past).unwrap();
         let to = self.server.addr;
         let session = self.client.endpoint.connect(self.now, parts, to, id).unwrap();
         self.client.sessions[index] = Some(session);

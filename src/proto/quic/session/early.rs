@@ -1,0 +1,118 @@
+//! What is sent and taken before the handshake is done (0-RTT), and what is known of earlier
+//! connections. RFC 9001 §4.6.
+//!
+//! ```text
+//! client: ticket ─▶ Offered ── the server's answer ─▶ EarlyData, Connected
+//! server: first flight ─▶ Taken: Connected ── the client's Finished ─▶ Secured
+//! ```
+
+use std::sync::Arc;
+
+use super::{Phase, Session, Signal};
+use crate::config::{SessionTicket, Tickets, TlsInfo};
+use crate::error::{IoError, Result};
+use crate::ids::{StreamDir, StreamId};
+
+/// Where a connection is with early data.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    state: State,
+    /// What the server said, to be told.
+    pub(super) answer: Option<bool>,
+    /// Of a connection of our own.
+    tickets: Option<Arc<Tickets>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    #[default]
+    None,
+    /// We may send some, and do not know whether it is taken.
+    Offered,
+    /// The client sent some, and nothing yet that a recording would not have.
+    Taken,
+}
+
+impl Session {
+    /// A connection of our own, with what it resumes.
+    pub(in crate::proto::quic) fn resumes(&mut self, tickets: Arc<Tickets>) {
+        self.early.tickets = Some(tickets);
+        if self.conn.has_0rtt() {
+            self.early.state = State::Offered;
+        }
+    }
+
+    /// The handshake is done.
+    pub(super) fn shaken(&mut self) {
+        if self.phase == Phase::Handshaking {
+            self.phase = Phase::Open;
+            self.is_connected_due = true;
+        }
+        match std::mem::take(&mut self.early.state) {
+            State::None => {}
+            State::Offered => self.answered(),
+            State::Taken => self.notes.push_back(Signal::Secured),
+        }
+    }
+
+    /// The server took what was sent early, or threw it away.
+    fn answered(&mut self) {
+        let is_taken = self.conn.accepted_0rtt();
+        self.early.answer = Some(is_taken);
+        if !is_taken {
+            // The machine has forgotten our streams, and counts from the first again.
+            self.streams.forget_ours();
+            self.notes.clear();
+            self.reader.clear();
+            return;
+        }
+        // The limits that were remembered may have been raised, which is told by nothing else.
+        for dir in [StreamDir::Bidi, StreamDir::Uni] {
+            if self.streams.take_wanted(dir) {
+                self.notes.push_back(Signal::Available(dir));
+            }
+        }
+    }
+
+    /// A server that took early data goes on as if the client were there.
+    pub(super) fn begin_early(&mut self) {
+        let is_server = self.conn.side().is_server();
+        if self.phase == Phase::Handshaking && is_server && self.conn.has_0rtt() {
+            self.phase = Phase::Open;
+            self.is_connected_due = true;
+            self.early.state = State::Taken;
+        }
+    }
+
+    /// Whether we may send before the handshake is done.
+    pub(super) fn sends_early(&self) -> bool {
+        self.phase == Phase::Handshaking && self.early.state == State::Offered
+    }
+
+    /// Whether what comes may be a recording of what came before.
+    pub(crate) fn may_be_replayed(&self) -> bool {
+        self.early.state == State::Taken
+    }
+
+    /// Opens a stream for early data.
+    pub(crate) fn open_early(&mut self) -> Result<StreamId> {
+        if !self.sends_early() {
+            return Err(IoError::EarlyDataUnavailable { conn: self.id });
+        }
+        self.open_any(StreamDir::Bidi)
+    }
+
+    /// The newest ticket that came, of a connection of our own.
+    pub(crate) fn ticket(&self) -> Option<SessionTicket> {
+        self.early.tickets.as_ref()?.newest()
+    }
+
+    /// What the handshake agreed on, and with whom, once that is known. It allocates.
+    pub(crate) fn tls_info(&self) -> Option<TlsInfo> {
+        if self.phase == Phase::Handshaking {
+            return None;
+        }
+        let info = self.conn.crypto_session().peer_identity()?;
+        info.downcast::<TlsInfo>().ok().map(|info| *info)
+    }
+}
