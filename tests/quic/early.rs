@@ -188,21 +188,29 @@ fn rejected_early_data_is_told_once() {
 }
 
 #[test]
-fn what_does_not_fit_the_remembered_windows_waits() {
-    for backend in BOTH {
+fn what_does_not_fit_waits() {
+    // The window that the ticket remembers, our own to begin with, and what is taken early.
+    let rows = [(20_000, 12_000, 3000), (5000, 40_000, 5000)];
+    for (backend, (window, initial_window, early)) in
+        BOTH.into_iter().flat_map(|backend| rows.map(|row| (backend, row)))
+    {
         let mut net = Net::new(backend);
         net.nodes[SERVER].echoes = true;
         let addr = net.listen(|l| {
             l.early_data = true;
-            l.transport.stream_window = 20_000;
+            l.transport.stream_window = window;
             l.transport.max_bidi_streams = 1;
         });
         let tls = net.client_tls(&["echo"]);
-        let conn = early(&mut net, addr, &tls);
+        let kept = ticket(&mut net, addr, &tls);
+        let conn = net.dial(addr, |c| {
+            (c.tls, c.ticket, c.early_data) = (tls, Some(kept), true);
+            c.transport.initial_window = Some(initial_window);
+        });
         let data = pattern(100_000);
         let io = &mut net.nodes[CLIENT].io;
         let (stream, taken) = io.early_data_send(conn, &data).unwrap();
-        assert_eq!(taken, 20_000);
+        assert_eq!(taken, early);
         let limit = IoError::StreamLimit { conn, dir: StreamDir::Bidi };
         assert_eq!(io.early_data_send(conn, b"x"), Err(limit));
         net.until("room", |net| net.nodes[CLIENT].has(&Seen::Writable(conn, stream)));
