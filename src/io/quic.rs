@@ -171,8 +171,8 @@ both! {
     /// took it; if not, the stream is gone.
     ///
     /// # Errors
-    /// `EarlyDataUnavailable` without a ticket that allows it, and once the handshake is done;
-    /// `StreamLimit`, `StaleConn`, `NotForProtocol`.
+    /// `EarlyDataUnavailable` without a ticket that allows it, to a host, whose addresses race, and
+    /// once the handshake is done; `StreamLimit`, `StaleConn`, `NotForProtocol`.
     pub fn early_data_send(&mut self_, conn: ConnId, data: &[u8]) -> Result<(StreamId, usize)> {
         self_.quic_early_send(conn, data)
     }
@@ -182,7 +182,7 @@ both! {
     /// secured, all of it came from the client, also what was handed out before.
     ///
     /// # Errors
-    /// `StaleConn`, `NotForProtocol`.
+    /// `StaleConn`, `NotConnected`, `NotForProtocol`.
     pub fn may_be_replayed(&mut self_, conn: ConnId) -> Result<bool> {
         self_.quic_may_be_replayed(conn)
     }
@@ -195,7 +195,7 @@ both! {
     /// the application's to give, here or to another shard.
     ///
     /// # Errors
-    /// `StaleConn`, `NotForProtocol`.
+    /// `StaleConn`, `NotConnected`, `NotForProtocol`.
     pub fn session_ticket(&mut self_, conn: ConnId) -> Result<Option<SessionTicket>> {
         self_.quic_ticket(conn)
     }

@@ -166,7 +166,7 @@ fn rejected_early_data_is_told_once() {
             let io = &mut net.nodes[CLIENT].io;
             for gone in [first, second] {
                 let none = Err(IoError::NoSuchStream { conn });
-                assert_eq!(io.stream_write(conn, gone, b"x").map(drop), none.clone());
+                assert_eq!(io.stream_write(conn, gone, b"x").map(drop), none);
                 assert_eq!(io.stream_reset(conn, gone, 1), none);
             }
             net.run_for(Duration::from_millis(100));
@@ -324,6 +324,28 @@ fn a_recording_of_early_data_is_good_once_at_the_most() {
 }
 
 #[test]
+fn to_a_host_nothing_is_sent_early() {
+    for backend in BOTH {
+        let mut net = Net::new(backend);
+        if let Some(world) = &net.world {
+            world.name_host("localhost", &["127.0.0.1".parse().unwrap()]);
+        }
+        let addr = net.listen(|l| l.early_data = true);
+        let tls = net.client_tls(&["echo"]);
+        let kept = ticket(&mut net, addr, &tls);
+        let conn = net.dial(addr, |c| {
+            (c.tls, c.ticket, c.early_data) = (tls, Some(kept), true);
+            c.target = ("localhost", addr.port()).into();
+        });
+        let none = Err(IoError::EarlyDataUnavailable { conn });
+        assert_eq!(net.nodes[CLIENT].io.early_data_send(conn, b"x"), none);
+        net.until("a connection", |net| net.nodes[CLIENT].open.contains(&conn));
+        assert!(!net.nodes[CLIENT].has(&Seen::EarlyData(conn, true)));
+        net.all_home();
+    }
+}
+
+#[test]
 fn early_data_needs_sessions_that_are_remembered() {
     let mut net = Net::new(Backend::Uring);
     let tls = net.server_builder(&["echo"]).session_cache(0).build().unwrap();
@@ -331,6 +353,6 @@ fn early_data_needs_sessions_that_are_remembered() {
     let error = net.nodes[SERVER].io.quic_listen_with(config.with(|c| c.early_data = true));
     assert!(error.unwrap_err().to_string().contains("session_cache"));
     let tls = net.client_tls(&["echo"]);
-    let config = QuicConnectConfig::new("127.0.0.1:9".parse().unwrap(), tls);
+    let config = QuicConnectConfig::new(("127.0.0.1", 9), tls);
     assert!(!config.early_data && config.ticket.is_none() && config.new_tokens);
 }

@@ -87,11 +87,11 @@ fn any_suite_of_tls_13_will_do() {
 #[test]
 fn without_tls_13_there_is_no_quic() {
     let mut net = Net::new(Backend::Uring);
-    let addr = "127.0.0.1:9".parse().unwrap();
+    let addr: std::net::SocketAddr = "127.0.0.1:9".parse().unwrap();
     let none = IoError::TlsConfig { fault: TlsConfigFault::NoTls13, line: 0 };
     let tls = net.server_builder(&[]).versions(TlsVersion::Tls12, TlsVersion::Tls12);
     let config = QuicListenConfig::new(addr, tls.build().unwrap());
-    assert_eq!(net.nodes[SERVER].io.quic_listen_with(config), Err(none.clone()));
+    assert_eq!(net.nodes[SERVER].io.quic_listen_with(config), Err(none));
     let tls = net.client_builder(&[]).versions(TlsVersion::Tls12, TlsVersion::Tls12);
     let config = QuicConnectConfig::new(addr, tls.build().unwrap());
     assert_eq!(net.nodes[CLIENT].io.quic_connect_with(config), Err(none));
