@@ -161,16 +161,18 @@ both! {
     }
 
     /// Sends on a new bidirectional stream before the handshake is done (0-RTT, RFC 9001 §4.6): call
-    /// it right after connecting, and it leaves with the first packet. Returns the stream and how
-    /// much was taken, which the windows that the ticket remembers bound. More can be written to the
-    /// stream, and it can be ended.
+    /// it right after connecting, and it leaves with the first packets. Returns the stream and how
+    /// much was taken: of all streams together a quarter of `QuicTransport::initial_window`, which
+    /// is 3,000 bytes by default, and no more than the windows that the ticket remembers. More can be
+    /// written to the stream, and it can be ended; what was not taken can be written when
+    /// `Event::Writable` comes.
     ///
     /// The server may get it twice, from whoever recorded it. `Event::EarlyData` tells whether it
     /// took it; if not, the stream is gone.
     ///
     /// # Errors
-    /// `EarlyDataUnavailable` without a ticket that allows it, and once the handshake is done;
-    /// `StreamLimit`, `StaleConn`, `NotForProtocol`.
+    /// `EarlyDataUnavailable` without a ticket that allows it, to a host, whose addresses race, and
+    /// once the handshake is done; `StreamLimit`, `StaleConn`, `NotForProtocol`.
     pub fn early_data_send(&mut self_, conn: ConnId, data: &[u8]) -> Result<(StreamId, usize)> {
         self_.quic_early_send(conn, data)
     }
@@ -180,7 +182,7 @@ both! {
     /// secured, all of it came from the client, also what was handed out before.
     ///
     /// # Errors
-    /// `StaleConn`, `NotForProtocol`.
+    /// `StaleConn`, `NotConnected`, `NotForProtocol`.
     pub fn may_be_replayed(&mut self_, conn: ConnId) -> Result<bool> {
         self_.quic_may_be_replayed(conn)
     }
@@ -193,7 +195,7 @@ both! {
     /// the application's to give, here or to another shard.
     ///
     /// # Errors
-    /// `StaleConn`, `NotForProtocol`.
+    /// `StaleConn`, `NotConnected`, `NotForProtocol`.
     pub fn session_ticket(&mut self_, conn: ConnId) -> Result<Option<SessionTicket>> {
         self_.quic_ticket(conn)
     }

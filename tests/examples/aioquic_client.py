@@ -84,6 +84,55 @@ async def other_port(client):
     print("rebind-port")
 
 
+async def again(port):
+    tickets, tokens = [], []
+    configuration = configured()
+
+    async def first():
+        async with connect(
+            "127.0.0.1",
+            port,
+            configuration=configuration,
+            create_protocol=Client,
+            session_ticket_handler=tickets.append,
+            token_handler=tokens.append,
+        ) as client:
+            await in_time(client.wait_connected())
+            assert not client._quic.tls.session_resumed
+            await echo(client, b"who are you")
+            while not tickets or not tokens:
+                await in_time(client.ping())
+
+    async def resumed(client):
+        await echo(client, b"again")
+        assert client._quic.tls.session_resumed
+
+    await first()
+    # Each ticket is good once.
+    configuration.session_ticket = tickets.pop()
+    await talk(port, configuration, resumed)
+    print("resumption")
+    configuration.session_ticket = None
+    await first()
+    configuration.session_ticket = tickets.pop()
+    # It sends nothing early again after a retry: the token spares it one.
+    configuration.token = tokens.pop()
+    async with connect(
+        "127.0.0.1",
+        port,
+        configuration=configuration,
+        create_protocol=Client,
+        wait_connected=False,
+    ) as client:
+        reader, writer = await client.create_stream()
+        writer.write(b"early")
+        writer.write_eof()
+        assert not client._quic.tls.session_resumed, "it was sent before anything came"
+        assert await in_time(reader.read()) == b"early"
+        assert client._quic.tls.early_data_accepted
+    print("zerortt")
+
+
 def configured(**more):
     configuration = QuicConfiguration(
         is_client=True, alpn_protocols=["echo"], max_datagram_frame_size=65_536, **more
@@ -98,6 +147,7 @@ async def main(port):
     await talk(port, chacha, lambda client: echo(client, b"chacha"))
     print("chacha20")
     await talk(port, configured(), other_port)
+    await again(port)
 
 
 asyncio.run(main(int(sys.argv[1])))

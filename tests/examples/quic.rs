@@ -1,5 +1,5 @@
 //! The example of QUIC, and aioquic as the client: handshakes, transfers, streams of both kinds,
-//! datagrams, key updates, and a client that moves.
+//! datagrams, key updates, a client that moves, and one that comes again.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -109,6 +109,8 @@ fn aioquic(args: &[&str]) {
         "connection id",
         "chacha20",
         "rebind-port",
+        "resumption",
+        "zerortt",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), cases);
 }

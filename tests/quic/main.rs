@@ -2,9 +2,14 @@
 
 mod connect;
 mod datagrams;
+mod early;
 mod ends;
 mod kit;
 mod limits;
 mod race;
 mod rebind;
+mod restart;
+mod resume;
 mod streams;
+mod tls;
+mod tokens;

@@ -54,30 +54,33 @@ impl UsedTokens {
         }
         self.last.fetch_max(made_secs, SeqCst);
         let is_new = place.swap(round, SeqCst) != round;
-        if is_new && self.count.fetch_add(1, SeqCst) + 1 >= self.tokens_max {
-            self.begin_round(state);
+        if is_new
+            && self.count.fetch_add(1, SeqCst) + 1 >= self.tokens_max
+            && self.begin_round(state)
+        {
+            return true;
         }
         let now = self.state.load(SeqCst);
         if now == state {
             return is_new;
         }
-        // A new round began meanwhile, in which the place is used in any case. The token is good if
-        // that round counts it among those that are too old.
+        // Another thread began a round meanwhile: which of the two it was noted in is not known.
         place.store(now as u8, SeqCst);
-        let first = now >> ROUND_BITS;
-        is_new && first != CLOSED && made_secs < first
+        false
     }
 
     /// Forgets the tokens noted so far: from now on all of them are too old. Nothing is taken while
-    /// it is found out how old that is.
-    fn begin_round(&self, state: u64) {
+    /// it is found out how old that is. `false`: another thread has done it.
+    fn begin_round(&self, state: u64) -> bool {
         let round = u64::from((state as u8).wrapping_add(1).max(1));
         let closed = CLOSED << ROUND_BITS | round;
-        if self.state.compare_exchange(state, closed, SeqCst, SeqCst).is_ok() {
+        let is_ours = self.state.compare_exchange(state, closed, SeqCst, SeqCst).is_ok();
+        if is_ours {
             self.count.store(0, SeqCst);
             let first = self.last.load(SeqCst).saturating_add(1).min(CLOSED - 1);
             self.state.store(first << ROUND_BITS | round, SeqCst);
         }
+        is_ours
     }
 }
 

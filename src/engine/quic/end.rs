@@ -154,6 +154,11 @@ impl Engine {
             }
             self.end_endpoint(socket);
         }
+        self.quic_bring_home();
+    }
+
+    /// Takes memory home when there are no connections that could have any.
+    pub(super) fn quic_bring_home(&mut self) {
         if self.quic.users == 0
             && let Some(memory) = &mut self.quic.memory
         {

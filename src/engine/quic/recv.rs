@@ -26,6 +26,8 @@ impl Engine {
         }
         let waits = self.quic_admit(socket);
         self.quic_settle_touched();
+        // Of clients that were sent away, or asked to come again.
+        self.quic_bring_home();
         if is_dry && !waits {
             if let Some(endpoint) = self.endpoints.at(socket) {
                 endpoint.ready = false;

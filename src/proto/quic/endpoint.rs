@@ -54,9 +54,9 @@ impl Incoming {
         self.0.remote_address_validated()
     }
 
-    /// It was not asked to retry yet.
+    /// It was neither asked to retry yet nor seen to be where it says, by a token of before.
     pub(crate) fn may_retry(&self) -> bool {
-        self.0.may_retry()
+        self.0.may_retry() && !self.0.remote_address_validated()
     }
 }
 

@@ -85,6 +85,10 @@ pub(super) struct How {
     pub(super) when_full: DatagramsFull,
     /// Bytes of datagrams that may wait to be sent.
     pub(super) datagrams_max: usize,
+    /// Bytes of early data. Until the handshake is done they stay in flight, and the machine sends
+    /// no ClientHello again that does not fit into the congestion window beside them: so there must
+    /// be room for it, also after the window was halved.
+    pub(super) early_max: usize,
 }
 
 impl How {
@@ -96,6 +100,7 @@ impl How {
             has_datagrams: transport.datagrams.is_some(),
             when_full: datagrams.when_full,
             datagrams_max: datagrams.send_bytes as usize,
+            early_max: (initial_window(transport) / 4) as usize,
         }
     }
 }
@@ -268,9 +273,13 @@ fn transport(from: &QuicTransport) -> Result<TransportConfig> {
     Ok(to)
 }
 
+/// RFC 9002 §7.2: ten datagrams, at most 14,720 bytes.
+fn initial_window(from: &QuicTransport) -> u64 {
+    from.initial_window.map_or(12_000, u64::from)
+}
+
 fn congestion(from: &QuicTransport) -> Arc<dyn ControllerFactory + Send + Sync> {
-    // RFC 9002 §7.2: ten datagrams, at most 14,720 bytes.
-    let window = from.initial_window.map_or(12_000, u64::from);
+    let window = initial_window(from);
     match from.congestion {
         Congestion::NewReno => {
             let mut reno = NewRenoConfig::default();

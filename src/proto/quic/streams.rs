@@ -140,6 +140,15 @@ impl Streams {
         half.is_some_and(|half| std::mem::take(&mut half.is_waiting))
     }
 
+    /// All streams of which `Writable` was owed; it no longer is.
+    pub(super) fn take_all_waiting(&mut self) -> impl Iterator<Item = StreamId> {
+        let waiting = self.sending.iter_mut().filter(|(_, half)| half.is_waiting);
+        waiting.map(|(id, half)| {
+            half.is_waiting = false;
+            StreamId::from_u64(*id)
+        })
+    }
+
     /// Nothing more is written to it.
     pub(super) fn on_finished(&mut self, id: StreamId) {
         self.sending.remove(&id.as_u64());

@@ -35,6 +35,13 @@ impl Session {
     pub(crate) fn write(&mut self, id: StreamId, pieces: &mut [Bytes]) -> Result<usize> {
         self.require_send(id)?;
         self.wants_send = true;
+        if self.sends_early() {
+            return self.write_early(id, pieces);
+        }
+        self.write_now(id, pieces)
+    }
+
+    pub(super) fn write_now(&mut self, id: StreamId, pieces: &mut [Bytes]) -> Result<usize> {
         let wanted: usize = pieces.iter().map(Bytes::len).sum();
         let mut taken = 0;
         // Only a write that is refused makes the machine tell when there is room.

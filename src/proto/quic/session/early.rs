@@ -8,6 +8,8 @@
 
 use std::sync::Arc;
 
+use bytes::{Buf, Bytes};
+
 use super::{Phase, Session, Signal};
 use crate::config::{SessionTicket, Tickets, TlsInfo};
 use crate::error::{IoError, Result};
@@ -19,6 +21,8 @@ pub(super) struct Early {
     state: State,
     /// What the server said, to be told.
     pub(super) answer: Option<bool>,
+    /// Bytes that may still be sent early.
+    left: usize,
     /// Of a connection of our own.
     tickets: Option<Arc<Tickets>>,
 }
@@ -39,6 +43,7 @@ impl Session {
         self.early.tickets = Some(tickets);
         if self.conn.has_0rtt() {
             self.early.state = State::Offered;
+            self.early.left = self.how.early_max;
         }
     }
 
@@ -66,7 +71,8 @@ impl Session {
             self.reader.clear();
             return;
         }
-        // The limits that were remembered may have been raised, which is told by nothing else.
+        // What was held back, and what the remembered limits did not allow: nothing else tells.
+        self.notes.extend(self.streams.take_all_waiting().map(Signal::Writable));
         for dir in [StreamDir::Bidi, StreamDir::Uni] {
             if self.streams.take_wanted(dir) {
                 self.notes.push_back(Signal::Available(dir));
@@ -100,6 +106,23 @@ impl Session {
             return Err(IoError::EarlyDataUnavailable { conn: self.id });
         }
         self.open_any(StreamDir::Bidi)
+    }
+
+    /// Takes as much of `pieces` as may be sent early.
+    pub(super) fn write_early(&mut self, id: StreamId, pieces: &mut [Bytes]) -> Result<usize> {
+        let mut taken = 0;
+        for piece in pieces {
+            let len = piece.len().min(self.early.left);
+            let written = self.write_now(id, &mut [piece.slice(..len)])?;
+            piece.advance(written);
+            self.early.left -= written;
+            taken += written;
+            if !piece.is_empty() {
+                self.streams.wait(id);
+                break;
+            }
+        }
+        Ok(taken)
     }
 
     /// The newest ticket that came, of a connection of our own.

@@ -1,5 +1,6 @@
 //! Two endpoints in one world: no socket, no clock, a network that loses what it is told to.
 
+mod early;
 mod ends;
 mod handshake;
 mod hostile;

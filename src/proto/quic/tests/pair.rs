@@ -269,6 +269,13 @@ impl Pair {
         }
     }
 
+    /// Another server in the place of the one that was there, which is gone with no word.
+    pub(super) fn replace_server(&mut self, listen: &QuicListenConfig) {
+        let parts = EndpointParts::listen(listen, &secrets(4), &self.wall).unwrap();
+        let (addr, base) = (self.server.addr, Base::new(Instant::now()));
+        self.server = Node::new(addr, parts, base);
+    }
+
     /// Begins a connection.
     pub(super) fn connect(&mut self) -> usize {
         let (index, id) = self.client.vacant();
