@@ -19,6 +19,9 @@ pub enum Congestion {
     /// RFC 9438.
     #[default]
     Cubic,
+    /// BBR as draft-ietf-ccwg-bbr describes it (its third version): sends at the rate that the path
+    /// was seen to deliver, paced, instead of filling queues until something is lost.
+    Bbr,
 }
 
 /// Looking for longer datagrams than the initial ones: RFC 8899.

@@ -11,9 +11,12 @@
 //!   asserts that it exists.
 
 pub(crate) mod admission;
+mod bbr;
 mod cid;
 pub(crate) mod endpoint;
 mod lost;
+mod meter;
+mod pacer;
 pub(crate) mod parts;
 mod reader;
 pub(crate) mod resume;

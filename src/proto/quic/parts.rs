@@ -22,6 +22,7 @@ use super::resume::Past;
 use super::time::Wall;
 use super::tls::{ClientTls, ServerTls};
 use super::tokens::{Tokens, Used};
+use super::{bbr, meter};
 use crate::config::{
     Congestion, DatagramsFull, QuicCids, QuicConnectConfig, QuicKeys, QuicListenConfig,
     QuicTransport, Tickets, Toggle,
@@ -67,6 +68,14 @@ impl Secrets {
         drawn.zeroize();
         Ok(Self { seeds, keys })
     }
+
+    /// A number that follows from them, and from which they do not.
+    fn number(&self) -> u64 {
+        let [seed, ..] = &self.seeds;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, seed);
+        let tag = hmac::sign(&key, b"congestion control");
+        u64::from_le_bytes(tag.as_ref().first_chunk().copied().unwrap_or_default())
+    }
 }
 
 impl Drop for Secrets {
@@ -80,6 +89,8 @@ impl Drop for Secrets {
 pub(super) struct How {
     pub(super) ecn: bool,
     pub(super) gso: bool,
+    /// The controller names a rate to keep to.
+    pub(super) is_paced: bool,
     /// Ours; the peer's is another matter.
     pub(super) has_datagrams: bool,
     pub(super) when_full: DatagramsFull,
@@ -93,6 +104,7 @@ impl How {
         Self {
             ecn: transport.ecn,
             gso: transport.gso != Toggle::Off,
+            is_paced: transport.congestion == Congestion::Bbr,
             has_datagrams: transport.datagrams.is_some(),
             when_full: datagrams.when_full,
             datagrams_max: datagrams.send_bytes as usize,
@@ -166,7 +178,8 @@ impl ClientParts {
         }));
         let draws = Arc::clone(endpoint.draws());
         client.initial_dst_cid_provider(Arc::new(move || draws.cid()));
-        client.transport_config(Arc::new(transport(&config.transport)?));
+        let seed = endpoint.draws().number();
+        client.transport_config(Arc::new(transport(&config.transport, seed)?));
         match config.new_tokens {
             true => client.token_store(Arc::<Tokens>::clone(&past.tokens)),
             false => client.token_store(Arc::new(NoneTokenStore)),
@@ -196,7 +209,7 @@ fn server(config: &QuicListenConfig, secrets: &Secrets, wall: &Arc<Wall>) -> Res
     let crypto = ServerTls { config: tls, initial: initial_suite()? };
     let token = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&secrets.keys.token);
     let mut server = ServerConfig::new(Arc::new(crypto), Arc::new(token));
-    server.transport_config(Arc::new(transport(&config.transport)?));
+    server.transport_config(Arc::new(transport(&config.transport, secrets.number())?));
     server.retry_token_lifetime(config.retry_token_lifetime);
     server.migration(config.migration);
     server.preferred_address_v4(None).preferred_address_v6(None);
@@ -229,7 +242,7 @@ fn remembered_limits(config: &QuicListenConfig) -> Vec<u8> {
     [&b"quic"[..], limits.map(u32::to_be_bytes).as_flattened()].concat()
 }
 
-fn transport(from: &QuicTransport) -> Result<TransportConfig> {
+fn transport(from: &QuicTransport, seed: u64) -> Result<TransportConfig> {
     let mut to = TransportConfig::default();
     let idle = from.idle_timeout.map(IdleTimeout::try_from).transpose();
     to.max_idle_timeout(idle.map_err(|_| out_of_range("idle timeout"))?);
@@ -262,13 +275,14 @@ fn transport(from: &QuicTransport) -> Result<TransportConfig> {
     to.allow_spin(from.spin_bit);
     to.datagram_receive_buffer_size(from.datagrams.map(|d| d.recv_bytes as usize));
     to.datagram_send_buffer_size(from.datagrams.map_or(0, |d| d.send_bytes as usize));
-    to.congestion_controller_factory(congestion(from));
+    to.congestion_controller_factory(Arc::new(meter::Factory(congestion(from, seed))));
     // How many go into a train is said at each transmit.
     to.enable_segmentation_offload(true);
     Ok(to)
 }
 
-fn congestion(from: &QuicTransport) -> Arc<dyn ControllerFactory + Send + Sync> {
+/// `seed` is of what is random in it.
+fn congestion(from: &QuicTransport, seed: u64) -> Arc<dyn ControllerFactory + Send + Sync> {
     // RFC 9002 §7.2: ten datagrams, at most 14,720 bytes.
     let window = from.initial_window.map_or(12_000, u64::from);
     match from.congestion {
@@ -282,6 +296,7 @@ fn congestion(from: &QuicTransport) -> Arc<dyn ControllerFactory + Send + Sync> 
             cubic.initial_window(window);
             Arc::new(cubic)
         }
+        Congestion::Bbr => Arc::new(bbr::Factory::new(window, seed)),
     }
 }
 
@@ -349,7 +364,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_at_the_machines_defaults() {
-        let (ours, theirs) = (transport(&odd()).unwrap(), TransportConfig::default());
+        let (ours, theirs) = (transport(&odd(), 1).unwrap(), TransportConfig::default());
         let same: Vec<_> = fields(&ours)
             .into_iter()
             .filter(|(name, value)| fields(&theirs).get(name) == Some(value))
@@ -370,13 +385,13 @@ mod tests {
 
     #[test]
     fn the_default_windows_are_bounded() {
-        let ours = fields(&transport(&QuicTransport::default()).unwrap());
+        let ours = fields(&transport(&QuicTransport::default(), 1).unwrap());
         assert_eq!(ours["receive_window"].trim_end_matches(','), (16 << 20).to_string());
         let none = QuicTransport::default().with(|t| {
             t.idle_timeout = None;
             t.datagrams = None;
         });
-        let ours = fields(&transport(&none).unwrap());
+        let ours = fields(&transport(&none, 1).unwrap());
         assert_eq!(ours["max_idle_timeout"].trim_end_matches(','), "None");
         assert_eq!(ours["datagram_receive_buffer_size"].trim_end_matches(','), "None");
     }

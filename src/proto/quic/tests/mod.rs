@@ -2,7 +2,9 @@
 
 mod ends;
 mod handshake;
+mod figures;
 mod hostile;
+mod link;
 mod lossy;
 mod pair;
 mod paths;
