@@ -107,7 +107,8 @@ pub struct QuicStats {
     pub rtt_latest_us: u32,
     /// What the congestion controller sends at, in bytes per second; 0 where it names no rate.
     pub pacing_rate: u64,
-    /// Streams that we send on, not all of which is acknowledged, whoever opened them.
+    /// Streams whose sending direction is not over, whoever opened them: not ended, or the end is
+    /// not acknowledged.
     pub streams_sending: u64,
     /// Streams that the peer opened and that count against its limit: not over in both directions.
     pub streams_of_peer: u64,

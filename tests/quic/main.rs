@@ -5,6 +5,8 @@ mod datagrams;
 mod ends;
 mod kit;
 mod limits;
+mod paths;
+mod qlog;
 mod race;
 mod rebind;
 mod streams;

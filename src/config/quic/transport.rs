@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::qlog::Qlog;
 use super::{check, check_ms};
 use crate::config::Toggle;
 use crate::error::Result;
@@ -150,6 +151,9 @@ pub struct QuicTransport {
     /// Trains of packets in one operation (`UDP_SEGMENT`). `Auto` and `On` try it, and go without
     /// on paths that refuse it.
     pub gso: Toggle,
+    /// A log of each connection. Default none; feature `quic-qlog`, without which it is
+    /// `InvalidArgument`.
+    pub qlog: Option<Qlog>,
     /// The spin bit, by which an observer can tell the round-trip time (RFC 9000 §17.4). Default
     /// on.
     pub spin_bit: bool,
@@ -175,6 +179,7 @@ impl Default for QuicTransport {
             ack_frequency: None,
             datagrams: Some(QuicDatagrams::default()),
             gso: Toggle::Auto,
+            qlog: None,
             spin_bit: true,
         }
     }

@@ -18,6 +18,11 @@ mod lost;
 mod meter;
 mod pacer;
 pub(crate) mod parts;
+#[cfg(feature = "quic-qlog")]
+mod qlog;
+#[cfg(not(feature = "quic-qlog"))]
+#[path = "qlog_off.rs"]
+mod qlog;
 mod reader;
 pub(crate) mod resume;
 pub(crate) mod session;

@@ -3,8 +3,10 @@
 //! *Invariant*: nothing is left at the machine's own defaults, which may change, and some of which
 //! draw entropy, take locks or bound nothing.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::{hkdf, hmac};
 use quinn_proto::congestion::{ControllerFactory, CubicConfig, NewRenoConfig};
@@ -22,7 +24,7 @@ use super::resume::Past;
 use super::time::Wall;
 use super::tls::{ClientTls, ServerTls};
 use super::tokens::{Tokens, Used};
-use super::{bbr, meter};
+use super::{bbr, meter, qlog};
 use crate::config::{
     Congestion, DatagramsFull, QuicCids, QuicConnectConfig, QuicKeys, QuicListenConfig,
     QuicTransport, Tickets, Toggle,
@@ -116,6 +118,8 @@ impl How {
 pub(crate) struct EndpointParts {
     pub(super) endpoint: Arc<EndpointConfig>,
     pub(super) server: Option<(Arc<ServerConfig>, How)>,
+    /// The log that each accepted connection has of its own.
+    pub(super) log: Option<Logged>,
     /// Of the first connection ids of servers.
     pub(super) draws: Arc<Draws>,
 }
@@ -129,7 +133,8 @@ impl EndpointParts {
     ) -> Result<Self> {
         let server = server(config, secrets, wall)?;
         let server = Some((Arc::new(server), How::new(&config.transport)));
-        Self::new(&config.cids, secrets, server)
+        let log = Logged::new(&config.transport, secrets.number());
+        Ok(Self { log, ..Self::new(&config.cids, secrets, server)? })
     }
 
     /// For a socket that connects only.
@@ -144,7 +149,7 @@ impl EndpointParts {
     ) -> Result<Self> {
         let [_, _, seed] = &secrets.seeds;
         let draws = Arc::new(Draws::new(seed));
-        Ok(Self { endpoint: Arc::new(endpoint(cids, secrets)?), server, draws })
+        Ok(Self { endpoint: Arc::new(endpoint(cids, secrets)?), server, log: None, draws })
     }
 }
 
@@ -152,6 +157,7 @@ impl EndpointParts {
 pub(crate) struct ClientParts {
     pub(super) config: ClientConfig,
     pub(super) how: How,
+    pub(super) log: Option<Logged>,
     /// Whom the server's certificate must be for.
     pub(super) name: String,
     pub(super) tickets: Arc<Tickets>,
@@ -185,7 +191,35 @@ impl ClientParts {
             false => client.token_store(Arc::new(NoneTokenStore)),
         };
         client.version(VERSION);
-        Ok(Self { config: client, how: How::new(&config.transport), name, tickets })
+        let log = Logged::new(&config.transport, seed);
+        Ok(Self { config: client, how: How::new(&config.transport), log, name, tickets })
+    }
+}
+
+/// What is made anew for each connection that has a log.
+pub(super) struct Logged {
+    transport: Box<QuicTransport>,
+    seed: AtomicU64,
+}
+
+impl Logged {
+    fn new(transport: &QuicTransport, seed: u64) -> Option<Self> {
+        transport.qlog.as_ref()?;
+        Some(Self { transport: Box::new(transport.clone()), seed: AtomicU64::new(seed) })
+    }
+
+    /// The configuration of a connection that begins now.
+    pub(super) fn begin(
+        &self,
+        is_server: bool,
+        peer: SocketAddr,
+        now: Instant,
+    ) -> Result<Arc<TransportConfig>> {
+        let mut to = transport(&self.transport, self.seed.fetch_add(1, Ordering::Relaxed))?;
+        if let Some(log) = &self.transport.qlog {
+            qlog::attach(&mut to, log, is_server, peer, now);
+        }
+        Ok(Arc::new(to))
     }
 }
 
@@ -243,6 +277,10 @@ fn remembered_limits(config: &QuicListenConfig) -> Vec<u8> {
 }
 
 fn transport(from: &QuicTransport, seed: u64) -> Result<TransportConfig> {
+    if from.qlog.is_some() && !qlog::IS_BUILT {
+        let why = "the build lacks the feature quic-qlog";
+        return Err(IoError::InvalidArgument { what: "QuicTransport::qlog", why });
+    }
     let mut to = TransportConfig::default();
     let idle = from.idle_timeout.map(IdleTimeout::try_from).transpose();
     to.max_idle_timeout(idle.map_err(|_| out_of_range("idle timeout"))?);

@@ -154,6 +154,9 @@ impl Session {
     /// Its deadline has passed. Too early is harmless.
     pub(crate) fn on_timeout(&mut self, now: Time) {
         self.conn.handle_timeout(self.base.instant(now));
+        if let Some(pacer) = &mut self.pacer {
+            pacer.release(now);
+        }
         self.wants_send = true;
     }
 
@@ -301,7 +304,10 @@ impl Session {
     /// When `on_timeout` is due.
     pub(crate) fn deadline(&mut self) -> Time {
         let due = self.conn.poll_timeout().map_or(Time::MAX, |instant| self.base.time(instant));
-        self.pacer.as_ref().map_or(due, |pacer| due.min(pacer.blocked_until()))
+        match &self.pacer {
+            Some(pacer) if self.phase == Phase::Open => due.min(pacer.blocked_until()),
+            _ => due,
+        }
     }
 
     // ---- facts

@@ -96,7 +96,14 @@ impl Extra {
         (self.since, self.acked) = (now, 0);
     }
 
-    pub(super) fn update(&mut self, now: Instant, rate: f64, acked: u64, cwnd: u64, is_round: bool) {
+    pub(super) fn update(
+        &mut self,
+        now: Instant,
+        rate: f64,
+        acked: u64,
+        cwnd: u64,
+        is_round: bool,
+    ) {
         if is_round {
             self.rounds += 1;
             if self.rounds >= EXTRA_ROUNDS {

@@ -153,23 +153,26 @@ impl Bbr {
             return;
         }
         self.adapt_upper_bounds(sample);
-        let in_flight = self.sampler.in_flight;
         match self.state {
-            State::ProbeDown => {
-                if !self.check_probe(now) && self.is_time_to_cruise(in_flight) {
-                    self.state = State::ProbeCruise;
-                }
-            }
+            State::ProbeDown => self.step_down(now),
             State::ProbeCruise => {
                 self.check_probe(now);
             }
             State::ProbeRefill if self.rounds.is_start => self.start_up(now, sample),
-            State::ProbeUp => {
-                if self.is_time_to_go_down(sample) {
-                    self.start_down(now);
-                }
-            }
+            State::ProbeUp => self.step_up(now, sample),
             _ => {}
+        }
+    }
+
+    fn step_down(&mut self, now: Instant) {
+        if !self.check_probe(now) && self.is_time_to_cruise(self.sampler.in_flight) {
+            self.state = State::ProbeCruise;
+        }
+    }
+
+    fn step_up(&mut self, now: Instant, sample: &Sample) {
+        if self.is_time_to_go_down(sample) {
+            self.start_down(now);
         }
     }
 

@@ -45,8 +45,9 @@ impl Path {
             let fits = (self.flight.len() as u64 + 1) * size < self.bbr.window();
             if fits && self.next_at <= self.now && app <= self.now {
                 let pacing = self.bbr.metrics().pacing_rate.map_or(1e12, |bits| bits as f64 / 8.0);
-                self.next_at =
-                    self.now.max(self.next_at) + Duration::from_secs_f64(size as f64 / pacing);
+                // Time goes in steps: who is late catches up.
+                let since = self.next_at.max(self.now - Duration::from_millis(1));
+                self.next_at = since + Duration::from_secs_f64(size as f64 / pacing);
                 if let Some(rate) = app_rate {
                     app += Duration::from_secs_f64(size as f64 / rate);
                 }
@@ -70,9 +71,9 @@ impl Path {
 fn startup_finds_the_rate_and_drains_its_queue() {
     let mut path = Path::new(1_250_000.0);
     path.run(Duration::from_secs(2), None);
-    let [State::Startup, State::Drain, State::ProbeDown, State::ProbeCruise, ..] = path.seen[..] else {
-        panic!("{:?}", path.seen)
-    };
+    // The queue may be empty by then, and `ProbeDown` over when it begins.
+    assert_eq!(path.seen[..2], [State::Startup, State::Drain]);
+    assert!(matches!(path.seen[2], State::ProbeDown | State::ProbeCruise), "{:?}", path.seen);
     let rate = path.bbr.max_rate.get();
     assert!((1_200_000.0..1_350_000.0).contains(&rate), "{rate}");
     let rtt = path.bbr.min_rtt.get().unwrap();

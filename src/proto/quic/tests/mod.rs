@@ -1,8 +1,8 @@
 //! Two endpoints in one world: no socket, no clock, a network that loses what it is told to.
 
 mod ends;
-mod handshake;
 mod figures;
+mod handshake;
 mod hostile;
 mod link;
 mod lossy;

@@ -144,7 +144,11 @@ impl Node {
         (index, ConnId::new(index as u32, 1))
     }
 
-    pub(super) fn on_datagram(&mut self, now: Time, datagram: &Datagram) -> Option<(Outgoing, Vec<u8>)> {
+    pub(super) fn on_datagram(
+        &mut self,
+        now: Time,
+        datagram: &Datagram,
+    ) -> Option<(Outgoing, Vec<u8>)> {
         let Datagram { from, to, ecn, data, .. } = datagram;
         let data = BytesMut::from(&data[..]);
         let reply = match self.endpoint.on_datagram(now, *from, Some(to.ip()), *ecn, data) {
