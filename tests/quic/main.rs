@@ -6,6 +6,8 @@ mod early;
 mod ends;
 mod kit;
 mod limits;
+mod paths;
+mod qlog;
 mod race;
 mod rebind;
 mod restart;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::qlog::Qlog;
 use super::{check, check_ms};
 use crate::config::Toggle;
 use crate::error::Result;
@@ -19,6 +20,9 @@ pub enum Congestion {
     /// RFC 9438.
     #[default]
     Cubic,
+    /// BBR as draft-ietf-ccwg-bbr describes it (its third version): sends at the rate that the path
+    /// was seen to deliver, paced, instead of filling queues until something is lost.
+    Bbr,
 }
 
 /// Looking for longer datagrams than the initial ones: RFC 8899.
@@ -147,6 +151,9 @@ pub struct QuicTransport {
     /// Trains of packets in one operation (`UDP_SEGMENT`). `Auto` and `On` try it, and go without
     /// on paths that refuse it.
     pub gso: Toggle,
+    /// A log of each connection. Default none; feature `quic-qlog`, without which it is
+    /// `InvalidArgument`.
+    pub qlog: Option<Qlog>,
     /// The spin bit, by which an observer can tell the round-trip time (RFC 9000 §17.4). Default
     /// on.
     pub spin_bit: bool,
@@ -172,6 +179,7 @@ impl Default for QuicTransport {
             ack_frequency: None,
             datagrams: Some(QuicDatagrams::default()),
             gso: Toggle::Auto,
+            qlog: None,
             spin_bit: true,
         }
     }

@@ -22,10 +22,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use quinn_proto::{Connection, Event, StreamEvent};
+use quinn_proto::{Connection, Dir, Event, StreamEvent};
 
 use super::endpoint::{Endpoint, Handle, Input, Route, outgoing};
 use super::lost::Lost;
+use super::meter::Meter;
+use super::pacer::Pacer;
 use super::parts::How;
 use super::reader::Reader;
 use super::signal::{Outgoing, Settled, Signal};
@@ -73,7 +75,12 @@ pub(crate) struct Session {
     /// Datagrams that were taken for sending.
     datagrams_taken: u64,
     datagrams_dropped: u64,
+    /// Datagrams that were handed out.
+    pub(super) datagrams_told: u64,
+    datagrams_lost: u64,
     ecn: EcnState,
+    /// Keeps to the rate of the congestion controller, if that names one.
+    pacer: Option<Pacer>,
     /// Its endpoint has forgotten it, and the handle may be another's.
     is_gone: bool,
     /// It may have something to send: there was an input, a timeout or a call since `transmit` had
@@ -123,6 +130,9 @@ impl Session {
             lost: None,
             datagrams_taken: 0,
             datagrams_dropped: 0,
+            datagrams_told: 0,
+            datagrams_lost: 0,
+            pacer: how.is_paced.then(Pacer::new),
             ecn: if how.ecn { EcnState::On } else { EcnState::Off },
             is_gone: false,
             wants_send: true,
@@ -144,6 +154,9 @@ impl Session {
     /// Its deadline has passed. Too early is harmless.
     pub(crate) fn on_timeout(&mut self, now: Time) {
         self.conn.handle_timeout(self.base.instant(now));
+        if let Some(pacer) = &mut self.pacer {
+            pacer.release(now);
+        }
         self.wants_send = true;
     }
 
@@ -258,11 +271,19 @@ impl Session {
     ) -> Option<Outgoing> {
         buf.clear();
         let segments_max = if self.no_gso { 1 } else { segments_max.max(1) };
+        let segments_max = segments_max.min(self.allowance(now));
+        if segments_max == 0 {
+            self.wants_send = false;
+            return None;
+        }
         let transmit = self.conn.poll_transmit(self.base.instant(now), segments_max, buf);
         let Some(transmit) = transmit else {
             self.wants_send = false;
             return None;
         };
+        if let Some(pacer) = &mut self.pacer {
+            pacer.on_sent(transmit.size);
+        }
         let mut out = outgoing(&transmit);
         if self.how.ecn {
             self.ecn = if out.ecn == 0 { EcnState::Failed } else { EcnState::On };
@@ -272,9 +293,21 @@ impl Session {
         Some(out)
     }
 
+    /// Packets that may be sent now.
+    fn allowance(&mut self, now: Time) -> usize {
+        let mtu = self.mtu();
+        let (Some(pacer), Phase::Open) = (&mut self.pacer, self.phase) else { return usize::MAX };
+        let bits = self.conn.congestion_state().metrics().pacing_rate;
+        bits.map_or(usize::MAX, |bits| pacer.allowance(now, bits as f64 / 8.0, mtu))
+    }
+
     /// When `on_timeout` is due.
     pub(crate) fn deadline(&mut self) -> Time {
-        self.conn.poll_timeout().map_or(Time::MAX, |instant| self.base.time(instant))
+        let due = self.conn.poll_timeout().map_or(Time::MAX, |instant| self.base.time(instant));
+        match &self.pacer {
+            Some(pacer) if self.phase == Phase::Open => due.min(pacer.blocked_until()),
+            _ => due,
+        }
     }
 
     // ---- facts
@@ -333,6 +366,7 @@ impl Session {
 
     pub(crate) fn stats(&mut self) -> ConnStats {
         let stats = self.conn.stats();
+        let noted = Meter::read(self.conn.congestion_state());
         let (path, sent, received) = (&stats.path, &stats.udp_tx, &stats.udp_rx);
         let micros =
             |span: std::time::Duration| u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
@@ -342,12 +376,17 @@ impl Session {
             bytes_received: received.bytes,
             bytes_sent: sent.bytes,
             rtt_us: micros(path.rtt),
+            rtt_var_us: micros(noted.rtt_var),
             rtt_min_us: if has_rtt { micros(path.min_rtt) } else { 0 },
             cwnd: path.cwnd,
             mss: u32::from(path.current_mtu),
             packets_lost: count(path.lost_packets),
             packets_sent: count(path.sent_packets),
             quic: Some(QuicStats {
+                rtt_latest_us: micros(noted.rtt_latest),
+                pacing_rate: self.pacing_rate(),
+                streams_sending: self.conn.streams().send_streams() as u64,
+                streams_of_peer: self.streams_of_peer(),
                 mtu: path.current_mtu,
                 bytes_lost: path.lost_bytes,
                 congestion_events: path.congestion_events,
@@ -357,9 +396,29 @@ impl Session {
                 datagrams_sent: stats.frame_tx.datagram,
                 datagrams_received: stats.frame_rx.datagram,
                 datagrams_dropped_tx: self.count_dropped(stats.frame_tx.datagram),
+                datagrams_dropped_rx: self.count_unread(stats.frame_rx.datagram),
             }),
             ..ConnStats::default()
         }
+    }
+
+    /// Bytes per second, where the controller names a rate.
+    fn pacing_rate(&self) -> u64 {
+        self.conn.congestion_state().metrics().pacing_rate.map_or(0, |bits| bits / 8)
+    }
+
+    fn streams_of_peer(&mut self) -> u64 {
+        let streams = self.conn.streams();
+        streams.remote_open_streams(Dir::Bi) + streams.remote_open_streams(Dir::Uni)
+    }
+
+    /// Datagrams that came and were dropped before they were handed out. What waits is told apart
+    /// from what was dropped when nothing waits.
+    const fn count_unread(&mut self, received: u64) -> u64 {
+        if !self.has_datagrams {
+            self.datagrams_lost = received.saturating_sub(self.datagrams_told);
+        }
+        self.datagrams_lost
     }
 
     /// Datagrams that made room for later ones. What waits is told apart from what was dropped

@@ -2,8 +2,10 @@
 
 mod early;
 mod ends;
+mod figures;
 mod handshake;
 mod hostile;
+mod link;
 mod lossy;
 mod pair;
 mod paths;
