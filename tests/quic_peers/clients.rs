@@ -30,6 +30,17 @@ fn quinn_and_quic_echo_with_retry() {
 }
 
 #[test]
+fn quiche_and_quic_echo() {
+    let more = ["connectionid", "rebind-port", "rebind-addr", "versionnegotiation"];
+    against_quic_echo(Peer::Quiche, &[], &more);
+}
+
+#[test]
+fn quiche_and_quic_echo_with_retry() {
+    against_quic_echo(Peer::Quiche, &["--retry"], &[]);
+}
+
+#[test]
 fn aioquic_and_quic_echo() {
     let more = ["keyupdate", "connectionid", "chacha20", "rebind-port", "rebind-addr"];
     against_quic_echo(Peer::Aioquic, &[], &[&more[..], &["versionnegotiation"]].concat());
@@ -100,6 +111,11 @@ fn what_s2n_closes_with() {
 }
 
 #[test]
+fn what_quiche_closes_with() {
+    close(Peer::Quiche, "enough");
+}
+
+#[test]
 fn what_aioquic_closes_with() {
     close(Peer::Aioquic, "enough");
 }
@@ -121,6 +137,11 @@ fn rebind(peer: Peer) {
 #[test]
 fn quinn_moves() {
     rebind(Peer::Quinn);
+}
+
+#[test]
+fn quiche_moves() {
+    rebind(Peer::Quiche);
 }
 
 #[test]
@@ -158,6 +179,11 @@ fn s2n_counts_marks() {
 }
 
 #[test]
+fn quiche_counts_no_marks_and_gets_on_without() {
+    ecn(Peer::Quiche, EcnState::Failed);
+}
+
+#[test]
 fn aioquic_counts_no_marks_and_gets_on_without() {
     ecn(Peer::Aioquic, EcnState::Failed);
 }
@@ -186,4 +212,9 @@ fn quinn_is_told_that_the_state_is_lost() {
 #[test]
 fn s2n_is_told_that_the_state_is_lost() {
     stateless_reset(Peer::S2n);
+}
+
+#[test]
+fn quiche_is_told_that_the_state_is_lost() {
+    stateless_reset(Peer::Quiche);
 }

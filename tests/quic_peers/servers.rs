@@ -135,6 +135,11 @@ fn we_talk_to_s2n() {
 }
 
 #[test]
+fn we_talk_to_quiche() {
+    everything(Peer::Quiche, "as asked");
+}
+
+#[test]
 fn we_talk_to_aioquic() {
     everything(Peer::Aioquic, "as asked");
 }
@@ -154,6 +159,11 @@ fn quinn_asks_for_a_retry() {
 #[test]
 fn s2n_asks_for_a_retry() {
     retry(Peer::S2n);
+}
+
+#[test]
+fn quiche_asks_for_a_retry() {
+    retry(Peer::Quiche);
 }
 
 #[test]
@@ -177,6 +187,11 @@ fn quinn_counts_our_marks() {
 #[test]
 fn s2n_counts_our_marks() {
     ecn(Peer::S2n, EcnState::On);
+}
+
+#[test]
+fn quiche_does_not_count_our_marks() {
+    ecn(Peer::Quiche, EcnState::Failed);
 }
 
 #[test]
@@ -213,6 +228,11 @@ fn quic_client_and_quinn() {
 #[test]
 fn quic_client_and_s2n() {
     quic_client(Peer::S2n);
+}
+
+#[test]
+fn quic_client_and_quiche() {
+    quic_client(Peer::Quiche);
 }
 
 #[test]
