@@ -82,8 +82,15 @@ async def listen(args, host, port):
         is_client=False, alpn_protocols=["echo"], max_datagram_frame_size=65_536
     )
     configuration.load_cert_chain(args.cert, args.key)
+    tickets = {}
     server = await serve(
-        host, port, configuration=configuration, create_protocol=Server, retry=args.retry
+        host,
+        port,
+        configuration=configuration,
+        create_protocol=Server,
+        retry=args.retry,
+        session_ticket_handler=lambda ticket: tickets.setdefault(ticket.ticket, ticket),
+        session_ticket_fetcher=lambda label: tickets.pop(label, None),
     )
     if args.retry:
         make = server._retry.create_token
@@ -215,6 +222,30 @@ CASES = {
 }
 
 
+async def again(case, host, port, configuration):
+    tickets = []
+    async with connect(
+        host,
+        port,
+        configuration=configuration,
+        create_protocol=Client,
+        session_ticket_handler=tickets.append,
+    ) as client:
+        await echo(client, b"hello")
+    configuration.session_ticket = tickets[-1]
+    is_early = case == "zerortt"
+    async with connect(
+        host,
+        port,
+        configuration=configuration,
+        create_protocol=Client,
+        wait_connected=not is_early,
+    ) as client:
+        await echo(client, b"early")
+        assert client._quic.tls.session_resumed, "resumed"
+        assert client._quic.tls.early_data_accepted or not is_early, "early data is taken"
+
+
 async def run(case, host, port, ca):
     configuration = QuicConfiguration(
         is_client=True,
@@ -229,6 +260,8 @@ async def run(case, host, port, ca):
         # A version that nobody has: the server says what it has.
         configuration.original_version = 0x1A2A3A4A
         configuration.supported_versions = [0x1A2A3A4A, 1]
+    if case in ("resumption", "zerortt"):
+        return await in_time(again(case, host, port, configuration))
     async with connect(
         host, port, configuration=configuration, create_protocol=Client
     ) as client:

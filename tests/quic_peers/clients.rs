@@ -4,7 +4,7 @@ use zero_io::code::{self, QuicClose, QuicCloser};
 use zero_io::{EcnState, QuicKeys};
 
 use super::kit::{Backend, Net, SERVER, Seen};
-use super::program::{Certificate, Peer};
+use super::program::{Certificate, NO_REASON, Peer};
 
 /// What every peer does.
 const CASES: [&str; 7] =
@@ -21,7 +21,7 @@ fn against_quic_echo(peer: Peer, args: &[&str], more: &[&str]) {
 #[test]
 fn quinn_and_quic_echo() {
     let more = ["keyupdate", "chacha20", "rebind-port", "rebind-addr", "versionnegotiation"];
-    against_quic_echo(Peer::Quinn, &[], &more);
+    against_quic_echo(Peer::Quinn, &[], &[&more[..], &["zerortt"]].concat());
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn quinn_and_quic_echo_with_retry() {
 #[test]
 fn quiche_and_quic_echo() {
     let more = ["connectionid", "rebind-port", "rebind-addr", "versionnegotiation"];
-    against_quic_echo(Peer::Quiche, &[], &more);
+    against_quic_echo(Peer::Quiche, &[], &[&more[..], &["resumption", "zerortt"]].concat());
 }
 
 #[test]
@@ -43,7 +43,8 @@ fn quiche_and_quic_echo_with_retry() {
 #[test]
 fn aioquic_and_quic_echo() {
     let more = ["keyupdate", "connectionid", "chacha20", "rebind-port", "rebind-addr"];
-    against_quic_echo(Peer::Aioquic, &[], &[&more[..], &["versionnegotiation"]].concat());
+    let last = ["versionnegotiation", "resumption", "zerortt"];
+    against_quic_echo(Peer::Aioquic, &[], &[&more[..], &last].concat());
 }
 
 #[test]
@@ -107,7 +108,7 @@ fn what_quinn_closes_with() {
 
 #[test]
 fn what_s2n_closes_with() {
-    close(Peer::S2n, "");
+    close(Peer::S2n, NO_REASON);
 }
 
 #[test]

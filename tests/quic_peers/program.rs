@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// How long a program may take for what is asked of it.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// What is told of an end for which the peer gave no reason, as s2n-quic never does.
+pub(crate) const NO_REASON: &str = "closed by the peer";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
     Quinn,

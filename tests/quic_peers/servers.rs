@@ -1,18 +1,20 @@
 //! Peers as servers: of a shard as the client, and of `quic_client`.
 
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::process::Stdio;
 
 use zero_io::code::{self, QuicClose, QuicCloser};
-use zero_io::{ConnId, EcnState, IoError, StreamDir, StreamId};
+use zero_io::{ConnId, EcnState, IoError, Roots, StreamDir, StreamId, TlsClientConfig};
 
 use super::kit::{Backend, CLIENT, Got, Net, Seen, pattern};
-use super::program::{Certificate, Peer, Program};
+use super::program::{Certificate, NO_REASON, Peer, Program};
 
 /// A peer's server, and a connection of ours to it.
 struct Served {
     net: Net,
     server: Program,
+    addr: SocketAddr,
     conn: ConnId,
 }
 
@@ -27,7 +29,7 @@ impl Served {
         let alpn = b"echo".to_vec();
         let connected = Seen::Connected { conn, endpoint: None, peer: addr, alpn };
         assert_eq!(net.nodes[CLIENT].seen, [connected]);
-        Self { net, server, conn }
+        Self { net, server, addr, conn }
     }
 
     #[track_caller]
@@ -131,7 +133,7 @@ fn we_talk_to_quinn() {
 
 #[test]
 fn we_talk_to_s2n() {
-    everything(Peer::S2n, "");
+    everything(Peer::S2n, NO_REASON);
 }
 
 #[test]
@@ -197,6 +199,108 @@ fn quiche_does_not_count_our_marks() {
 #[test]
 fn aioquic_does_not_count_our_marks() {
     ecn(Peer::Aioquic, EcnState::Failed);
+}
+
+/// A second connection with the ticket of the first: once as a client that waits for the
+/// handshake, once as one that does not.
+fn resumption(peer: Peer) {
+    let mut served = Served::new(peer, &[]);
+    for is_early in [false, true] {
+        served.echo(b"hello");
+        let (conn, mut ticket) = (served.conn, None);
+        served.net.until("a ticket", |net| {
+            ticket = net.nodes[CLIENT].io.session_ticket(conn).unwrap();
+            ticket.is_some()
+        });
+        let conn = served.net.dial(served.addr, |c| {
+            c.ticket = ticket;
+            c.early_data = is_early;
+        });
+        served.conn = conn;
+        if is_early {
+            let io = &mut served.net.nodes[CLIENT].io;
+            let (stream, taken) = io.early_data_send(conn, b"early").unwrap();
+            assert_eq!(taken, 5);
+            io.stream_finish(conn, stream).unwrap();
+            served.net.until("its echo", |net| net.nodes[CLIENT].got(conn, stream).closed);
+            assert_eq!(served.got(stream).data, b"early");
+            served.told(&Seen::EarlyData(conn, true));
+        }
+        served.net.until("the handshake", |net| net.nodes[CLIENT].open.contains(&conn));
+        let info = served.net.nodes[CLIENT].io.conn_tls_info(conn).unwrap();
+        assert!(info.resumed, "{info:?}");
+    }
+}
+
+#[test]
+fn quinn_knows_us_again() {
+    resumption(Peer::Quinn);
+}
+
+#[test]
+fn quiche_knows_us_again() {
+    resumption(Peer::Quiche);
+}
+
+#[test]
+fn aioquic_knows_us_again() {
+    resumption(Peer::Aioquic);
+}
+
+/// We move, and the server follows: RFC 9000 §9.
+fn rebind(peer: Peer) {
+    for local in ["127.0.0.1:0", "127.0.0.2:0"] {
+        let mut served = Served::new(peer, &[]);
+        served.echo(b"from here");
+        let io = &mut served.net.nodes[CLIENT].io;
+        io.quic_rebind(served.conn, local.parse().unwrap()).unwrap();
+        served.echo(&pattern(100_000));
+        let server = &mut served.server;
+        served.net.until("the server to follow", |_| {
+            server.has_printed(|line| line.starts_with("migrated to 127.0.0."))
+        });
+    }
+}
+
+#[test]
+fn quinn_follows_us() {
+    rebind(Peer::Quinn);
+}
+
+#[test]
+fn s2n_follows_us() {
+    rebind(Peer::S2n);
+}
+
+#[test]
+fn quiche_follows_us() {
+    rebind(Peer::Quiche);
+}
+
+#[test]
+fn aioquic_follows_us() {
+    rebind(Peer::Aioquic);
+}
+
+/// It is for ChaCha20 as we offer that first.
+#[test]
+fn chacha20_and_quinn() {
+    let mut net = Net::new(Backend::Uring);
+    let certificate = Certificate::new(net.certificate());
+    let (_server, addr) = Peer::Quinn.server(&certificate, &[]);
+    let roots = Roots::from_pem_bytes(net.certificate().0);
+    let tls = TlsClientConfig::with_roots(roots).server_name("localhost").alpn(["echo"]);
+    // The other one is what Initial packets are sealed with.
+    let suites = ["TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"];
+    let tls = tls.cipher_suites(suites).build().unwrap();
+    let conn = net.dial(addr, |c| c.tls = tls);
+    net.until("the handshake", |net| net.nodes[CLIENT].open.contains(&conn));
+    let info = net.nodes[CLIENT].io.conn_tls_info(conn).unwrap();
+    assert_eq!(info.cipher_suite, suites[0]);
+    let stream = net.nodes[CLIENT].io.stream_open(conn, StreamDir::Bidi).unwrap();
+    net.send_all(CLIENT, conn, stream, b"sealed");
+    net.until("the echo", |net| net.nodes[CLIENT].got(conn, stream).closed);
+    assert_eq!(net.nodes[CLIENT].got(conn, stream).data, b"sealed");
 }
 
 /// `quic_client` sends its input there, and prints what comes back.

@@ -9,16 +9,37 @@ use quiche::{Connection, Error, RecvInfo, Shutdown};
 /// A version for no other use than this: RFC 9000 §15.
 const RESERVED_VERSION: u32 = 0x1a2a_3a4a;
 
+/// `ssl_early_data_accepted` of BoringSSL.
+const ACCEPTED: u32 = 2;
+
 pub(crate) fn run(case: &str, addr: SocketAddr, ca: &Path) {
     let version = match case {
         "versionnegotiation" => RESERVED_VERSION,
         _ => quiche::PROTOCOL_VERSION,
     };
     let mut client = Client::new(addr, version, ca);
+    if matches!(case, "resumption" | "zerortt") {
+        client = client.again(addr, ca);
+    }
+    if case == "zerortt" {
+        let (conn, socket) = (&mut client.conn, &client.socket);
+        super::flush(conn, socket);
+        assert!(conn.is_in_early_data(), "the ticket allows early data");
+        conn.stream_send(0, b"early", true).expect("before the handshake");
+    }
     client.until("a handshake", |conn| conn.is_established());
     match case {
         // Of another version it would not have come to an end.
         "handshake" | "versionnegotiation" => client.echo(0, b"hello"),
+        "resumption" => {
+            assert!(client.conn.is_resumed());
+            client.echo(0, b"again");
+        }
+        "zerortt" => {
+            kit::assert_same(&client.read_to_end(0), b"early");
+            let reason = client.conn.early_data_reason();
+            assert!(client.conn.is_resumed() && reason == ACCEPTED, "early data: {reason}");
+        }
         "transfer" => {
             for (i, size) in kit::SIZES.into_iter().enumerate() {
                 client.echo(i as u64 * 4, &kit::pattern(size));
@@ -77,12 +98,24 @@ impl Client {
         let mut config = super::configured(version);
         config.load_verify_locations_from_file(ca.to_str().expect("a path")).expect("--ca");
         config.verify_peer(true);
+        config.enable_early_data();
         let socket = super::bound(([127, 0, 0, 1], 0).into());
         let local = socket.local_addr().expect("an address");
         let id = super::random_id();
         let conn = quiche::connect(Some("localhost"), &id, local, addr, &mut config);
         let end = Instant::now() + kit::PATIENCE;
         Self { conn: conn.expect("a connection"), socket, local, end }
+    }
+
+    /// Waits for a ticket, ends, and connects with it.
+    fn again(mut self, addr: SocketAddr, ca: &Path) -> Self {
+        self.until("a ticket", |conn| conn.session().is_some());
+        let ticket = self.conn.session().map(<[u8]>::to_vec).unwrap_or_default();
+        self.conn.close(true, 0, b"").expect("once");
+        super::flush(&mut self.conn, &self.socket);
+        let mut again = Self::new(addr, quiche::PROTOCOL_VERSION, ca);
+        again.conn.set_session(&ticket).expect("a ticket");
+        again
     }
 
     /// Sends and receives until that is so.
@@ -133,14 +166,17 @@ impl Client {
     /// As many at once as the server allows.
     fn multiplexing(&mut self) {
         let body = |i: usize| i.to_string().repeat(100);
-        let (mut opened, mut closed, mut buffer) = (0, 0, [0; 1 << 16]);
+        let (mut at, mut sent, mut closed, mut buffer) = (0, 0, 0, [0; 1 << 16]);
         let mut came = vec![Vec::new(); kit::STREAMS];
         self.until("all echoes", |conn| {
-            while opened < kit::STREAMS && conn.peer_streams_left_bidi() > 0 {
-                let data = body(opened);
-                let sent = conn.stream_send(opened as u64 * 4, data.as_bytes(), true);
-                assert_eq!(sent.expect("a stream"), data.len());
-                opened += 1;
+            while at < kit::STREAMS && (sent > 0 || conn.peer_streams_left_bidi() > 0) {
+                let data = body(at);
+                let taken = conn.stream_send(at as u64 * 4, &data.as_bytes()[sent..], true);
+                sent += taken.unwrap_or(0);
+                if sent < data.len() {
+                    break; // the congestion window is full
+                }
+                (at, sent) = (at + 1, 0);
             }
             for stream in conn.readable().collect::<Vec<_>>() {
                 while let Ok((len, fin)) = conn.stream_recv(stream, &mut buffer) {

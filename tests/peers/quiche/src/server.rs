@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 
-use quiche::{Config, Connection, ConnectionId, Error, Header, PathEvent, RecvInfo, Shutdown, Type};
+use quiche::{
+    Config, Connection, ConnectionId, Error, Header, PathEvent, RecvInfo, Shutdown, Type,
+};
 
 /// What a token of ours begins with; the client's first id follows.
 const TOKEN: &[u8] = b"token of quiche";
@@ -14,6 +16,7 @@ pub(crate) fn run(addr: SocketAddr, cert: &Path, key: &Path, retry: bool) {
     let (cert, key) = (cert.to_str().expect("a path"), key.to_str().expect("a path"));
     config.load_cert_chain_from_pem_file(cert).expect("--cert");
     config.load_priv_key_from_pem_file(key).expect("--key");
+    config.enable_early_data();
     let socket = super::bound(addr);
     let mut server = Server { local: socket.local_addr().expect("an address"), config, retry };
     kit::say(format_args!("listening on {}", server.local));
@@ -128,16 +131,18 @@ impl Client {
             self.read(stream, &mut buffer);
         }
         let conn = &mut self.conn;
-        self.echoes.retain(|stream, echo| loop {
-            match conn.stream_send(*stream, &echo.data, echo.fin) {
-                Ok(sent) => {
-                    echo.data.drain(..sent);
-                    if echo.data.is_empty() {
-                        break !echo.fin;
+        self.echoes.retain(|stream, echo| {
+            loop {
+                match conn.stream_send(*stream, &echo.data, echo.fin) {
+                    Ok(sent) => {
+                        echo.data.drain(..sent);
+                        if echo.data.is_empty() {
+                            break !echo.fin;
+                        }
                     }
+                    Err(Error::Done) => break true,
+                    Err(_) => break false,
                 }
-                Err(Error::Done) => break true,
-                Err(_) => break false,
             }
         });
     }

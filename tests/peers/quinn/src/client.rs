@@ -20,7 +20,8 @@ pub(crate) async fn run(case: &str, addr: SocketAddr, ca: &Path) {
         let refused = connect(config).await.expect_err("no such version");
         return assert_eq!(refused, ConnectionError::VersionMismatch);
     }
-    let conn = connect(configured(ca, case == "chacha20")).await.expect("a handshake");
+    let config = configured(ca, case == "chacha20");
+    let mut conn = connect(config.clone()).await.expect("a handshake");
     match case {
         "handshake" | "chacha20" => echo(&conn, b"hello").await,
         "transfer" => {
@@ -52,6 +53,15 @@ pub(crate) async fn run(case: &str, addr: SocketAddr, ca: &Path) {
             let local = if case == "rebind-port" { "127.0.0.1:0" } else { "127.0.0.2:0" };
             endpoint.rebind(UdpSocket::bind(local).expect("a socket")).expect("another socket");
             echo(&conn, b"and from there").await;
+        }
+        "zerortt" => {
+            echo(&conn, b"hello").await;
+            conn.close(0_u32.into(), b"");
+            let early = connect(config).into_0rtt();
+            let (again, accepted) = early.unwrap_or_else(|_| panic!("no ticket for early data"));
+            echo(&again, b"early").await;
+            assert!(accepted.await, "early data is taken");
+            conn = again;
         }
         "reset" => reset(&conn).await,
         "statelessreset" => stateless_reset(&conn).await,

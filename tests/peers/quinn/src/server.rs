@@ -18,7 +18,8 @@ pub(crate) async fn run(addr: SocketAddr, cert: &Path, key: &Path, retry: bool) 
     let chain = chain.collect::<Result<Vec<_>, _>>().expect("--cert");
     let key = PrivateKeyDer::from_pem_file(key).expect("--key");
     let builder = rustls::ServerConfig::builder_with_protocol_versions(&[&rustls::version::TLS13]);
-    let mut tls = builder.with_no_client_auth().with_single_cert(chain, key).expect("a certificate");
+    let mut tls =
+        builder.with_no_client_auth().with_single_cert(chain, key).expect("a certificate");
     tls.alpn_protocols = vec![b"echo".to_vec()];
     tls.max_early_data_size = u32::MAX;
     let crypto = QuicServerConfig::try_from(tls).expect("TLS 1.3");

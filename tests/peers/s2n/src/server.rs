@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use s2n_quic::connection::{self, Handle};
 use s2n_quic::provider::datagram::default::Sender;
@@ -41,6 +42,7 @@ pub(crate) async fn run(addr: SocketAddr, cert: &Path, key: &Path, retry: bool) 
 async fn serve(conn: Connection) {
     let (handle, mut acceptor) = conn.split();
     tokio::spawn(datagrams(handle.clone()));
+    tokio::spawn(watch(handle.clone()));
     let end = loop {
         match acceptor.accept().await {
             Ok(Some(PeerStream::Bidirectional(stream))) => {
@@ -58,6 +60,17 @@ async fn serve(conn: Connection) {
             kit::say(format_args!("closed: {}", u64::from(error)));
         }
         other => kit::say(format_args!("closed: {other:?}")),
+    }
+}
+
+/// Tells of a client that moves.
+async fn watch(conn: Handle) {
+    let mut from = conn.remote_addr().ok();
+    while let Ok(now) = conn.remote_addr() {
+        if from.replace(now) != Some(now) {
+            kit::say(format_args!("migrated to {now}"));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
