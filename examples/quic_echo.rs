@@ -57,7 +57,7 @@ fn configured(mut args: impl Iterator<Item = String>) -> Result<QuicListenConfig
         None => tls,
     };
     Ok(QuicListenConfig::new(addr, tls.build()?).with(|c| {
-        c.early_data = true;
+        c.early_data = true; // an echo may be repeated
         if retry {
             c.retry = RetryPolicy::Always;
         }
