@@ -13,9 +13,11 @@ mod http_io;
 mod http_request;
 mod http_response;
 mod http_url;
+mod hyper;
 pub mod input;
 pub mod mutate;
 mod node;
+mod scalar;
 mod tls_io;
 mod tls_record;
 
