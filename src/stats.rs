@@ -99,7 +99,8 @@ pub enum EcnState {
 }
 
 /// Figures of a QUIC connection. Of [`ConnStats`], a segment is a QUIC packet, and bytes sent and
-/// received are those of UDP payloads.
+/// received are those of UDP payloads; `packets_lost` counts all that were ever, `packets_received`
+/// nothing: of what arrives UDP datagrams are counted, below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct QuicStats {

@@ -79,7 +79,6 @@ impl Qlog {
     }
 
     /// The writer of a connection that begins.
-    #[allow(dead_code, reason = "without the feature nobody asks")]
     pub(crate) fn begin(&self, is_server: bool, peer: SocketAddr) -> Option<QlogWriter> {
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
         let inner = (self.open)(QlogStart { is_server, peer, number })?;

@@ -312,8 +312,8 @@ fn bbr_and_cubic_share_a_path() {
         let mut link = Link::new(Way::new(20.0, 40, queue));
         link.flow(Congestion::Bbr);
         link.flow(Congestion::Cubic);
-        link.run(SEC * 5);
-        let rates = link.rates(SEC * 25);
+        link.run(SEC * 4);
+        let rates = link.rates(SEC * 14);
         println!("queue {queue}: bbr, cubic {rates:?}");
         assert!(rates[0] + rates[1] > 17.0, "{rates:?}");
         // Nobody starves.
@@ -327,8 +327,8 @@ fn two_of_bbr_come_to_terms() {
     link.flow(Congestion::Bbr);
     link.run(SEC * 3);
     link.flow(Congestion::Bbr);
-    link.run(SEC * 12);
-    let rates = link.rates(SEC * 15);
+    link.run(SEC * 9);
+    let rates = link.rates(SEC * 10);
     println!("bbr, bbr {rates:?}");
     assert!(rates[0] + rates[1] > 17.5, "{rates:?}");
     assert!(rates.iter().all(|rate| *rate > 5.0), "{rates:?}");
