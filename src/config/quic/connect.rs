@@ -79,7 +79,8 @@ impl QuicConnectConfig {
     /// # Errors
     /// [`IoError::InvalidConfig`](crate::IoError::InvalidConfig) with the first bad field;
     /// [`IoError::InvalidArgument`] for `bind` together with `endpoint`, and when the ticket is
-    /// another server's; [`IoError::TlsConfig`](crate::IoError::TlsConfig) when `tls` lacks TLS 1.3.
+    /// another server's; [`IoError::TlsConfig`](crate::IoError::TlsConfig) when `tls` lacks TLS
+    /// 1.3.
     pub fn validate(&self) -> Result<()> {
         self.transport.validate()?;
         if self.bind.is_some() && self.endpoint.is_some() {
