@@ -160,12 +160,12 @@ both! {
         self_.quic_close(conn, error_code, reason)
     }
 
-    /// Sends on a new bidirectional stream before the handshake is done (0-RTT, RFC 9001 §4.6): call
-    /// it right after connecting, and it leaves with the first packets. Returns the stream and how
-    /// much was taken: of all streams together a quarter of `QuicTransport::initial_window`, which
-    /// is 3,000 bytes by default, and no more than the windows that the ticket remembers. More can be
-    /// written to the stream, and it can be ended; what was not taken can be written when
-    /// `Event::Writable` comes.
+    /// Sends on a new bidirectional stream before the handshake is done (0-RTT, RFC 9001 §4.6):
+    /// call it right after connecting, and it leaves with the first packets. Returns the stream and
+    /// how much was taken: of all streams together a quarter of `QuicTransport::initial_window`,
+    /// which is 3,000 bytes by default, and no more than the windows that the ticket remembers.
+    /// More can be written to the stream, and it can be ended; what was not taken can be written
+    /// when `Event::Writable` comes.
     ///
     /// The server may get it twice, from whoever recorded it. `Event::EarlyData` tells whether it
     /// took it; if not, the stream is gone.

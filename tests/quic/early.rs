@@ -73,6 +73,7 @@ fn early_data_comes_with_the_first_flight() {
             let took = net.now() - begin;
             assert!(took < DELAY * 3 / 2, "{took:?}: one way, and no round trip before");
             assert_eq!(net.nodes[SERVER].io.may_be_replayed(accepted), Ok(true));
+            assert!(net.nodes[SERVER].io.conn_tls_info(accepted).unwrap().resumed);
             assert!(!net.nodes[SERVER].has(&Seen::Secured(accepted)));
         }
         net.until("the echo, and the handshake", |net| {

@@ -8,9 +8,10 @@
 //! is then asked to retry.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
 
-/// Places of the table: bytes, of which 128 KiB are touched only as tokens are used.
+/// Places of the table, of a byte each: 128 KiB, once a token is used.
 const PLACES: usize = 1 << 17;
 /// Tokens that are noted before the table is emptied: a quarter of them would then be refused for
 /// others' sake.
@@ -22,7 +23,7 @@ const CLOSED: u64 = u64::MAX >> ROUND_BITS;
 
 pub(crate) struct UsedTokens {
     /// The round in which the place was last used; 0 never.
-    places: Box<[AtomicU8]>,
+    places: OnceLock<Box<[AtomicU8]>>,
     /// The round, and the first second at which a token must have been made.
     state: AtomicU64,
     /// Tokens noted in this round.
@@ -38,9 +39,8 @@ impl UsedTokens {
     }
 
     fn bounded(tokens_max: u32) -> Self {
-        let places = (0..PLACES).map(|_| AtomicU8::new(0)).collect();
         let (state, count, last) = (AtomicU64::new(1), AtomicU32::new(0), AtomicU64::new(0));
-        Self { places, state, count, last, tokens_max }
+        Self { places: OnceLock::new(), state, count, last, tokens_max }
     }
 
     /// Notes a token, which has a random number and was made at that second; whether it was not
@@ -48,7 +48,8 @@ impl UsedTokens {
     pub(crate) fn note(&self, number: u128, made_secs: u64) -> bool {
         let state = self.state.load(SeqCst);
         let (round, first) = (state as u8, state >> ROUND_BITS);
-        let Some(place) = self.places.get(number as usize % PLACES) else { return false };
+        let places = self.places.get_or_init(|| (0..PLACES).map(|_| AtomicU8::new(0)).collect());
+        let Some(place) = places.get(number as usize % PLACES) else { return false };
         if made_secs < first {
             return false;
         }
