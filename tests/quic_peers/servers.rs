@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::Stdio;
 
+use zero_io::TlsVersion;
 use zero_io::code::{self, QuicClose, QuicCloser};
 use zero_io::{ConnId, EcnState, IoError, Roots, StreamDir, StreamId, TlsClientConfig};
 
@@ -15,6 +16,7 @@ struct Served {
     net: Net,
     server: Program,
     addr: SocketAddr,
+    tls: TlsClientConfig,
     conn: ConnId,
 }
 
@@ -24,12 +26,13 @@ impl Served {
         let mut net = Net::new(Backend::Uring);
         let certificate = Certificate::new(net.certificate());
         let (server, addr) = peer.server(&certificate, args);
-        let conn = net.dial(addr, |_| ());
+        let tls = net.client_tls(&["echo"]);
+        let conn = net.dial(addr, |c| c.tls = tls.clone());
         net.until("the handshake", |net| !net.nodes[CLIENT].seen.is_empty());
         let alpn = b"echo".to_vec();
         let connected = Seen::Connected { conn, endpoint: None, peer: addr, alpn };
         assert_eq!(net.nodes[CLIENT].seen, [connected]);
-        Self { net, server, addr, conn }
+        Self { net, server, addr, tls, conn }
     }
 
     #[track_caller]
@@ -205,6 +208,7 @@ fn aioquic_does_not_count_our_marks() {
 /// handshake, once as one that does not.
 fn resumption(peer: Peer) {
     let mut served = Served::new(peer, &[]);
+    let tls = served.tls.clone();
     for is_early in [false, true] {
         served.echo(b"hello");
         let (conn, mut ticket) = (served.conn, None);
@@ -213,6 +217,7 @@ fn resumption(peer: Peer) {
             ticket.is_some()
         });
         let conn = served.net.dial(served.addr, |c| {
+            c.tls = tls.clone(); // a ticket is good for the same trust only
             c.ticket = ticket;
             c.early_data = is_early;
         });
@@ -292,7 +297,8 @@ fn chacha20_and_quinn() {
     let tls = TlsClientConfig::with_roots(roots).server_name("localhost").alpn(["echo"]);
     // The other one is what Initial packets are sealed with.
     let suites = ["TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"];
-    let tls = tls.cipher_suites(suites).build().unwrap();
+    let tls = tls.versions(TlsVersion::Tls13, TlsVersion::Tls13).cipher_suites(suites);
+    let tls = tls.build().unwrap();
     let conn = net.dial(addr, |c| c.tls = tls);
     net.until("the handshake", |net| net.nodes[CLIENT].open.contains(&conn));
     let info = net.nodes[CLIENT].io.conn_tls_info(conn).unwrap();

@@ -24,7 +24,8 @@ fn who_offers_another_version_is_told_ours() {
     let addr = net.listen(|_| ());
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-    for (dcid, scid) in [(&[1; 8][..], &[2; 8][..]), (&[3; 20], &[]), (&[], &[4; 20])] {
+    // Usual ids, the longest of ours, and the longest that another version may have (RFC 8999).
+    for (dcid, scid) in [(&[1; 8][..], &[2; 8][..]), (&[3; 20], &[]), (&[4; 255], &[5; 255])] {
         client.send_to(&unknown_version(dcid, scid), addr).unwrap();
         let mut answer = [0; 2000];
         let mut len = 0;

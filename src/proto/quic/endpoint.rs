@@ -15,6 +15,7 @@ use super::parts::{ClientParts, EndpointParts, How, Logged};
 use super::session::Session;
 use super::signal::Outgoing;
 use super::time::Base;
+use super::versions;
 use crate::error::{IoError, Result};
 use crate::ids::ConnId;
 use crate::time::Time;
@@ -109,6 +110,10 @@ impl Endpoint {
         data: BytesMut,
     ) -> Arrival {
         self.reply.clear();
+        if self.how.is_some() && versions::answer(&data, &mut self.reply) {
+            let len = self.reply.len();
+            return Arrival::Reply(Outgoing { to: from, from: local, ecn: 0, len, segment: 0 });
+        }
         let (now, ecn) = (self.base.instant(now), EcnCodepoint::from_bits(ecn));
         match self.inner.handle(now, from, local, ecn, data, &mut self.reply) {
             None => Arrival::Nothing,

@@ -33,3 +33,4 @@ mod tests;
 pub(crate) mod time;
 mod tls;
 mod tokens;
+mod versions;
