@@ -95,6 +95,7 @@ impl Engine {
     }
 
     pub(crate) fn quic_send_datagram(&mut self, conn: ConnId, data: &[u8]) -> Result<()> {
+        self.quic_session(conn, DATAGRAMS)?;
         let Self { conns, quic: Hub { memory: Some(memory), .. }, .. } = self else {
             return Err(IoError::StaleConn { conn });
         };
