@@ -62,6 +62,10 @@ impl Engine {
         None
     }
 
+    pub(super) const fn quic_data<'a>(&mut self) -> Option<Event<'a>> {
+        None
+    }
+
     pub(super) const fn quic_event<'a>(&mut self, _: ConnId, signal: Signal) -> Event<'a> {
         match signal {}
     }

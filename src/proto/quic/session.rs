@@ -67,6 +67,8 @@ pub(crate) struct Session {
     early: Early,
     /// The peer's address as the application knows it.
     told_peer: SocketAddr,
+    /// It has another one by now.
+    has_moved: bool,
     has_datagrams: bool,
     /// Datagrams and streams take turns.
     is_datagrams_turn: bool,
@@ -124,6 +126,7 @@ impl Session {
             is_connected_due: false,
             early: Early::default(),
             told_peer,
+            has_moved: false,
             has_datagrams: false,
             is_datagrams_turn: false,
             is_paused: false,
@@ -173,6 +176,7 @@ impl Session {
             self.fold(event);
         }
         self.begin_early();
+        self.has_moved = self.told_peer != self.conn.remote_address();
         let drained = self.conn.is_drained();
         self.wants_send &= !drained;
         Settled { ready: self.is_ready(), deadline: self.deadline(), drained }

@@ -114,7 +114,7 @@ impl Session {
 
     /// Queues a datagram.
     pub(crate) fn send_datagram(&mut self, data: Bytes) -> Result<()> {
-        let max = self.datagram_max()?;
+        self.require_open()?;
         let (conn, len) = (self.id, data.len());
         let drops = self.how.when_full == DatagramsFull::DropOldest;
         match self.conn.datagrams().send(data, drops) {
@@ -123,7 +123,9 @@ impl Session {
                 self.wants_send = true;
                 Ok(())
             }
-            Err(SendDatagramError::TooLarge) => Err(IoError::DatagramTooLarge { len, max }),
+            Err(SendDatagramError::TooLarge) => {
+                Err(IoError::DatagramTooLarge { len, max: self.datagram_max()? })
+            }
             Err(SendDatagramError::Blocked(_)) => {
                 Err(IoError::QueueFull { queue: "QUIC datagram", capacity: self.how.datagrams_max })
             }

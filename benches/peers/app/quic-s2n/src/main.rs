@@ -81,7 +81,7 @@ async fn main() {
                                 while s.send(chunk.clone()).await.is_ok() {}
                                 return;
                             }
-                            [b'U'] => {
+                            [b'U', ..] => {
                                 let mut b: [bytes::Bytes; 32] = Default::default();
                                 while let Ok((_, true)) = s.receive_vectored(&mut b).await {}
                                 return;
