@@ -445,6 +445,25 @@ mod http {
         }
     }
 
+    /// A certificate and its key in files of one's own.
+    #[cfg(feature = "tls")]
+    #[test]
+    fn http_hello_with_a_certificate() {
+        let made = rcgen::generate_simple_self_signed(["hello.example".to_owned()]).unwrap();
+        let dir = std::env::temp_dir().join(format!("zero-io-cert-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let [cert, key] = ["cert.pem", "key.pem"].map(|name| dir.join(name).display().to_string());
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let mut server = Example::start("http_hello", &["127.0.0.1:0", "--tls", &cert, &key]);
+        let addr: SocketAddr = server.place().parse().unwrap();
+        // Nothing is taken on trust: the name, and who vouches for it.
+        let to = format!("hello.example:{}:127.0.0.1", addr.port());
+        let url = format!("https://hello.example:{}/", addr.port());
+        assert_eq!(curl(&["--cacert", &cert, "--resolve", &to, &url]), "Hello, World!");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
     #[cfg(feature = "tls")]
     #[test]
     fn http_hello() {
