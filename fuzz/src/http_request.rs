@@ -3,9 +3,9 @@
 //! Held: however the bytes arrive, the verdict is the same, and comes no later than the bytes that
 //! a server would look at; what is accepted, httparse accepts, with the same parts at the same
 //! places; it has the strict layout, one Host, and one framing; the fast way and the thorough one
-//! agree. What httparse accepts and we do not has a reason that can be seen in the bytes. Its scalar
-//! path says what the one with SIMD says. hyper reads the same requests, one behind the other, with
-//! the same bodies.
+//! agree. What httparse accepts and we do not has a reason that can be seen in the bytes. Its own
+//! scalar path says what the one with SIMD says. hyper reads the same requests, one behind the
+//! other, with the same bodies.
 
 use crate::hyper::requests_agree;
 use crate::input::Input;

@@ -137,7 +137,7 @@ fn an_answer_that_comes_too_late_is_counted() {
     assert_eq!(server.stop().stats.commands_refused, 1);
 }
 
-/// The thread unwinds with the request, and with its body, in its hands; those behind it find nobody.
+/// It unwinds with the request, and with its body, in its hands; those behind it find nobody.
 #[test]
 fn a_thread_that_panics_costs_its_requests_alone() {
     let server = server(|handle, mut request| match request.path() {
