@@ -69,7 +69,7 @@ fn the_showcase_page_lives_in_a_browser() {
     let mut server = Example::start("showcase", &["--seconds", "60"]);
     let lines: [String; 7] = std::array::from_fn(|_| server.line());
     let echo = lines[0].split_once("nc ").unwrap().1.replace(' ', ":");
-    let page = lines[5].split_whitespace().last().unwrap().to_owned();
+    let page = lines[6].split_whitespace().last().unwrap().to_owned();
     let web = page.trim_start_matches("http://").trim_end_matches('/').to_owned();
     let end = AtomicBool::new(false);
     std::thread::scope(|scope| {
