@@ -48,8 +48,8 @@ both! {
 
     /// Connects. `Event::Connected` or `Event::Disconnected` follows. The name of a host is
     /// resolved off this thread; then its addresses race, and only the winner is heard of. When
-    /// none answers, `Disconnected` has the code of the last failure (of what its server said, or the
-    /// kernel), `RESOLVE_FAILED`, or `CONNECT_TIMEOUT`.
+    /// none answers, `Disconnected` has the code of the last failure (of what its server said, or
+    /// the kernel), `RESOLVE_FAILED`, or `CONNECT_TIMEOUT`.
     ///
     /// # Errors
     /// `InvalidConfig`; `TlsConfig`; `InvalidArgument` when the target has no port, or when the

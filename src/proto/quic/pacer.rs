@@ -12,6 +12,9 @@ const QUANTUM: Duration = Duration::from_millis(1);
 const QUANTUM_BYTES_MAX: f64 = 65_536.0;
 /// Quanta that a caller who was late may catch up with.
 const LATE_MAX: f64 = 4.0;
+/// What is not charged for: acknowledgements, which congestion control does not hold back
+/// (RFC 9002 §7). Whoever only receives is never out of tokens.
+const FREE_LEN: usize = 128;
 /// Packets of a quantum at the least.
 const QUANTUM_PACKETS_MIN: f64 = 2.0;
 
@@ -57,7 +60,9 @@ impl Pacer {
 
     /// So many bytes went.
     pub(super) fn on_sent(&mut self, bytes: usize) {
-        self.tokens -= bytes as f64;
+        if bytes > FREE_LEN {
+            self.tokens -= bytes as f64;
+        }
     }
 
     /// When to ask again; never, unless there was too little.
@@ -93,6 +98,15 @@ mod tests {
             let ratio = bytes as f64 / rate;
             assert!((0.85..1.5).contains(&ratio), "{rate}: {ratio}, {wakes}");
             assert!(wakes < 20_000);
+        }
+    }
+
+    #[test]
+    fn acknowledgements_are_free() {
+        let (mut pacer, now) = (Pacer::new(), Time::from_nanos(1 << 40));
+        for _ in 0..10_000 {
+            assert!(pacer.allowance(now, 1000.0, 1200) > 0);
+            pacer.on_sent(50);
         }
     }
 
