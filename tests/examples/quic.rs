@@ -2,7 +2,7 @@
 //! datagrams, key updates, a client that moves, and one that comes again.
 
 use std::io::{Read, Write};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::{Example, pattern, program};
 
