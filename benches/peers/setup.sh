@@ -5,6 +5,7 @@
 #   sockets  TCP and UDP peers, generators, and c       more  compio and glommio as well
 #   tls      TLS peers, the C one with OpenSSL included, and cert
 #   http     HTTP/1.1 servers
+#   quic     QUIC servers and generators, and cert
 #   app      HTTP, QUIC, WebSocket and gRPC peers, and cert, grpc, js
 #   cert     a self-signed certificate (one that exists is kept)
 #   www      files for HTTP servers

@@ -177,7 +177,7 @@ impl Session {
         }
         self.begin_early();
         self.has_moved = self.told_peer != self.conn.remote_address();
-        let drained = self.conn.is_drained();
+        let drained = self.is_drained();
         self.wants_send &= !drained;
         Settled { ready: self.is_ready(), deadline: self.deadline(), drained }
     }
@@ -214,6 +214,10 @@ impl Session {
             }
             StreamEvent::Stopped { id, error_code } => {
                 let stream = own_id(id);
+                if self.conn.send_stream(id).stopped().is_err() {
+                    // All of it was acknowledged meanwhile, which is told next.
+                    return;
+                }
                 self.streams.on_finished(stream);
                 // RFC 9000 §3.5: "An endpoint that receives a STOP_SENDING frame MUST send a
                 // RESET_STREAM frame if the stream is in the "Ready" or "Send" state", and "SHOULD
@@ -343,9 +347,10 @@ impl Session {
         self.wants_send = true;
     }
 
-    /// Nothing more comes of it.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.conn.is_drained()
+    /// Nothing more comes of it. A client whose very first packet closes its connection leaves the
+    /// machine draining without the timer that ends that: nothing would ever come of it either.
+    pub(crate) fn is_drained(&mut self) -> bool {
+        self.conn.is_drained() || (self.conn.is_closed() && self.conn.poll_timeout().is_none())
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {

@@ -82,8 +82,7 @@ async fn main() {
                                 return;
                             }
                             [b'U', ..] => {
-                                let mut b: [bytes::Bytes; 32] = Default::default();
-                                while let Ok((_, true)) = s.receive_vectored(&mut b).await {}
+                                while let Ok(Some(_)) = s.receive().await {}
                                 return;
                             }
                             [b'D', high, low] => {
