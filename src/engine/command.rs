@@ -105,7 +105,7 @@ impl Engine {
         self.stats.bytes_copied_tx += copied_len(&command) as u64;
         let result = match command {
             Command::Write { conn, stream, buffer, .. } => {
-                self.write_from_handle(conn, stream, buffer)
+                self.append_buffer(conn, stream, buffer).is_ok()
             }
             Command::WriteGuard { conn, stream, memory, token } => {
                 self.append_guard(conn, stream, memory, token).is_ok()
@@ -140,16 +140,6 @@ impl Engine {
     pub(crate) fn graceful_deadline(&mut self, timeout: std::time::Duration) -> crate::time::Time {
         let timeout = if timeout.is_zero() { self.config.close_timeout } else { timeout };
         self.ring.now().saturating_add(timeout)
-    }
-
-    fn write_from_handle(&mut self, conn: ConnId, stream: StreamId, buffer: SendBuffer) -> bool {
-        if !matches!(self.takes_raw(conn, stream), Ok(true)) {
-            return false;
-        }
-        match self.pool.adopt(buffer) {
-            Ok(raw) => self.write_raw(conn, raw).is_ok(),
-            Err(_) => false,
-        }
     }
 
     fn posted(&mut self, token: u64, buffer: Option<SendBuffer>) {

@@ -322,6 +322,7 @@ impl Engine {
             self.pool.reclaim();
             self.settle_credits();
         }
+        self.quic_reclaim();
     }
 
     /// Handles completions while there is room for what they make.

@@ -8,6 +8,7 @@ use crate::config::{
 };
 use crate::error::{IoError, Result, TlsConfigFault};
 use crate::ids::{ConnId, EndpointId, StreamDir, StreamId};
+use crate::pool::SendBuffer;
 
 both! {
     /// Listens for QUIC connections with the defaults of [`QuicListenConfig`]: `cert_pem` is the
@@ -140,6 +141,15 @@ both! {
     /// `DatagramsUnsupported`; `StaleConn`, `NotConnected`, `NotForProtocol`.
     pub fn send_datagram(&mut self_, conn: ConnId, data: &[u8]) -> Result<()> {
         self_.quic_send_datagram(conn, data)
+    }
+
+    /// Sends a buffer as a datagram from where it lies, without a copy. On an error the buffer goes
+    /// back to where it came from.
+    ///
+    /// # Errors
+    /// As [`send_datagram`](Self::send_datagram); `InvalidArgument` for a buffer of another `Io`.
+    pub fn send_datagram_buffer(&mut self_, conn: ConnId, buffer: SendBuffer) -> Result<()> {
+        self_.quic_send_datagram_buffer(conn, buffer)
     }
 
     /// The longest datagram that can be sent now: it changes with the path.

@@ -27,8 +27,7 @@ both! {
     /// # Errors
     /// As `send_buffer`, and `StaleConn`.
     pub fn send_buffer_for(&mut self_, conn: ConnId, min: usize) -> Result<SendBuffer> {
-        self_.conns.get(conn)?;
-        self_.pool.send_buffer(min)
+        self_.send_buffer_for(conn, min)
     }
 
     /// Copies bytes into the send queue. Returns how many were accepted: fewer than given when the

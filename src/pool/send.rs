@@ -35,6 +35,11 @@ pub(crate) struct RawSend {
 }
 
 impl SendBuffer {
+    /// Memory of QUIC, which `buf` stands for.
+    pub(super) const fn of_kept(shared: Arc<PoolShared>, buf: BufId, len: u32) -> Self {
+        Self { buf, start: 0, len, size: len, shared }
+    }
+
     pub(super) fn new(shared: Arc<PoolShared>, buf: BufId, len: u32) -> Self {
         let size = shared.size_of(buf) as u32;
         debug_assert!(len <= size);
@@ -83,6 +88,11 @@ impl SendBuffer {
         // SAFETY: `this` is never dropped, so the Arc moves out exactly once.
         let shared = unsafe { std::ptr::read(&raw const this.shared) };
         (RawSend { buf: this.buf, start: this.start, len: this.len }, shared)
+    }
+
+    /// Whether it is memory of QUIC, and none of the pool's classes.
+    pub(super) fn is_kept(&self) -> bool {
+        self.shared.is_kept(self.buf)
     }
 
     /// Whether the buffer is of this pool.

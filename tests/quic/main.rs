@@ -1,8 +1,10 @@
 //! QUIC through the public surface: each case on the real ring and in the simulator.
 
+mod buffers;
 mod connect;
 mod datagrams;
 mod ends;
+mod forwarding;
 mod kit;
 mod limits;
 mod race;

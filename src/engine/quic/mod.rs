@@ -21,6 +21,7 @@ mod drains;
 mod early;
 mod end;
 mod events;
+mod lend;
 mod open;
 mod ops;
 mod race;
@@ -32,11 +33,13 @@ mod time;
 use std::collections::VecDeque;
 
 use super::Engine;
+use crate::config::Config;
 use crate::conn::Conn;
 use crate::conn::table::Table;
 use crate::error::{IoError, Result};
 use crate::ids::{ConnId, EndpointId, Protocol};
 use crate::pool::quic::cells::Cells;
+use crate::pool::quic::loans::Loans;
 use crate::pool::quic::packets::Packets;
 use crate::pool::quic::shown::Shown;
 use crate::proto::App;
@@ -75,6 +78,7 @@ pub(super) struct Hub {
 struct Memory {
     packets: Packets,
     cells: Cells,
+    loans: Loans,
     rx: RecvBatch,
     base: Base,
     past: Past,
@@ -119,10 +123,12 @@ impl Hub {
 }
 
 impl Memory {
-    fn new(packets: usize, cells: usize, ring: &mut Ring) -> Self {
+    fn new(config: &Config, ring: &mut Ring) -> Self {
+        let packets = config.quic_recv_buffers;
         Self {
             packets: Packets::new(packets),
-            cells: Cells::new(cells),
+            cells: Cells::new(config.quic_send_cells),
+            loans: Loans::new(config.guard_count),
             rx: RecvBatch::new(packets),
             base: Base::new(ring.instant_base()),
             past: Past::new(Wall::new(ring.wall_secs())),
@@ -164,6 +170,10 @@ const fn socket_of(conn: &Conn) -> u32 {
 impl Engine {
     /// Lets a session and its endpoint agree, and sees what comes of it.
     fn quic_settle(&mut self, socket: u32, route: Route) {
+        self.quic_giving_up(|engine| engine.quic_settle_now(socket, route));
+    }
+
+    fn quic_settle_now(&mut self, socket: u32, route: Route) {
         let Some(udp) = self.endpoints.quic(socket) else { return };
         let Some(session) = session_at(&mut self.conns, &mut self.quic.drains, route) else {
             return;

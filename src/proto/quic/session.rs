@@ -17,6 +17,7 @@
 mod calls;
 mod early;
 mod told;
+mod writes;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -57,6 +58,7 @@ pub(crate) struct Session {
     how: How,
     phase: Phase,
     streams: Streams,
+    tail: writes::Tail,
     reader: Reader,
     /// What is told as it is. Bounded: of each kind one per stream, and that only after the
     /// application asked for it, or while the peer may not open another stream in its place.
@@ -87,6 +89,8 @@ pub(crate) struct Session {
     pub(crate) is_touched: bool,
     /// On the list of those with something to tell.
     pub(crate) is_listed: bool,
+    #[cfg(test)]
+    pieces: usize,
 }
 
 impl fmt::Debug for Session {
@@ -112,6 +116,7 @@ impl Session {
             how,
             phase: Phase::Handshaking,
             streams: Streams::new(is_client),
+            tail: writes::Tail::default(),
             reader: Reader::default(),
             notes: VecDeque::new(),
             is_connected_due: false,
@@ -130,6 +135,8 @@ impl Session {
             is_dirty: false,
             is_touched: false,
             is_listed: false,
+            #[cfg(test)]
+            pieces: 0,
         })
     }
 
@@ -174,6 +181,7 @@ impl Session {
                 if self.phase != Phase::Closed {
                     self.phase = Phase::Lost;
                     self.lost = Some(Lost::from(reason));
+                    self.drop_all_writes();
                 }
             }
             Event::HandshakeDataReady | Event::DatagramsUnblocked => {}
@@ -184,20 +192,15 @@ impl Session {
         match event {
             StreamEvent::Opened { dir } => self.accept_all(own_dir(dir)),
             StreamEvent::Readable { id } => self.reader.push(own_id(id)),
-            StreamEvent::Writable { id } => {
-                let stream = own_id(id);
-                if self.streams.take_waiting(stream) {
-                    self.notes.push_back(Signal::Writable(stream));
-                }
-            }
+            StreamEvent::Writable { id } => self.on_room(own_id(id)),
             StreamEvent::Finished { id } => {
                 let stream = own_id(id);
-                self.streams.on_finished(stream);
+                self.streams.on_over(stream);
                 self.notes.push_back(Signal::Finished(stream));
             }
             StreamEvent::Stopped { id, error_code } => {
                 let stream = own_id(id);
-                self.streams.on_finished(stream);
+                self.drop_writes(stream);
                 // RFC 9000 §3.5: "An endpoint that receives a STOP_SENDING frame MUST send a
                 // RESET_STREAM frame if the stream is in the "Ready" or "Send" state", and "SHOULD
                 // copy the error code".
@@ -223,9 +226,7 @@ impl Session {
             self.streams.on_accepted(stream);
             self.reader.push(stream);
             if self.streams.is_finishing() && dir == StreamDir::Bidi {
-                self.streams.on_finished(stream);
-                let _ = self.conn.send_stream(id).finish();
-                self.wants_send = true;
+                let _ = self.finish(stream);
             }
         }
     }
@@ -257,6 +258,7 @@ impl Session {
         buf: &mut Vec<u8>,
     ) -> Option<Outgoing> {
         buf.clear();
+        self.flush_tail();
         let segments_max = if self.no_gso { 1 } else { segments_max.max(1) };
         let transmit = self.conn.poll_transmit(self.base.instant(now), segments_max, buf);
         let Some(transmit) = transmit else {
@@ -383,6 +385,11 @@ impl Session {
 
     pub(super) const fn handle(&self) -> Handle {
         self.handle
+    }
+
+    /// Pieces that the machine was given of streams.
+    pub(super) const fn pieces(&self) -> usize {
+        self.pieces
     }
 
     /// Entries of all queues.

@@ -62,6 +62,7 @@ impl Session {
         if !is_taken {
             // The machine has forgotten our streams, and counts from the first again.
             self.streams.forget_ours();
+            self.forget_writes();
             self.notes.clear();
             self.reader.clear();
             return;
