@@ -54,6 +54,11 @@ impl Engine {
 
     pub(super) const fn quic_audit(&self) {}
 
+    pub(crate) fn stream_read(&mut self, conn: ConnId, _: StreamId, _: &mut [u8]) -> Result<usize> {
+        let protocol = self.conns.get(conn)?.protocol;
+        Err(IoError::StreamNotPullable { protocol })
+    }
+
     pub(super) const fn quic_reclaim(&mut self) {}
 
     pub(super) const fn quic_lingers(&mut self, _: u32) -> bool {

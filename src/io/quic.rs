@@ -133,6 +133,24 @@ both! {
         self_.quic_priority(conn, stream, priority)
     }
 
+    /// Hands nothing of one QUIC stream out until [`stream_resume`](Self::stream_resume): its window
+    /// closes, and the peer waits. What comes of it by then is kept in order; its end is told
+    /// behind that. A connection that ends does not wait for it.
+    ///
+    /// # Errors
+    /// `NoSuchStream`, `StaleConn`, `NotForProtocol`.
+    pub fn stream_pause(&mut self_, conn: ConnId, stream: StreamId) -> Result<()> {
+        self_.quic_pause_stream(conn, stream)
+    }
+
+    /// Hands out again what comes of a stream. Of one that is not paused, nothing.
+    ///
+    /// # Errors
+    /// As [`stream_pause`](Self::stream_pause).
+    pub fn stream_resume(&mut self_, conn: ConnId, stream: StreamId) -> Result<()> {
+        self_.quic_resume_stream(conn, stream)
+    }
+
     /// Sends a datagram on a QUIC connection: it may be lost, and may arrive in any order. It is
     /// copied.
     ///

@@ -100,19 +100,23 @@ both! {
         self_.stream_write_guard(conn, stream, memory.into(), token)
     }
 
-    /// Reads from a stream that is pulled. TCP and Unix streams push.
+    /// Copies what came on a QUIC stream, as much as `into` holds; how many bytes. 0 is nothing now:
+    /// `Event::Readable` follows when there is something, or `ReadClosed` or `StreamReset` when
+    /// the stream has ended.
+    ///
+    /// What was not read when `Disconnected` is handed out is gone.
     ///
     /// # Errors
-    /// Always [`IoError::StreamNotPullable`] for TCP and Unix connections.
+    /// `StreamNotPullable` where bytes come as `Event::StreamFrame`: with
+    /// [`QuicReceive::Push`](crate::QuicReceive), and always for TCP and Unix connections;
+    /// `NoSuchStream`, `StaleConn`.
     pub fn stream_read(
         &mut self_,
         conn: ConnId,
         stream: StreamId,
         into: &mut [u8],
     ) -> Result<usize> {
-        let _ = (stream, into);
-        let protocol = self_.conns.get(conn)?.protocol;
-        Err(IoError::StreamNotPullable { protocol })
+        self_.stream_read(conn, stream, into)
     }
 
     /// Ends the sending direction (FIN) after what is queued. The connection still receives. Of a

@@ -54,6 +54,7 @@ pub(crate) enum Seen {
     Migrated(ConnId, SocketAddr, SocketAddr),
     EarlyData(ConnId, bool),
     Secured(ConnId),
+    Readable(ConnId, StreamId),
     SendDone(ConnId, u64, usize, SendOutcome),
     /// Of a plain UDP socket.
     Udp(Vec<u8>),
@@ -229,6 +230,7 @@ fn own(event: Event<'_>) -> Seen {
         }
         Event::EarlyData { conn, accepted } => Seen::EarlyData(conn, accepted),
         Event::Secured { conn, .. } => Seen::Secured(conn),
+        Event::Readable { conn, stream } => Seen::Readable(conn, stream),
         Event::SendDone { conn, token, bytes, outcome } => {
             Seen::SendDone(conn, token, bytes, outcome)
         }

@@ -7,6 +7,8 @@ mod ends;
 mod forwarding;
 mod kit;
 mod limits;
+mod pausing;
+mod pulling;
 mod race;
 mod rebind;
 mod streams;

@@ -18,7 +18,8 @@ pub(crate) use connect::check_ticket;
 pub use keys::QuicKeys;
 pub use listen::{QuicListenConfig, RetryPolicy};
 pub use transport::{
-    AckFrequency, Congestion, DatagramsFull, MtuDiscovery, QuicDatagrams, QuicTransport,
+    AckFrequency, Congestion, DatagramsFull, MtuDiscovery, QuicDatagrams, QuicReceive,
+    QuicTransport,
 };
 pub(crate) use used::UsedTokens;
 

@@ -60,6 +60,31 @@ impl Engine {
         Ok(())
     }
 
+    /// Nothing of one stream is read.
+    pub(crate) fn quic_pause_stream(&mut self, conn: ConnId, stream: StreamId) -> Result<()> {
+        self.quic_session(conn, STREAMS)?.pause_stream(stream)
+    }
+
+    pub(crate) fn quic_resume_stream(&mut self, conn: ConnId, stream: StreamId) -> Result<()> {
+        self.quic_ask(conn, STREAMS, |session| session.resume_stream(stream))
+    }
+
+    /// Copies what came on a stream, as much as fits; how much.
+    pub(crate) fn stream_read(
+        &mut self,
+        conn: ConnId,
+        stream: StreamId,
+        into: &mut [u8],
+    ) -> Result<usize> {
+        let entry = self.conns.get(conn)?;
+        let protocol = entry.protocol;
+        let session = session(entry).ok_or(IoError::StreamNotPullable { protocol })?;
+        let done = session.read(stream, into)?;
+        self.stats.bytes_copied_rx += done as u64;
+        self.quic_look(conn);
+        Ok(done)
+    }
+
     /// Copies as much as the windows allow; how much. `error` is what a connection of another
     /// protocol says.
     pub(in crate::engine) fn quic_write(

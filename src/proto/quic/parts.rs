@@ -24,7 +24,7 @@ use super::tls::{ClientTls, ServerTls};
 use super::tokens::{Tokens, Used};
 use crate::config::{
     Congestion, DatagramsFull, QuicCids, QuicConnectConfig, QuicKeys, QuicListenConfig,
-    QuicTransport, Tickets, Toggle,
+    QuicReceive, QuicTransport, Tickets, Toggle,
 };
 use crate::error::{IoError, Result, TlsConfigFault};
 
@@ -80,6 +80,8 @@ impl Drop for Secrets {
 pub(super) struct How {
     pub(super) ecn: bool,
     pub(super) gso: bool,
+    /// The application asks for the bytes of streams.
+    pub(super) is_pull: bool,
     /// Ours; the peer's is another matter.
     pub(super) has_datagrams: bool,
     pub(super) when_full: DatagramsFull,
@@ -93,6 +95,7 @@ impl How {
         Self {
             ecn: transport.ecn,
             gso: transport.gso != Toggle::Off,
+            is_pull: transport.receive == QuicReceive::Pull,
             has_datagrams: transport.datagrams.is_some(),
             when_full: datagrams.when_full,
             datagrams_max: datagrams.send_bytes as usize,

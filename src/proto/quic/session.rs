@@ -117,7 +117,7 @@ impl Session {
             phase: Phase::Handshaking,
             streams: Streams::new(is_client),
             tail: writes::Tail::default(),
-            reader: Reader::default(),
+            reader: Reader::new(how.is_pull),
             notes: VecDeque::new(),
             is_connected_due: false,
             early: Early::default(),

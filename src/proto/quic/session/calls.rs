@@ -6,7 +6,7 @@ use quinn_proto::{SendDatagramError, VarInt};
 use super::{Phase, Session, wire_dir, wire_id};
 use crate::config::DatagramsFull;
 use crate::error::{IoError, Result};
-use crate::ids::{StreamDir, StreamId};
+use crate::ids::{Protocol, StreamDir, StreamId};
 use crate::proto::quic::streams::own_id;
 use crate::time::Time;
 
@@ -69,6 +69,31 @@ impl Session {
 
     pub(crate) const fn resume(&mut self) {
         self.is_paused = false;
+    }
+
+    /// Tells nothing of one stream until `resume_stream`: its window closes.
+    pub(crate) fn pause_stream(&mut self, id: StreamId) -> Result<()> {
+        self.require(self.streams.can_receive(id))?;
+        self.reader.pause(id);
+        Ok(())
+    }
+
+    pub(crate) fn resume_stream(&mut self, id: StreamId) -> Result<()> {
+        self.require(self.streams.can_receive(id))?;
+        self.reader.resume(id);
+        Ok(())
+    }
+
+    /// Copies what was received of a stream, as much as fits; how many bytes. Its end is told
+    /// behind them.
+    pub(crate) fn read(&mut self, id: StreamId, into: &mut [u8]) -> Result<usize> {
+        if !self.reader.is_pull() {
+            return Err(IoError::StreamNotPullable { protocol: Protocol::Quic });
+        }
+        self.require(self.streams.can_receive(id))?;
+        let (done, end) = self.reader.read(&mut self.conn, id, into, &mut self.wants_send);
+        self.notes.extend(end);
+        Ok(done)
     }
 
     /// Queues a datagram.
