@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::Engine;
+use super::{Engine, QuicCommand};
 use crate::event::record::{Kind, Record};
 use crate::ids::{ConnId, EndpointId, StreamId};
 use crate::pool::WriteGuard;
@@ -48,6 +48,10 @@ pub(crate) enum Command {
     Post {
         token: u64,
         buffer: Option<SendBuffer>,
+    },
+    Quic {
+        conn: ConnId,
+        command: QuicCommand,
     },
     HttpReply {
         conn: ConnId,
@@ -96,6 +100,7 @@ impl Engine {
             | Command::ShutdownWrite { .. }
             | Command::Close { .. }
             | Command::CloseGraceful { .. }
+            | Command::Quic { .. }
             | Command::Resolved { .. } => true,
         }
     }
@@ -119,6 +124,7 @@ impl Engine {
                 let deadline = self.graceful_deadline(timeout);
                 self.close_graceful(conn, deadline).is_ok()
             }
+            Command::Quic { conn, command } => self.quic_command(conn, command).is_ok(),
             Command::HttpReply { conn, request, reply } => {
                 self.http_reply(conn, request, reply).is_ok()
             }
@@ -162,6 +168,7 @@ fn copied_len(command: &Command) -> usize {
         Command::Write { buffer, copied: true, .. } | Command::UdpSend { buffer, .. } => {
             buffer.len()
         }
+        Command::Quic { command, .. } => command.copied_len(),
         Command::HttpReply { reply, .. } => reply.copied_len(),
         Command::WriteGuard { memory, token: None, .. } => memory.bytes().len(),
         _ => 0,

@@ -71,6 +71,7 @@ use crate::transport::Endpoints;
 pub(crate) use command::Command;
 use connect::Plans;
 use lists::Lists;
+pub(crate) use quic::QuicCommand;
 use spin::Spinner;
 use udp::Notes;
 

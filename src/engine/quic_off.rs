@@ -12,6 +12,15 @@ use crate::proto::quic::signal::Signal;
 use crate::stats::ConnStats;
 use crate::time::Time;
 
+/// None.
+pub(crate) enum QuicCommand {}
+
+impl QuicCommand {
+    pub(super) const fn copied_len(&self) -> usize {
+        match *self {}
+    }
+}
+
 pub(super) struct Hub;
 
 impl Hub {
@@ -53,6 +62,10 @@ impl Engine {
     pub(super) const fn quic_drain_timeout(&mut self, _: ConnId) {}
 
     pub(super) const fn quic_audit(&self) {}
+
+    pub(super) const fn quic_command(&mut self, _: ConnId, command: QuicCommand) -> Result<()> {
+        match command {}
+    }
 
     pub(crate) fn stream_read(&mut self, conn: ConnId, _: StreamId, _: &mut [u8]) -> Result<usize> {
         let protocol = self.conns.get(conn)?.protocol;

@@ -90,6 +90,11 @@ impl SendBuffer {
         (RawSend { buf: this.buf, start: this.start, len: this.len }, shared)
     }
 
+    /// Its number.
+    pub(super) const fn id(&self) -> BufId {
+        self.buf
+    }
+
     /// Whether it is memory of QUIC, and none of the pool's classes.
     pub(super) fn is_kept(&self) -> bool {
         self.shared.is_kept(self.buf)

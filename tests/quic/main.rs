@@ -2,9 +2,11 @@
 
 mod buffers;
 mod connect;
+mod copies;
 mod datagrams;
 mod ends;
 mod forwarding;
+mod handles;
 mod kit;
 mod limits;
 mod pausing;

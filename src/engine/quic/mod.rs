@@ -17,6 +17,7 @@
 //! - A session is where its route says. The socket lives as long as one of its sessions.
 
 mod admit;
+mod command;
 mod drains;
 mod early;
 mod end;
@@ -50,6 +51,7 @@ use crate::proto::quic::signal::Settled;
 use crate::proto::quic::time::{Base, Wall};
 use crate::ring::Ring;
 use crate::sys::batch::RecvBatch;
+pub(crate) use command::QuicCommand;
 use drains::Drains;
 use race::Races;
 

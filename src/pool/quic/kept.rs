@@ -107,6 +107,8 @@ impl Pool {
             }
         }
         if !buffer.is_kept() {
+            // It is no handle's any more, nor a worker's.
+            self.settle(buffer.id());
             return Bytes::from_owner(Lent(buffer));
         }
         let (raw, _shared) = buffer.into_raw();
