@@ -133,9 +133,9 @@ both! {
         self_.quic_priority(conn, stream, priority)
     }
 
-    /// Hands nothing of one QUIC stream out until [`stream_resume`](Self::stream_resume): its window
-    /// closes, and the peer waits. What comes of it by then is kept in order; its end is told
-    /// behind that. A connection that ends does not wait for it.
+    /// Hands nothing of one QUIC stream out until [`stream_resume`](Self::stream_resume): its
+    /// window closes, and the peer waits. What comes of it by then is kept in order; its end is
+    /// told behind that. A connection that ends does not wait for it.
     ///
     /// # Errors
     /// `NoSuchStream`, `StaleConn`, `NotForProtocol`.

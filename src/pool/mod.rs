@@ -546,38 +546,6 @@ impl Pool {
         Ok(OwnedSlot::new(Arc::clone(&self.shared), buf, offset, len, sole))
     }
 
-    /// A buffer to write into, for the application.
-    pub(crate) fn send_buffer(&mut self, min: usize) -> Result<SendBuffer> {
-        let class = self.class_for(min)?;
-        let buf = self.take(class, Use::TxBulk).ok_or_else(|| IoError::exhausted(class.kind()))?;
-        Ok(SendBuffer::new(Arc::clone(&self.shared), buf, min as u32))
-    }
-
-    /// A buffer that another shard has may not be sent by this one.
-    pub(crate) fn check_own(&self, buffer: &SendBuffer) -> Result<()> {
-        if buffer.is_of(&self.shared) {
-            return Ok(());
-        }
-        Err(IoError::InvalidArgument {
-            what: "send buffer",
-            why: "it belongs to another Io; take one from the Io that sends it",
-        })
-    }
-
-    /// Takes a send buffer into the engine: its hold becomes the shard's own.
-    pub(crate) fn adopt(&mut self, buffer: SendBuffer) -> Result<RawSend> {
-        self.check_own(&buffer)?;
-        if buffer.is_kept() {
-            return Err(IoError::InvalidArgument {
-                what: "send buffer",
-                why: "it was made for a QUIC connection; take one with send_buffer",
-            });
-        }
-        let (raw, _shared) = buffer.into_raw();
-        self.settle(raw.buf);
-        Ok(raw)
-    }
-
     /// A buffer that was out is back in the shard's hands, still held once.
     pub(crate) fn settle(&mut self, buf: BufId) {
         let slot = &mut self.slots[buf.0 as usize];

@@ -79,7 +79,8 @@ pub(crate) struct PoolShared {
 }
 
 // SAFETY: the raw base pointers are only turned into references to single buffers, by owners that
-// P2 makes exclusive (send buffers) or read-only (frozen payloads); everything else is atomic.
+// P2 makes exclusive (send buffers) or read-only (frozen payloads); places of what is kept for QUIC
+// are changed by the shard alone, while nobody owns their numbers; everything else is atomic.
 unsafe impl Send for PoolShared {}
 // SAFETY: as above.
 unsafe impl Sync for PoolShared {}

@@ -1,5 +1,5 @@
-//! [`Region`]: a part of a cell that somebody else writes. [`Payload`]: a received one that somebody
-//! else sends.
+//! [`Region`]: a part of a cell that somebody else writes. [`Payload`]: a received one that is sent
+//! elsewhere.
 //!
 //! *Invariant*: neither has a way home of its own: it is dropped, and the cell or the packet sees
 //! that nothing refers to it any more when it is next looked at.
