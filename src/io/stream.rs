@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::split::both;
-use crate::error::{IoError, Result};
+use crate::error::Result;
 use crate::event::{PeerAddr, Readiness};
 use crate::ids::{ConnId, EndpointId, StreamId, TimerId, WatchId};
 use crate::pool::SendBuffer;

@@ -200,11 +200,11 @@ impl Session {
             }
             StreamEvent::Stopped { id, error_code } => {
                 let stream = own_id(id);
-                self.drop_writes(stream);
                 // RFC 9000 §3.5: "An endpoint that receives a STOP_SENDING frame MUST send a
                 // RESET_STREAM frame if the stream is in the "Ready" or "Send" state", and "SHOULD
                 // copy the error code".
                 let _ = self.conn.send_stream(id).reset(error_code);
+                self.drop_writes(stream);
                 self.wants_send = true;
                 let error_code = error_code.into_inner();
                 self.notes.push_back(Signal::Stop { stream, error_code });

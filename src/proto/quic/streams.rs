@@ -164,10 +164,10 @@ impl Streams {
         open.map(|(id, _)| StreamId::from_u64(*id)).collect()
     }
 
-    /// Forgets all halves that we send on. Those of which the machine may have something.
-    pub(super) fn give_up(&mut self) -> impl Iterator<Item = StreamId> + use<> {
+    /// Forgets all halves that we send on.
+    pub(super) fn give_up(&mut self) -> impl Iterator<Item = (StreamId, SendHalf)> + use<> {
         let halves = std::mem::take(&mut self.sending).into_iter();
-        halves.filter(|(_, half)| half.is_used).map(|(id, _)| StreamId::from_u64(id))
+        halves.map(|(id, half)| (StreamId::from_u64(id), half))
     }
 
     pub(super) const fn is_finishing(&self) -> bool {
@@ -281,6 +281,7 @@ mod tests {
         assert_eq!(streams.finish_all(), [id]);
         streams.half(id).expect("it is not acknowledged").is_ended = true;
         assert!(streams.is_finishing() && streams.finish_all().is_empty());
-        assert_eq!(streams.give_up().count(), 0, "the machine has nothing of it");
+        assert_eq!(streams.give_up().count(), 1);
+        assert!(streams.half(id).is_none());
     }
 }

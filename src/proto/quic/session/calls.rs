@@ -37,9 +37,9 @@ impl Session {
         self.require_streams()?;
         self.require(self.streams.can_send(id))?;
         self.wants_send = true;
-        self.drop_writes(id);
         // It may have ended in the meantime.
         let _ = self.conn.send_stream(wire_id(id)).reset(code);
+        self.drop_writes(id);
         Ok(())
     }
 

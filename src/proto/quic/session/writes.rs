@@ -206,7 +206,7 @@ impl Session {
         self.conn.streams().send_streams() == 0
     }
 
-    /// Nothing more is sent on a stream.
+    /// Nothing more is sent on a stream, of which the machine has nothing any more.
     pub(super) fn drop_writes(&mut self, id: StreamId) {
         if self.tail.stream == id {
             self.tail = Tail::default();
@@ -222,8 +222,12 @@ impl Session {
     /// Nothing more is sent on any stream: the machine lets go of what it has.
     pub(super) fn drop_all_writes(&mut self) {
         self.tail = Tail::default();
-        for id in self.streams.give_up() {
-            let _ = self.conn.send_stream(wire_id(id)).reset(VarInt::from_u32(0));
+        for (id, half) in self.streams.give_up() {
+            if half.is_used {
+                let _ = self.conn.send_stream(wire_id(id)).reset(VarInt::from_u32(0));
+            }
+            // What waits goes behind what the machine had, so that guards are told of in order.
+            drop(half);
         }
     }
 
