@@ -99,10 +99,20 @@ pub enum EcnState {
 }
 
 /// Figures of a QUIC connection. Of [`ConnStats`], a segment is a QUIC packet, and bytes sent and
-/// received are those of UDP payloads.
+/// received are those of UDP payloads; `packets_lost` counts all that were ever, `packets_received`
+/// nothing: of what arrives UDP datagrams are counted, below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct QuicStats {
+    /// The last round-trip time in microseconds, the peer's delay included; 0 before the first one.
+    pub rtt_latest_us: u32,
+    /// What the congestion controller sends at, in bytes per second; 0 where it names no rate.
+    pub pacing_rate: u64,
+    /// Streams whose sending direction is not over, whoever opened them: not ended, or the end is
+    /// not acknowledged.
+    pub streams_sending: u64,
+    /// Streams that the peer opened and that count against its limit: not over in both directions.
+    pub streams_of_peer: u64,
     /// The longest UDP payload that is sent.
     pub mtu: u16,
     /// Bytes of packets that were lost ever.
@@ -121,4 +131,7 @@ pub struct QuicStats {
     pub datagrams_received: u64,
     /// Datagrams that made room for later ones before they were sent.
     pub datagrams_dropped_tx: u64,
+    /// Datagrams that made room for later ones before they were handed out; brought up to date
+    /// whenever all that wait were.
+    pub datagrams_dropped_rx: u64,
 }

@@ -7,7 +7,7 @@ mod counting;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -119,6 +119,39 @@ fn a_fixed_answer() {
     // A batch of requests may straddle two buffers: no more than its last request is copied.
     assert!(rx < 10.0, "{rx} B copied on the way in");
     assert_eq!(tx, BODY.len() as f64);
+}
+
+#[test]
+fn an_access_log_and_the_figures() {
+    let logged = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&logged);
+    let log = zero_io::AccessLog::new(move |access| {
+        assert!(access.status == 200 && access.body_bytes == BODY.len() as u64);
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    let mut endpoint = None;
+    let mut served = 0;
+    check(
+        "GET, with an access log, and the figures taken each time",
+        GET,
+        |c| c.access_log = Some(log),
+        |sender, event| {
+            match *event {
+                Event::Connected { endpoint: at, .. } => endpoint = at.or(endpoint),
+                Event::HttpRequest { conn, id, .. } => {
+                    sender.http_respond(conn, id, ZeroResponse::ok().text(BODY)).unwrap();
+                    served += 1;
+                    let figures = sender.http_counters(endpoint.unwrap()).unwrap();
+                    assert!(figures.requests >= served && figures.answers[1] == served);
+                    assert_eq!(figures.latency_us_log2.iter().sum::<u64>(), served);
+                    return 1;
+                }
+                _ => {}
+            }
+            0
+        },
+    );
+    assert_eq!(logged.load(Ordering::Relaxed), served);
 }
 
 #[test]

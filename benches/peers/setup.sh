@@ -1,10 +1,11 @@
 #!/bin/sh
 # Builds the peers and makes what they need.
-# usage: setup.sh [apt] [sockets] [more] [tls] [http] [app] [cert] [www] [c] [grpc] [js]      (default: sockets)
+# usage: setup.sh [apt] [sockets] [more] [tls] [http] [quic] [app] [cert] [www] [c] [grpc] [js]      (default: sockets)
 #   apt      the distribution's packages, for all peers
 #   sockets  TCP and UDP peers, generators, and c       more  compio and glommio as well
 #   tls      TLS peers, the C one with OpenSSL included, and cert
 #   http     HTTP/1.1 servers
+#   quic     QUIC servers and generators, and cert
 #   app      HTTP, QUIC, WebSocket and gRPC peers, and cert, grpc, js
 #   cert     a self-signed certificate (one that exists is kept)
 #   www      files for HTTP servers
@@ -31,7 +32,12 @@ for step in ${*:-sockets}; do
     # by name, as with TLS: the feature stays out of the TCP and UDP servers
     cargo build --release --locked -p loadgen -p zero-http
     (cd app && cargo build --release --locked -p http-hyper -p http-actix -p http-ntex -p http-may) ;;
+  quic)
+    cargo build --release --locked -p zero-quic
+    (cd app && cargo build --release --locked -p quic-quinn -p quic-s2n -p quic-quiche)
+    ./setup.sh cert ;;
   app)
+    cargo build --release --locked -p zero-quic
     (cd app && cargo build --release --locked)
     ./setup.sh cert grpc js ;;
   cert) # self-signed P-256

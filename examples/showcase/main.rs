@@ -1,6 +1,6 @@
 //! What zero-io serves so far, on one thread: `cargo run --release --example showcase`; with TLS
-//! when `--features tls` is given too, with QUIC when `--features quic` is. Ends by itself after `--seconds N`, or when nobody reads
-//! what it says any more.
+//! when `--features tls` is given too, with QUIC when `--features quic` is. Ends by itself after
+//! `--seconds N`, or when nobody reads what it says any more.
 
 #[cfg(feature = "quic")]
 #[path = "../quic/echo.rs"]

@@ -2,8 +2,9 @@
 //! sees all of it and reads it by lines.
 //!
 //! Held: the same bytes come out, the end is at the same place, and what is bad is bad, however it
-//! is cut; the other decoder says the same of all lines that are whole.
+//! is cut; the other decoder says the same of all lines that are whole, and so does hyper.
 
+use crate::hyper::chunks_agree;
 use crate::input::Input;
 use zero_io::http_fuzz::{Chunked, Piece};
 
@@ -39,6 +40,11 @@ pub(crate) fn run(bytes: &[u8]) {
         1 + cut
     });
     assert_eq!(whole, uneven, "in uneven pieces");
+    match whole.end {
+        End::At(end) => chunks_agree(bytes, Some(end)),
+        End::Open => chunks_agree(bytes, None),
+        End::Bad => {}
+    }
     let theirs = by_lines(bytes);
     if theirs.end == End::Open {
         // A line that is not whole can be bad already.

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use zero_io::sim::{Faults, World};
 use zero_io::{
-    ConnId, EndpointId, Event, HostOrAddr, HttpListenConfig, HttpMethod, Io, IoError,
-    RequestId, Sender, StreamId, TcpConnectConfig, TcpListenConfig, ZeroResponse,
+    ConnId, EndpointId, Event, HostOrAddr, HttpListenConfig, HttpMethod, Io, IoError, RequestId,
+    Sender, StreamId, TcpConnectConfig, TcpListenConfig, ZeroResponse,
 };
 
 use crate::input::Input;

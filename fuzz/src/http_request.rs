@@ -3,9 +3,13 @@
 //! Held: however the bytes arrive, the verdict is the same, and comes no later than the bytes that
 //! a server would look at; what is accepted, httparse accepts, with the same parts at the same
 //! places; it has the strict layout, one Host, and one framing; the fast way and the thorough one
-//! agree. What httparse accepts and we do not has a reason that can be seen in the bytes.
+//! agree. What httparse accepts and we do not has a reason that can be seen in the bytes. Its own
+//! scalar path says what the one with SIMD says. hyper reads the same requests, one behind the
+//! other, with the same bodies.
 
+use crate::hyper::requests_agree;
 use crate::input::Input;
+use crate::scalar;
 use httparse::{EMPTY_HEADER, Request, Status};
 use zero_io::http_fuzz::request_thoroughly;
 use zero_io::http_fuzz::{Framing, Head, Verdict, empty_lines, headers, may_complete, request};
@@ -38,6 +42,8 @@ pub(crate) fn run(bytes: &[u8]) {
         assert_eq!(request(&bytes[..head.len], count, size), verdict, "bytes behind the head");
     }
     agrees(bytes, count, size, &verdict);
+    scalar::request_agrees(bytes, count.into());
+    requests_agree(bytes);
 }
 
 /// Hands the bytes over in steps, and looks when a server would.

@@ -1,10 +1,14 @@
 //! Target `http_response`: the head of a response, at once and in pieces, and for httparse.
 //!
 //! Held: however the bytes arrive, the verdict is the same; what is accepted, httparse accepts,
-//! with the same parts; it has no bare line end and one framing, which is that of RFC 9112 §6.3.
+//! with the same parts; it has no bare line end and one framing, which is that of RFC 9112 §6.3;
+//! hyper reads the same response, with the same body. httparse's scalar path says what the one with
+//! SIMD says.
 
 use crate::http_request::arrives;
+use crate::hyper::response_agrees;
 use crate::input::Input;
+use crate::scalar;
 use httparse::{EMPTY_HEADER, Response, Status};
 use zero_io::http_fuzz::{Framing, Head, Verdict, headers, response};
 
@@ -25,6 +29,8 @@ pub(crate) fn run(bytes: &[u8]) {
     let parse = |bytes: &[u8]| response(bytes, count, size, method);
     let verdict = parse(bytes);
     arrives(bytes, step, &verdict, parse);
+    scalar::response_agrees(bytes, count.into());
+    response_agrees(bytes, method);
     let Verdict::Head(head) = &verdict else { return };
     assert!(head.len <= bytes.len() && head.len <= size as usize);
     accepted(&bytes[..head.len], head, method);

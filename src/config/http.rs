@@ -221,9 +221,9 @@ pub struct HttpCounters {
     pub refused: u64,
     /// Requests that waited for their answer or for their own bytes for too long.
     pub timeouts: u64,
-    /// Bytes of heads and bodies of requests.
+    /// Bytes of heads and bodies of requests that were handed out, lines of chunks included.
     pub bytes_received: u64,
-    /// Bytes of heads and bodies of answers.
+    /// Bytes of heads and bodies of answers, lines of chunks and `100 Continue` included.
     pub bytes_sent: u64,
     /// Answers by latency: `[n]` counts those below 2^n microseconds (and not below 2^(n-1)); the
     /// last one all that took longer.

@@ -50,6 +50,12 @@ impl Engine {
             self.http.note(kind, id, extra);
             return Some(crate::event::http::event(kind, ConnId::from_u64(id), extra, data));
         }
+        if self.inbox.is_empty()
+            && let Some(event) = self.quic_data()
+        {
+            self.stats.events += 1;
+            return Some(event);
+        }
         self.next_other()
     }
 

@@ -33,6 +33,10 @@ impl Hub {
     }
 
     #[expect(clippy::unused_self, reason = "the same shape as with the feature")]
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "the same shape as with the feature")]
+    pub(super) const fn rest(&mut self) {}
+
+    #[expect(clippy::unused_self, reason = "the same shape as with the feature")]
     pub(super) const fn is_idle(&self) -> bool {
         true
     }
@@ -79,6 +83,10 @@ impl Engine {
     }
 
     pub(super) const fn quic_notice(&mut self, _: ConnId) -> Option<Notice> {
+        None
+    }
+
+    pub(super) const fn quic_data<'a>(&mut self) -> Option<Event<'a>> {
         None
     }
 

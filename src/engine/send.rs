@@ -138,12 +138,12 @@ impl Engine {
     #[inline]
     pub(super) fn on_send(&mut self, completion: &Completion) {
         if let Some(conn) = self.conns.of_token(completion.token)
-            && conn.is_plain(Flags::empty())
+            && conn.is_plain(Flags::KERNEL_TX)
             && conn.tx.is_single()
-            && conn.block == NO_BLOCK
             && completion.result as u32 == conn.tx.bytes
         {
-            // The short path: all of a queue of one was sent.
+            // The short path: all of a queue of one was sent. Blocks are for longer ones.
+            debug_assert_eq!(conn.block, NO_BLOCK);
             let sent = u64::from(conn.tx.bytes);
             conn.unset(Flags::SEND_BUSY);
             conn.last_tx = self.now;

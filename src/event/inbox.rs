@@ -65,13 +65,14 @@ impl Inbox {
         self.limit = self.capacity;
     }
 
-    /// Appends a record.
-    ///
-    /// # Panics
-    /// When there is no room: the caller has to look first.
+    /// Appends a record. The caller has to look first whether there is [room](Self::room): every
+    /// producer does, and the audit looks after them.
     #[inline]
     pub(crate) fn push(&mut self, record: Record) {
-        assert!(self.len() < self.capacity, "the event queue is full: its producer did not look");
+        debug_assert!(
+            self.len() < self.capacity,
+            "the event queue is full: its producer did not look"
+        );
         let mask = self.ring.len() - 1;
         self.ring[self.tail & mask] = record;
         self.tail = self.tail.wrapping_add(1);

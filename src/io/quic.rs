@@ -47,10 +47,10 @@ both! {
         self_.quic_connect(&QuicConnectConfig::new(addr, tls))
     }
 
-    /// Connects. `Event::Connected` or `Event::Disconnected` follows. The name of a host is resolved
-    /// off this thread; then its addresses race, and only the winner is heard of. When none
-    /// answers, `Disconnected` has the code of the last failure (of what its server said, or the
-    /// kernel), `RESOLVE_FAILED`, or `CONNECT_TIMEOUT`.
+    /// Connects. `Event::Connected` or `Event::Disconnected` follows. The name of a host is
+    /// resolved off this thread; then its addresses race, and only the winner is heard of. When
+    /// none answers, `Disconnected` has the code of the last failure (of what its server said, or
+    /// the kernel), `RESOLVE_FAILED`, or `CONNECT_TIMEOUT`.
     ///
     /// # Errors
     /// `InvalidConfig`; `TlsConfig`; `InvalidArgument` when the target has no port, or when the
@@ -188,17 +188,19 @@ both! {
         self_.quic_close(conn, error_code, reason)
     }
 
-    /// Sends on a new bidirectional stream before the handshake is done (0-RTT, RFC 9001 §4.6): call
-    /// it right after connecting, and it leaves with the first packet. Returns the stream and how
-    /// much was taken, which the windows that the ticket remembers bound. More can be written to the
-    /// stream, and it can be ended.
+    /// Sends on a new bidirectional stream before the handshake is done (0-RTT, RFC 9001 §4.6):
+    /// call it right after connecting, and it leaves with the first packets. Returns the stream and
+    /// how much was taken: of all streams together a quarter of `QuicTransport::initial_window`,
+    /// which is 3,000 bytes by default, and no more than the windows that the ticket remembers.
+    /// More can be written to the stream, and it can be ended; what was not taken can be written
+    /// when `Event::Writable` comes.
     ///
     /// The server may get it twice, from whoever recorded it. `Event::EarlyData` tells whether it
     /// took it; if not, the stream is gone.
     ///
     /// # Errors
-    /// `EarlyDataUnavailable` without a ticket that allows it, and once the handshake is done;
-    /// `StreamLimit`, `StaleConn`, `NotForProtocol`.
+    /// `EarlyDataUnavailable` without a ticket that allows it, to a host, whose addresses race, and
+    /// once the handshake is done; `StreamLimit`, `StaleConn`, `NotForProtocol`.
     pub fn early_data_send(&mut self_, conn: ConnId, data: &[u8]) -> Result<(StreamId, usize)> {
         self_.quic_early_send(conn, data)
     }
@@ -208,7 +210,7 @@ both! {
     /// secured, all of it came from the client, also what was handed out before.
     ///
     /// # Errors
-    /// `StaleConn`, `NotForProtocol`.
+    /// `StaleConn`, `NotConnected`, `NotForProtocol`.
     pub fn may_be_replayed(&mut self_, conn: ConnId) -> Result<bool> {
         self_.quic_may_be_replayed(conn)
     }
@@ -221,7 +223,7 @@ both! {
     /// the application's to give, here or to another shard.
     ///
     /// # Errors
-    /// `StaleConn`, `NotForProtocol`.
+    /// `StaleConn`, `NotConnected`, `NotForProtocol`.
     pub fn session_ticket(&mut self_, conn: ConnId) -> Result<Option<SessionTicket>> {
         self_.quic_ticket(conn)
     }

@@ -96,8 +96,9 @@ both! {
         })
     }
 
-    /// Replaces the certificates of a TLS or QUIC listener while it runs, from any thread. Connections in
-    /// their handshake keep the old certificate, new ones get the new one; a bad pair is refused.
+    /// Replaces the certificates of a TLS or QUIC listener while it runs, from any thread.
+    /// Connections in their handshake keep the old certificate, new ones get the new one; a bad
+    /// pair is refused.
     ///
     /// # Errors
     /// `StaleEndpoint`; `InvalidArgument` when it is not a listener of TLS or QUIC.

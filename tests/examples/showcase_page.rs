@@ -67,9 +67,9 @@ fn ask_until(mut stream: TcpStream, request: &[u8], end: &AtomicBool) {
 fn the_showcase_page_lives_in_a_browser() {
     let Some(mut browser) = Browser::start() else { return };
     let mut server = Example::start("showcase", &["--seconds", "60"]);
-    let lines: [String; 6] = std::array::from_fn(|_| server.line());
+    let lines: [String; 7] = std::array::from_fn(|_| server.line());
     let echo = lines[0].split_once("nc ").unwrap().1.replace(' ', ":");
-    let page = lines[5].split_whitespace().last().unwrap().to_owned();
+    let page = lines[6].split_whitespace().last().unwrap().to_owned();
     let web = page.trim_start_matches("http://").trim_end_matches('/').to_owned();
     let end = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -279,3 +279,60 @@ fn a_handler_need_not_wait_for_the_body() {
     drop(client);
     server.stop();
 }
+
+/// TCP holds the client back meanwhile, who is not to blame for the pause.
+#[test]
+fn a_handler_may_hold_the_body_back() {
+    const LEN: usize = 40 << 20;
+    let paused = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let held = Arc::clone(&paused);
+    let (mut got, mut same) = (0, true);
+    let server = Server::with(
+        |c| {
+            c.receive_timeout_ms = 150;
+            if let zero_io::HttpSocket::Tcp(tcp) = &mut c.socket {
+                tcp.recv_buffer = Some(256 * 1024);
+            }
+        },
+        |_| {},
+        move |sender, event| match event {
+            Event::HttpBodyChunk { conn, id, data, last } => {
+                if got == 0 {
+                    sender.pause_recv(*conn).unwrap();
+                    *held.lock().unwrap() = Some(*conn);
+                }
+                same &= data.iter().all(|byte| *byte == b'x');
+                got += data.len();
+                if *last {
+                    let said = format!("{got} {same}");
+                    sender.http_respond(*conn, *id, ZeroResponse::ok().text(&said)).unwrap();
+                }
+            }
+            Event::User { .. } => {
+                let conn = held.lock().unwrap().expect("it was paused");
+                sender.resume_recv(conn).unwrap();
+            }
+            _ => {}
+        },
+    );
+    let mut client = server.dial();
+    client.send(format!("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: {LEN}\r\n\r\n"));
+    let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let (mut writer, count) = (client.stream.get_ref().try_clone().unwrap(), Arc::clone(&sent));
+    let sender = std::thread::spawn(move || {
+        for piece in vec![b'x'; LEN].chunks(100_000) {
+            std::io::Write::write_all(&mut writer, piece).unwrap();
+            count.fetch_add(piece.len(), std::sync::atomic::Ordering::Relaxed);
+        }
+    });
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let before = sent.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(before < LEN, "it was not held back");
+    assert!(paused.lock().unwrap().is_some());
+    server.handle.post(1).unwrap();
+    assert_eq!(client.answer().unwrap().text(), format!("{LEN} true"));
+    sender.join().unwrap();
+    drop(client);
+    let report = server.stop();
+    assert_eq!((report.ends, report.counters.timeouts), (vec![(0, true)], 0));
+}

@@ -132,3 +132,27 @@ fn answers_that_wait_for_their_turn_are_compressed_then() {
     drop(client);
     server.stop();
 }
+
+#[test]
+fn a_listeners_threshold_goes_before_that_of_the_shard() {
+    let answer = |own: Option<usize>| {
+        let server = Server::with(
+            move |c| c.compression_threshold = own,
+            |c| c.compression_threshold = 1000,
+            |sender, event| {
+                let Event::HttpRequest { conn, id, request } = event else { return };
+                let len = request.path()[1..].parse().unwrap();
+                sender.http_respond(*conn, *id, ZeroResponse::ok().text(&text(len))).unwrap();
+            },
+        );
+        let mut client = server.dial();
+        let coded = ["/499", "/500", "/999", "/1000"]
+            .map(|path| ask(&mut client, "GET", path, "gzip").header("content-encoding").is_some());
+        drop(client);
+        server.stop();
+        coded
+    };
+    assert_eq!(answer(None), [false, false, false, true]);
+    assert_eq!(answer(Some(500)), [false, true, true, true]);
+    assert_eq!(answer(Some(usize::MAX)), [false; 4]);
+}

@@ -137,6 +137,21 @@ fn a_bad_limit_is_named() {
 }
 
 #[test]
+fn fields_of_later_versions_are_accepted() {
+    let mut io = Io::new(Config::default()).unwrap();
+    let config = HttpListenConfig::new(TcpListenConfig::new("127.0.0.1:0".parse().unwrap()));
+    let endpoint = io.http_listen_with(config.with(|c| {
+        (c.h2_max_concurrent_streams, c.h2_initial_window_size) = (1, 1 << 20);
+        (c.h2_max_frame_size, c.h2_max_header_list_size) = (1 << 20, 1 << 16);
+    }));
+    let addr = io.local_addr(endpoint.unwrap()).unwrap().inet().unwrap();
+    let client =
+        std::thread::spawn(move || assert_eq!(Client::dial(addr).ask(get("/")).text(), "inet"));
+    serve_until(&mut io, || client.is_finished());
+    client.join().unwrap();
+}
+
+#[test]
 fn the_access_log_is_told_of_every_answer() {
     let (tell, told) = std::sync::mpsc::channel();
     let log = zero_io::AccessLog::new(move |access| {

@@ -3,6 +3,7 @@
 mod bodies;
 mod corpus;
 mod ending;
+mod figures;
 mod files;
 #[cfg(feature = "tls")]
 mod files_tls;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use zero_io::{
     Config, ConnTimeouts, EndpointId, Event, HttpListenConfig, Io, TcpListenConfig,
-    TlsServerConfig, ZeroResponse,
+    TlsServerConfig, UdsListenConfig, ZeroResponse,
 };
 
 use crate::kit::pattern;
@@ -104,4 +104,50 @@ fn https_is_http_behind_tls() {
     assert!(outputs[4] == pattern(400_000) && outputs[5] == pattern(400_000));
     let head = String::from_utf8_lossy(&outputs[6]).into_owned();
     assert!(head.contains("Content-Length: 3145728\r\n"), "{head}");
+}
+
+#[test]
+fn plaintext_tls_and_a_unix_socket_on_one_io() {
+    let mut io = Io::new(Config::default().with(|c| c.debug.audit_every_tick = true)).unwrap();
+    let tcp = || TcpListenConfig::new("127.0.0.1:0".parse().unwrap());
+    let path = std::env::temp_dir().join(format!("zero-io-kinds-{}.sock", std::process::id()));
+    let uds = HttpListenConfig::new(UdsListenConfig::new(&path));
+    let endpoints = [
+        io.http_listen_with(HttpListenConfig::new(tcp())).unwrap(),
+        io.http_listen_tls_with(HttpListenConfig::new(tcp()), tls()).unwrap(),
+        io.http_listen_with(uds).unwrap(),
+    ];
+    let [plain, sealed] = [0, 1].map(|i| io.local_addr(endpoints[i]).unwrap().inet().unwrap());
+    let unix = path.display().to_string();
+    let client = std::thread::spawn(move || {
+        let rows = [
+            vec![format!("http://{plain}/"), format!("http://{plain}/")],
+            vec![format!("https://{sealed}/")],
+            vec!["--unix-socket".to_owned(), unix, "http://any/".to_owned()],
+            // What is sent to the wrong one is answered by nobody.
+            vec![format!("https://{plain}/")],
+            vec![format!("http://{sealed}/")],
+        ];
+        rows.map(|args| {
+            let output =
+                Command::new("curl").args(["-ksS", "--max-time", "20"]).args(args).output();
+            output.expect("curl is installed: `cargo xtask setup`").stdout
+        })
+    });
+    while !client.is_finished() {
+        io.poll(std::time::Duration::from_millis(5)).unwrap();
+        let (mut events, mut sender) = io.split();
+        while let Some(event) = events.next_event() {
+            if let Event::HttpRequest { conn, id, .. } = event {
+                sender.http_respond(conn, id, ZeroResponse::ok().text("one ")).unwrap();
+            }
+        }
+    }
+    let said = client.join().unwrap();
+    assert_eq!(said[..3], [b"one one ".to_vec(), b"one ".to_vec(), b"one ".to_vec()]);
+    assert!(said[3].is_empty() && !String::from_utf8_lossy(&said[4]).contains("one"));
+    let requests = endpoints.map(|endpoint| io.http_counters(endpoint).unwrap().requests);
+    assert_eq!(requests, [2, 1, 1], "each has figures of its own");
+    assert_eq!(io.http_counters(endpoints[0]).unwrap().refused, 1, "a ClientHello is no request");
+    std::fs::remove_file(path).unwrap();
 }

@@ -136,3 +136,33 @@ fn an_answer_that_comes_too_late_is_counted() {
     std::thread::sleep(Duration::from_millis(400));
     assert_eq!(server.stop().stats.commands_refused, 1);
 }
+
+/// It unwinds with the request, and with its body, in its hands; those behind it find nobody.
+#[test]
+fn a_thread_that_panics_costs_its_requests_alone() {
+    let server = server(|handle, mut request| match request.path() {
+        "/" => {
+            let answer = ZeroResponse::ok().text("alive");
+            handle.http_respond(request.conn(), request.id(), answer).unwrap();
+        }
+        _ => {
+            let body = request.body_stream();
+            std::panic::resume_unwind(Box::new(body.is_some()));
+        }
+    });
+    let mut bystander = server.dial();
+    assert_eq!(bystander.ask(get("/")).text(), "alive");
+    let mut client = server.dial();
+    client.send("POST /dies HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    std::thread::sleep(Duration::from_millis(50));
+    client.send("0\r\n\r\n");
+    assert_eq!(client.answer().unwrap().status, 503);
+    client.end();
+    // Nobody takes this one, and it is told all the same.
+    assert_eq!(bystander.ask(get("/")).status, 503);
+    bystander.end();
+    drop((client, bystander));
+    let report = server.stop();
+    assert_eq!((report.counters.timeouts, report.counters.requests), (2, 3));
+    assert!(report.ends.iter().all(|(end, _)| *end == zero_io::code::HTTP_ANSWER_TIMEOUT));
+}

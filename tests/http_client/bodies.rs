@@ -264,3 +264,15 @@ fn heads_and_bodies_that_pause_too_long() {
         server.received();
     }
 }
+
+#[test]
+fn a_server_that_takes_nothing_is_given_up() {
+    let server = Script::one([Do::ReadBytes(1_000), Do::Sleep(600), Do::Drain]);
+    let mut shard = Shard::with(|c| c.body_timeout_ms = 150);
+    let (url, body) = (server.url("/"), pattern(16_000_000));
+    let failure = shard.fetch(ZeroRequest::put(&url).bytes(&body)).failure.unwrap();
+    assert_eq!((failure.code, failure.phase), (code::WRITE_TIMEOUT, HttpPhase::Sending));
+    assert!(failure.was_sent, "the server may have acted on what it has");
+    assert_eq!(shard.finish().retries, 0);
+    server.received();
+}

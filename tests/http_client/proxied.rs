@@ -5,9 +5,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
-use zero_io::{Event, HttpProxy, ZeroRequest, ZeroResponse};
+use zero_io::{Event, HttpPhase, HttpProxy, ZeroRequest, ZeroResponse, code};
 
 use crate::kit::{PATIENCE, Shard, echo};
+use crate::script::{Do, Script};
 
 /// A proxy with one thread per connection, which wants those credentials.
 pub(crate) struct Proxy {
@@ -145,4 +146,23 @@ fn an_upgrade_takes_a_tunnel() {
     shard.until("pong", |shard| shard.others.iter().any(|e| e.contains(&pong)));
     let heads = proxy.stop(shard);
     assert!(heads[0].starts_with(&format!("CONNECT {addr} HTTP/1.1\r\n")), "{heads:?}");
+}
+
+/// The time to connect is that of name, address and tunnel together.
+#[test]
+fn a_proxy_that_opens_no_tunnel_is_given_up() {
+    let silent = Script::one([Do::Read, Do::Drain]);
+    let at = silent.url("");
+    let mut shard = Shard::with(|c| {
+        c.proxy = Some(HttpProxy::new(&at).unwrap());
+        c.connect_timeout_ms = 120;
+    });
+    let start = std::time::Instant::now();
+    let outcome = shard.fetch(ZeroRequest::get("http://any.host/").upgrade("echo"));
+    let failure = outcome.failure.unwrap();
+    let took = start.elapsed().as_millis();
+    assert_eq!((failure.code, failure.phase), (code::CONNECT_TIMEOUT, HttpPhase::Connecting));
+    assert!(!failure.was_sent && (115..5_000).contains(&took), "{took} ms: {failure:?}");
+    shard.finish();
+    silent.received();
 }

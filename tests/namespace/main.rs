@@ -9,4 +9,6 @@
 mod common;
 mod multicast;
 mod net;
+#[cfg(feature = "quic")]
+mod quic;
 mod race;

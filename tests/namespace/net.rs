@@ -93,7 +93,7 @@ fn wait_for_link() {
 }
 
 /// What it prints.
-fn ip(line: &str) -> String {
+pub(crate) fn ip(line: &str) -> String {
     let output = Command::new("ip").args(line.split(' ')).output();
     let output = output.expect("`ip` runs; it is in Debian's package iproute2");
     let text = String::from_utf8_lossy(&output.stderr);

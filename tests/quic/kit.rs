@@ -12,7 +12,8 @@ use rcgen::{CertificateParams, KeyPair};
 use zero_io::sim::{Faults, World};
 use zero_io::{
     Config, ConnId, EndpointId, Event, Io, IoError, PeerAddr, Protocol, QuicConnectConfig,
-    QuicListenConfig, Roots, SendOutcome, StreamDir, StreamId, TlsClientConfig, TlsServerConfig,
+    QuicListenConfig, Roots, SendOutcome, StreamDir, StreamId, TlsClientBuilder, TlsClientConfig,
+    TlsServerBuilder, TlsServerConfig,
 };
 
 /// How long anything may take, debug builds on a busy machine included.
@@ -94,6 +95,26 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    fn new(world: Option<&World>, change: impl Fn(&mut Config)) -> Self {
+        let config = Config::default().with(|c| {
+            c.debug.audit_every_tick = true;
+            c.debug.poison_freed = true;
+        });
+        let config = config.with(change);
+        let io = match world {
+            Some(world) => Io::in_world(config, world),
+            None => Io::new(config),
+        };
+        Self {
+            io: io.expect("an Io"),
+            seen: Vec::new(),
+            got: HashMap::new(),
+            echoes: false,
+            echo: HashMap::new(),
+            open: Vec::new(),
+        }
+    }
+
     fn take_events(&mut self) {
         while let Some(event) = self.io.next_event() {
             let seen = match event {
@@ -191,7 +212,7 @@ impl Node {
     }
 
     /// Connections that it was told of so far.
-    fn accepted(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         self.seen.iter().filter(|seen| matches!(seen, Seen::Connected { .. })).count()
     }
 
@@ -266,26 +287,7 @@ impl Net {
         change: impl Fn(&mut Config),
     ) -> Self {
         let backend = if world.is_some() { Backend::Sim } else { Backend::Uring };
-        let node = |_| {
-            let config = Config::default().with(|c| {
-                c.debug.audit_every_tick = true;
-                c.debug.poison_freed = true;
-            });
-            let config = config.with(&change);
-            let io = match &world {
-                Some(world) => Io::in_world(config, world),
-                None => Io::new(config),
-            };
-            Node {
-                io: io.expect("an Io"),
-                seen: Vec::new(),
-                got: HashMap::new(),
-                echoes: false,
-                echo: HashMap::new(),
-                open: Vec::new(),
-            }
-        };
-        let nodes = (0..count).map(node).collect();
+        let nodes = (0..count).map(|_| Node::new(world.as_ref(), &change)).collect();
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec!["localhost".into()]).expect("a certificate");
         let certificate = params.self_signed(&key).expect("a certificate");
@@ -293,20 +295,32 @@ impl Net {
         Self { backend, world, nodes, certificate }
     }
 
+    /// Ends a shard, and its connections with no word to anybody, and begins another one.
+    pub(crate) fn restart(&mut self, at: usize) {
+        self.nodes[at] = Node::new(self.world.as_ref(), |_| ());
+    }
+
     /// Of the servers: certificate and key, in PEM.
     pub(crate) fn certificate(&self) -> (&str, &str) {
         (&self.certificate.0, &self.certificate.1)
     }
 
-    pub(crate) fn server_tls(&self, alpn: &[&str]) -> TlsServerConfig {
+    pub(crate) fn server_builder(&self, alpn: &[&str]) -> TlsServerBuilder {
         let (cert, key) = &self.certificate;
-        TlsServerConfig::from_pem_bytes(cert, key).alpn(alpn.to_vec()).build().expect("TLS")
+        TlsServerConfig::from_pem_bytes(cert, key).alpn(alpn.to_vec())
+    }
+
+    pub(crate) fn server_tls(&self, alpn: &[&str]) -> TlsServerConfig {
+        self.server_builder(alpn).build().expect("TLS")
+    }
+
+    pub(crate) fn client_builder(&self, alpn: &[&str]) -> TlsClientBuilder {
+        let roots = Roots::from_pem_bytes(&self.certificate.0);
+        TlsClientConfig::with_roots(roots).server_name("localhost").alpn(alpn.to_vec())
     }
 
     pub(crate) fn client_tls(&self, alpn: &[&str]) -> TlsClientConfig {
-        let roots = Roots::from_pem_bytes(&self.certificate.0);
-        let builder = TlsClientConfig::with_roots(roots).server_name("localhost");
-        builder.alpn(alpn.to_vec()).build().expect("TLS")
+        self.client_builder(alpn).build().expect("TLS")
     }
 
     pub(crate) fn listen(&mut self, change: impl FnOnce(&mut QuicListenConfig)) -> SocketAddr {
@@ -409,7 +423,8 @@ impl Net {
         }
     }
 
-    fn now(&self) -> Duration {
+    /// The clock of the backend.
+    pub(crate) fn now(&self) -> Duration {
         thread_local!(static START: Instant = Instant::now());
         match &self.world {
             Some(world) => Duration::from_nanos(world.now_ns()),

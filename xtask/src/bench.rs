@@ -18,8 +18,12 @@ const COUNTED_SUITES: &[&str] = &["tcp", "http", "ws"];
 /// Suites that need no more than sockets; the others have servers of whole protocols as peers.
 const SOCKET_SUITES: &[&str] = &["tcp", "tls", "udp"];
 /// What the suites of `benches/` need of the engine; others need its default features alone.
-const BENCH_FEATURES: &[(&str, &str)] =
-    &[("instructions", "_sim"), ("http_parse", "_sim,http"), ("tls_record", "_sim,tls")];
+const BENCH_FEATURES: &[(&str, &str)] = &[
+    ("instructions", "_sim"),
+    ("http_parse", "_sim,http"),
+    ("quic_instructions", "_sim,quic"),
+    ("tls_record", "_sim,tls"),
+];
 const BUILD_LIMIT_S: u64 = 3600;
 const SUITE_LIMIT_S: u64 = 2 * 3600;
 

@@ -32,7 +32,10 @@ pub(crate) fn run(args: Args) -> Outcome<()> {
 pub(crate) fn step() -> Step {
     let allowed = allowed(&paths::read(&paths::root()?.join("deny.toml"))?)?;
     // Everything that any build of the workspace may compile.
-    let all = tree(&["--workspace", "--all-features", "--target", "all", "--edges", "all"])?;
+    let everything = ["--workspace", "--all-features", "--target", "all", "--edges", "all"];
+    let mut all = tree(&everything)?;
+    // And what its tests talk to.
+    all.extend(tree(&["--workspace", "--manifest-path", "tests/peers/Cargo.toml"])?);
     let mut bad: Vec<String> = Vec::new();
     for (name, licence) in &all {
         if !satisfied(licence, &allowed) {

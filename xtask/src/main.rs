@@ -18,6 +18,7 @@ mod loom;
 mod manifest;
 mod miri;
 mod paths;
+mod peers;
 mod python;
 mod qemu;
 mod release;

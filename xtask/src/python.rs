@@ -2,23 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::board::{Report, Step};
+use crate::Outcome;
 use crate::job::Job;
-use crate::{Outcome, paths};
-
-/// A peer that tests of QUIC talk to.
-const AIOQUIC: Package = Package { module: "aioquic", requirement: "aioquic==1.7.2" };
 
 /// What is imported, and what pip is asked for.
 pub(crate) struct Package {
     pub(crate) module: &'static str,
     pub(crate) requirement: &'static str,
-}
-
-/// The gate's step: where the tests look for it.
-pub(crate) fn step() -> Step {
-    environment(&paths::target()?.join("python"), &AIOQUIC)?;
-    Ok(Report::note(AIOQUIC.requirement))
 }
 
 /// A Python that has the package; made, and the package installed, where that is not there yet.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// What the test lanes compile with.
 pub(crate) const FEATURES: &str = "zero-io/_sim,zero-io/http-client,zero-io/http-gzip,\
-                                   zero-io/tracing,zero-io/tls-ktls,zero-io/quic,\
+                                   zero-io/tracing,zero-io/tls-ktls,zero-io/quic-qlog,\
                                    zero-io/tls-platform-roots,zero-io/tls-webpki-roots";
 /// Building and running everything.
 const SUITE_LIMIT_S: u64 = 1500;

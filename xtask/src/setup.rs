@@ -34,6 +34,10 @@ const PACKAGES: &[Package] = &[
     package("g++", "c++", &["test", "bench"]),
     package("chromium-headless-shell", "chromium-headless-shell", &["test"]),
     package("ca-certificates", "update-ca-certificates", &["test"]),
+    // BoringSSL and its bindings, for quiche.
+    package("cmake", "cmake", &["test"]),
+    package("make", "make", &["test"]),
+    package("libclang-dev", "/usr/lib/llvm-14/lib/libclang.so.1", &["test"]),
     package("curl", "curl", &["test"]),
     package("gnutls-bin", "gnutls-cli", &["test"]),
     package("iproute2", "ip", &["test"]),

@@ -5,7 +5,7 @@ use crate::args::Args;
 use crate::board::{Board, Report, Step};
 use crate::job::Job;
 use crate::runner::FEATURES;
-use crate::{features, fuzz, licences, loom, python, runner, setup, sim, tidy, toolchain};
+use crate::{features, fuzz, licences, loom, peers, runner, setup, sim, tidy, toolchain};
 
 pub(crate) const USAGE: &str = "[--only A,B] [--skip A,B] [--seeds N] ..";
 
@@ -23,9 +23,10 @@ pub(crate) fn run(mut args: Args) -> Outcome<()> {
 /// The gate's steps: cheap ones first.
 pub(crate) fn steps(board: &mut Board, seeds: u64, fuzz_seconds: u64) {
     board.step("setup", setup::step);
-    board.step("peers", python::step);
+    board.step("peers", peers::step);
     board.step("fmt", || {
         plain(&["fmt", "--all", "--", "--check"])?;
+        plain(&["fmt", "--all", "--manifest-path", "tests/peers/Cargo.toml", "--", "--check"])?;
         plain(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"])
     });
     board.step("tidy", tidy::step);

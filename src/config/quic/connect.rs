@@ -37,7 +37,8 @@ pub struct QuicConnectConfig {
     pub attempt_delay: Duration,
     /// Lets [`early_data_send`](crate::Io::early_data_send) send before the handshake is done
     /// (0-RTT, RFC 9001 §4.6), where there is a ticket of a server that takes it. Whoever recorded
-    /// that can send it again to the server: say yes only for what does no harm twice. Default off.
+    /// that can send it again to the server: say yes only for what does no harm twice. To a host
+    /// nothing is sent early, as its addresses race. Default off.
     pub early_data: bool,
     /// What to resume with. Default: what
     /// [`set_session_ticket`](crate::Io::set_session_ticket) was given for the server, otherwise
@@ -78,7 +79,8 @@ impl QuicConnectConfig {
     /// # Errors
     /// [`IoError::InvalidConfig`](crate::IoError::InvalidConfig) with the first bad field;
     /// [`IoError::InvalidArgument`] for `bind` together with `endpoint`, and when the ticket is
-    /// another server's; [`IoError::TlsConfig`](crate::IoError::TlsConfig) when `tls` lacks TLS 1.3.
+    /// another server's; [`IoError::TlsConfig`](crate::IoError::TlsConfig) when `tls` lacks TLS
+    /// 1.3.
     pub fn validate(&self) -> Result<()> {
         self.transport.validate()?;
         if self.bind.is_some() && self.endpoint.is_some() {

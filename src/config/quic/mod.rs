@@ -9,6 +9,7 @@ mod cids;
 mod connect;
 mod keys;
 mod listen;
+mod qlog;
 mod transport;
 mod used;
 
@@ -17,6 +18,7 @@ pub use connect::QuicConnectConfig;
 pub(crate) use connect::check_ticket;
 pub use keys::QuicKeys;
 pub use listen::{QuicListenConfig, RetryPolicy};
+pub use qlog::{Qlog, QlogStart, QlogWriter};
 pub use transport::{
     AckFrequency, Congestion, DatagramsFull, MtuDiscovery, QuicDatagrams, QuicReceive,
     QuicTransport,

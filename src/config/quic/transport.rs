@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::qlog::Qlog;
 use super::{check, check_ms};
 use crate::config::Toggle;
 use crate::error::Result;
@@ -19,6 +20,9 @@ pub enum Congestion {
     /// RFC 9438.
     #[default]
     Cubic,
+    /// BBR as draft-ietf-ccwg-bbr describes it (its third version): sends at the rate that the path
+    /// was seen to deliver, paced, instead of filling queues until something is lost.
+    Bbr,
 }
 
 /// Looking for longer datagrams than the initial ones: RFC 8899.
@@ -79,7 +83,7 @@ pub enum DatagramsFull {
 #[non_exhaustive]
 pub struct QuicDatagrams {
     /// Bytes of received datagrams that wait for the application; beyond, the oldest are dropped.
-    /// Default 256 KiB; 2 KiB to 64 MiB.
+    /// Default 256 KiB; 66 KiB to 64 MiB, so that the longest one that a peer may send fits.
     pub recv_bytes: u32,
     /// Bytes of datagrams that wait to be sent. Default 256 KiB; 2 KiB to 64 MiB.
     pub send_bytes: u32,
@@ -161,6 +165,9 @@ pub struct QuicTransport {
     /// Trains of packets in one operation (`UDP_SEGMENT`). `Auto` and `On` try it, and go without
     /// on paths that refuse it.
     pub gso: Toggle,
+    /// A log of each connection. Default none; feature `quic-qlog`, without which it is
+    /// `InvalidArgument`.
+    pub qlog: Option<Qlog>,
     /// The spin bit, by which an observer can tell the round-trip time (RFC 9000 §17.4). Default
     /// on.
     pub spin_bit: bool,
@@ -187,6 +194,7 @@ impl Default for QuicTransport {
             datagrams: Some(QuicDatagrams::default()),
             receive: QuicReceive::Push,
             gso: Toggle::Auto,
+            qlog: None,
             spin_bit: true,
         }
     }
@@ -209,14 +217,12 @@ impl QuicTransport {
         self.validate_times()?;
         self.validate_sizes()?;
         let Some(datagrams) = &self.datagrams else { return Ok(()) };
-        for (field, value) in [
-            ("QuicDatagrams::recv_bytes", datagrams.recv_bytes),
-            ("QuicDatagrams::send_bytes", datagrams.send_bytes),
-        ] {
-            let fits = (2048..=64 << 20).contains(&value);
-            check(field, value as usize, fits, "2048 to 67,108,864")?;
-        }
-        Ok(())
+        let QuicDatagrams { recv_bytes, send_bytes, .. } = *datagrams;
+        let fits = (67_584..=64 << 20).contains(&recv_bytes);
+        let field = "QuicDatagrams::recv_bytes";
+        check(field, recv_bytes as usize, fits, "67,584 to 67,108,864")?;
+        let fits = (2048..=64 << 20).contains(&send_bytes);
+        check("QuicDatagrams::send_bytes", send_bytes as usize, fits, "2048 to 67,108,864")
     }
 
     fn validate_times(&self) -> Result<()> {

@@ -8,9 +8,10 @@
 //! is then asked to retry.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
 
-/// Places of the table: bytes, of which 128 KiB are touched only as tokens are used.
+/// Places of the table, of a byte each: 128 KiB, once a token is used.
 const PLACES: usize = 1 << 17;
 /// Tokens that are noted before the table is emptied: a quarter of them would then be refused for
 /// others' sake.
@@ -22,7 +23,7 @@ const CLOSED: u64 = u64::MAX >> ROUND_BITS;
 
 pub(crate) struct UsedTokens {
     /// The round in which the place was last used; 0 never.
-    places: Box<[AtomicU8]>,
+    places: OnceLock<Box<[AtomicU8]>>,
     /// The round, and the first second at which a token must have been made.
     state: AtomicU64,
     /// Tokens noted in this round.
@@ -38,9 +39,8 @@ impl UsedTokens {
     }
 
     fn bounded(tokens_max: u32) -> Self {
-        let places = (0..PLACES).map(|_| AtomicU8::new(0)).collect();
         let (state, count, last) = (AtomicU64::new(1), AtomicU32::new(0), AtomicU64::new(0));
-        Self { places, state, count, last, tokens_max }
+        Self { places: OnceLock::new(), state, count, last, tokens_max }
     }
 
     /// Notes a token, which has a random number and was made at that second; whether it was not
@@ -48,36 +48,40 @@ impl UsedTokens {
     pub(crate) fn note(&self, number: u128, made_secs: u64) -> bool {
         let state = self.state.load(SeqCst);
         let (round, first) = (state as u8, state >> ROUND_BITS);
-        let Some(place) = self.places.get(number as usize % PLACES) else { return false };
+        let places = self.places.get_or_init(|| (0..PLACES).map(|_| AtomicU8::new(0)).collect());
+        let Some(place) = places.get(number as usize % PLACES) else { return false };
         if made_secs < first {
             return false;
         }
         self.last.fetch_max(made_secs, SeqCst);
         let is_new = place.swap(round, SeqCst) != round;
-        if is_new && self.count.fetch_add(1, SeqCst) + 1 >= self.tokens_max {
-            self.begin_round(state);
+        if is_new
+            && self.count.fetch_add(1, SeqCst) + 1 >= self.tokens_max
+            && self.begin_round(state)
+        {
+            return true;
         }
         let now = self.state.load(SeqCst);
         if now == state {
             return is_new;
         }
-        // A new round began meanwhile, in which the place is used in any case. The token is good if
-        // that round counts it among those that are too old.
+        // Another thread began a round meanwhile: which of the two it was noted in is not known.
         place.store(now as u8, SeqCst);
-        let first = now >> ROUND_BITS;
-        is_new && first != CLOSED && made_secs < first
+        false
     }
 
     /// Forgets the tokens noted so far: from now on all of them are too old. Nothing is taken while
-    /// it is found out how old that is.
-    fn begin_round(&self, state: u64) {
+    /// it is found out how old that is. `false`: another thread has done it.
+    fn begin_round(&self, state: u64) -> bool {
         let round = u64::from((state as u8).wrapping_add(1).max(1));
         let closed = CLOSED << ROUND_BITS | round;
-        if self.state.compare_exchange(state, closed, SeqCst, SeqCst).is_ok() {
+        let is_ours = self.state.compare_exchange(state, closed, SeqCst, SeqCst).is_ok();
+        if is_ours {
             self.count.store(0, SeqCst);
             let first = self.last.load(SeqCst).saturating_add(1).min(CLOSED - 1);
             self.state.store(first << ROUND_BITS | round, SeqCst);
         }
+        is_ours
     }
 }
 

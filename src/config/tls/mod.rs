@@ -63,9 +63,11 @@ pub use pin::Pins;
 pub use reload::CertReloadHandle;
 pub use roots::Roots;
 pub use server::{TlsServerBuilder, TlsServerConfig};
+#[cfg(feature = "quic")]
 pub(crate) use shelf::Shelf;
 pub(crate) use socket::TlsSocket;
 pub use socket::{TlsConnectConfig, TlsListenConfig};
 pub use table::UnknownName;
 pub use ticket::SessionTicket;
+#[cfg(feature = "quic")]
 pub(crate) use ticket::Tickets;

@@ -233,6 +233,7 @@ impl Engine {
         let Some((buf, end)) = self.http_room(index, CONTINUE.len(), sealed) else { return };
         let room = &mut self.pool.room_mut(buf)[HEADROOM + end..];
         room[..CONTINUE.len()].copy_from_slice(CONTINUE);
+        self.count_sent(index, CONTINUE.len());
         self.queue_written(index, (buf, end), CONTINUE.len(), sealed);
     }
 

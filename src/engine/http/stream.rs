@@ -93,6 +93,7 @@ impl Engine {
             out.put(LINE);
         }
         let len = out.len();
+        self.count_sent(index, len - n);
         self.queue_written(index, (buf, end), len, sealed);
         n
     }
@@ -188,6 +189,7 @@ impl Engine {
             None => out.put(LINE),
         }
         let len = out.len();
+        self.count_sent(index, len);
         self.queue_written(index, (buf, end), len, sealed);
         true
     }
@@ -245,6 +247,7 @@ impl Engine {
         parts.write(&mut out);
         out.put(LINE);
         let len = out.len();
+        self.count_sent(index, len);
         self.queue_written(index, (buf, end), len, sealed);
         Ok(())
     }

@@ -43,7 +43,7 @@ impl Engine {
             HostKind::Proxy => Route::Direct,
             kind => Route::of(config.proxy.as_ref(), &url, kind.is_tunnel()),
         };
-        let app = App::HttpClient(Box::new(HttpClient::new(shared, pool, member)));
+        let mut machine = Box::new(HttpClient::new(shared, pool, member));
         let start = match kind {
             HostKind::Https => start(tls.as_ref(), &url)?,
             _ => None,
@@ -52,6 +52,8 @@ impl Engine {
             0 => NO_LIMIT,
             ms => Duration::from_millis(ms),
         };
+        machine.tunnel_until = self.now.saturating_add(connect_timeout);
+        let app = App::HttpClient(machine);
         // A server that reads nothing is as late as one that sends nothing.
         let write = (config.body_timeout_ms > 0).then_some(config.body_timeout_ms);
         let write = write.map(Duration::from_millis);

@@ -20,6 +20,9 @@ impl Engine {
         conn: ConnId,
         data: &[u8],
     ) -> Result<(StreamId, usize)> {
+        if self.quic.races.has(conn) {
+            return Err(IoError::EarlyDataUnavailable { conn });
+        }
         let stream = self.quic_session(conn, EARLY_DATA)?.open_early()?;
         let taken = self.quic_write(conn, stream, data, IoError::EarlyDataUnavailable { conn })?;
         Ok((stream, taken))

@@ -42,6 +42,26 @@ impl Engine {
         Some(Notice::Quic { conn: id, signal })
     }
 
+    /// What the connection whose turn it is was sent, the short way; `None` where there is a longer
+    /// one.
+    pub(in crate::engine) fn quic_data<'a>(&mut self) -> Option<Event<'a>> {
+        if self.quic.turn == 0 || self.quic.turn + 1 >= TURN_EVENTS_MAX {
+            return None;
+        }
+        let conn = *self.lists.notices.front()?;
+        let signal = self.conns.find(conn).and_then(session)?.next_data()?;
+        self.quic.turn += 1;
+        Some(match signal {
+            Signal::Datagram(data) => Event::Datagram { conn, data: self.quic_show(data) },
+            Signal::Frame { stream, data, fin } => {
+                let data = self.quic_show(data);
+                Event::StreamFrame { conn, stream, kind: MessageKind::Binary, data, fin }
+            }
+            Signal::ReadClosed(stream) => Event::ReadClosed { conn, stream },
+            signal => self.quic_event(conn, signal),
+        })
+    }
+
     pub(in crate::engine) fn quic_event<'a>(&mut self, conn: ConnId, signal: Signal) -> Event<'a> {
         match signal {
             Signal::EarlyData(accepted) => Event::EarlyData { conn, accepted },

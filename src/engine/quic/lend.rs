@@ -91,10 +91,7 @@ impl Engine {
         token: Option<u64>,
         error: IoError,
     ) -> Result<()> {
-        if self.quic_takes(conn, stream, usize::MAX, error)?.is_handshaking() {
-            // Early data may be thrown away, which looks as if it had been acknowledged.
-            return Err(IoError::NotConnected { conn });
-        }
+        self.quic_takes(conn, stream, usize::MAX, error)?;
         let len = memory.bytes().len();
         let guard = self.guards.insert_lent(conn, token, len);
         let guard = guard.ok_or(IoError::exhausted(PoolKind::Guards))?;

@@ -28,7 +28,9 @@ impl Engine {
     }
 
     pub(crate) fn quic_finish(&mut self, conn: ConnId, stream: StreamId) -> Result<()> {
-        self.quic_ask(conn, STREAMS, |session| session.finish(stream))
+        self.quic_session(conn, STREAMS)?.finish(stream)?;
+        self.quic_dirty_conn(conn);
+        Ok(())
     }
 
     pub(crate) fn quic_reset(&mut self, conn: ConnId, stream: StreamId, code: u64) -> Result<()> {
@@ -105,17 +107,17 @@ impl Engine {
     }
 
     pub(crate) fn quic_send_datagram(&mut self, conn: ConnId, data: &[u8]) -> Result<()> {
-        let max = self.quic_datagram_max(conn)?;
-        if data.len() > max {
-            return Err(IoError::DatagramTooLarge { len: data.len(), max });
-        }
+        self.quic_session(conn, DATAGRAMS)?;
         let Self { conns, quic: Hub { memory: Some(memory), .. }, .. } = self else {
             return Err(IoError::StaleConn { conn });
         };
         let session = session(conns.get(conn)?).ok_or(IoError::StaleConn { conn })?;
         session.send_datagram(memory.cells.write_whole(data))?;
+        let is_dirty = session.is_dirty;
         self.stats.bytes_copied_tx += data.len() as u64;
-        self.quic_dirty_conn(conn);
+        if !is_dirty {
+            self.quic_dirty_conn(conn);
+        }
         Ok(())
     }
 

@@ -115,7 +115,8 @@ impl Engine {
         }
         self.quic.races.0.push(Race {
             conn: id,
-            config: Arc::new(config.clone()),
+            // There is nothing to send early on before one of them has won.
+            config: Arc::new(config.clone().with(|config| config.early_data = false)),
             socket,
             addrs: VecDeque::new(),
             running: Vec::new(),

@@ -10,6 +10,16 @@ use crate::transport::Kind as EndpointKind;
 /// Receive calls of one socket in a tick at most: so acknowledgements leave in time.
 const BATCHES_PER_TICK_MAX: usize = 4;
 
+/// What a receive call brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Batch {
+    /// Nothing is left.
+    Empty,
+    /// Less than was asked for.
+    Short,
+    Full,
+}
+
 impl Engine {
     /// Receives what is there, looks at new clients, and settles whoever got something.
     pub(in crate::engine) fn quic_receive(&mut self, socket: u32) {
@@ -19,13 +29,18 @@ impl Engine {
         }
         let mut is_dry = false;
         for _ in 0..BATCHES_PER_TICK_MAX {
-            is_dry = self.quic_receive_batch(socket);
-            if is_dry {
+            let batch = self.quic_receive_batch(socket);
+            is_dry = batch == Batch::Empty;
+            // What came while the others were taken waits for the next tick, which begins by
+            // sending: asking for it now would mostly be in vain.
+            if batch != Batch::Full {
                 break;
             }
         }
         let waits = self.quic_admit(socket);
         self.quic_settle_touched();
+        // Of clients that were sent away, or asked to come again.
+        self.quic_reclaim();
         if is_dry && !waits {
             if let Some(endpoint) = self.endpoints.at(socket) {
                 endpoint.ready = false;
@@ -36,12 +51,12 @@ impl Engine {
         }
     }
 
-    /// One receive call; whether it found that there is nothing left.
-    fn quic_receive_batch(&mut self, socket: u32) -> bool {
-        let Some(endpoint) = self.endpoints.at(socket) else { return true };
+    /// One receive call.
+    fn quic_receive_batch(&mut self, socket: u32) -> Batch {
+        let Some(endpoint) = self.endpoints.at(socket) else { return Batch::Empty };
         let fd = endpoint.fd;
-        let EndpointKind::Quic(udp) = &mut endpoint.kind else { return true };
-        let Some(memory) = &mut self.quic.memory else { return true };
+        let EndpointKind::Quic(udp) = &mut endpoint.kind else { return Batch::Empty };
+        let Some(memory) = &mut self.quic.memory else { return Batch::Empty };
         let Memory { packets, rx, .. } = &mut **memory;
         let asked = packets.stage(rx, udp.ask);
         rx.want(asked, true);
@@ -56,11 +71,13 @@ impl Engine {
             self.stats.quic_rx_copied = memory.packets.copied();
         }
         match result {
-            Ok(got) => got == 0,
+            Ok(0) => Batch::Empty,
+            Ok(got) if got < asked => Batch::Short,
+            Ok(_) => Batch::Full,
             Err(_) => {
                 // An ICMP error: reading goes on.
                 self.stats.udp_errors += 1;
-                false
+                Batch::Full
             }
         }
     }

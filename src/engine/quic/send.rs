@@ -142,15 +142,19 @@ impl Engine {
     }
 }
 
-/// Whether an error of sending says that nothing gets there from here.
+/// Whether an error of sending says that nothing gets there from here: all but those of the packet,
+/// and those that pass.
 const fn is_no_way(errno: i32) -> bool {
-    matches!(
+    !matches!(
         errno,
-        errno::ENETUNREACH
-            | errno::EHOSTUNREACH
-            | errno::EADDRNOTAVAIL
-            | errno::EAFNOSUPPORT
-            | errno::EACCES
-            | errno::EPERM
+        errno::EAGAIN
+            | errno::ECONNREFUSED
+            | errno::EINTR
+            | errno::EINVAL
+            | errno::EIO
+            | errno::EMSGSIZE
+            | errno::ENOBUFS
+            | errno::ENOMEM
+            | errno::EOPNOTSUPP
     )
 }

@@ -187,7 +187,10 @@ impl Http1 {
                     *left -= len as u64;
                     self.chunk(skip, len, false)
                 }
-                ChunkStep::Skip { len } => Step::Skip { len },
+                ChunkStep::Skip { len } => {
+                    self.server.counters.bytes_received.add(len as u64);
+                    Step::Skip { len }
+                }
                 ChunkStep::End { len } => {
                     self.body_read(now);
                     self.chunk(len, 0, true)

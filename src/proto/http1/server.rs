@@ -103,3 +103,27 @@ impl HttpServer {
         self.access_log.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Time;
+
+    #[test]
+    fn latencies_are_counted_by_powers_of_two() {
+        // `[n]` is below 2^n microseconds, and not below half of that.
+        let rows = [(0, 0), (1_000, 0), (3_000, 2), (1_000_000, 10), (1_100_000, 11)];
+        let last = HttpCounters::LATENCY_BUCKETS - 1;
+        let rows = rows.into_iter().chain([(60_000_000_000, 26), (100_000_000_000, last)]);
+        for (nanos, bucket) in rows {
+            let counters = Counters::default();
+            let now = Time::ZERO.saturating_add(Duration::from_nanos(nanos));
+            counters.answered(204, Waited::since(now, 0));
+            let seen = counters.snapshot();
+            let expected = |n: usize| u64::from(n == bucket);
+            let are_right = seen.latency_us_log2.iter().enumerate();
+            assert!(are_right.into_iter().all(|(n, c)| *c == expected(n)), "{nanos}: {seen:?}");
+            assert_eq!(seen.answers, [0, 1, 0, 0, 0]);
+        }
+    }
+}

@@ -129,6 +129,8 @@ pub(crate) struct HttpClient {
     pub(crate) is_tunnelled: bool,
     /// That was seen to.
     pub(crate) has_tunnel: bool,
+    /// The proxy has to have opened it by then.
+    pub(crate) tunnel_until: Time,
     /// Nothing of what was asked was sent.
     is_unsent: bool,
     /// The last request says that the connection ends behind it.
@@ -177,6 +179,7 @@ impl HttpClient {
             is_continued: false,
             is_tunnelled: false,
             has_tunnel: false,
+            tunnel_until: Time::MAX,
             is_unsent: false,
             says_close: false,
             is_fresh: true,

@@ -327,4 +327,10 @@ fn deadlines_follow_what_is_waited_for() {
     assert_eq!(due(&machine, 900, 700, 0), at(5_700));
     assert_eq!(machine.late_code(), code::HTTP_BODY_TIMEOUT);
     assert_eq!(machine.next_deadline(at(9_000), (at(0), at(0)), true), at(14_000), "it is held");
+    // A tunnel is part of being connected, and that began before.
+    let mut machine = HttpClient::new(shared(), 0, 0);
+    machine.tunnel_until = at(2_000);
+    machine.ask(Asked { is_tunnel: true, ..asked(0, M::Connect) }, at(1_500));
+    assert_eq!(due(&machine, 1_500, 1_600, 1_700), at(2_000));
+    assert_eq!(machine.late_code(), code::CONNECT_TIMEOUT);
 }

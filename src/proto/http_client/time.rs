@@ -46,6 +46,7 @@ impl HttpClient {
         let due = match self.reading {
             Reading::Closed | Reading::Tunnel => return Time::MAX,
             Reading::Head if self.asked.is_empty() => return Time::MAX,
+            Reading::Head if self.asks_proxy() => return self.tunnel_until,
             // The application has the word. It is looked at again.
             Reading::Head if self.writing != Writing::Nothing => {
                 after(now, self.shared.first_byte_timeout)
@@ -58,11 +59,17 @@ impl HttpClient {
     }
 
     /// What took too long, when something did.
-    pub(crate) const fn late_code(&self) -> u64 {
+    pub(crate) fn late_code(&self) -> u64 {
         match self.reading {
+            Reading::Head if self.asks_proxy() => code::CONNECT_TIMEOUT,
             Reading::Head => code::HTTP_FIRST_BYTE_TIMEOUT,
             _ => code::HTTP_BODY_TIMEOUT,
         }
+    }
+
+    /// Whether it is a tunnel that is waited for: that is part of being connected.
+    fn asks_proxy(&self) -> bool {
+        self.asked.front().is_some_and(|asked| asked.is_tunnel)
     }
 
     /// Whether the connection's timer comes too late for what waits now.

@@ -31,6 +31,12 @@ impl Draws {
         ConnectionId::new(&self.bytes())
     }
 
+    /// A random number.
+    pub(super) fn number(&self) -> u64 {
+        let bytes = self.bytes();
+        u64::from_le_bytes(bytes.first_chunk().copied().unwrap_or_default())
+    }
+
     fn bytes(&self) -> [u8; CID_LEN_MAX] {
         let number = self.drawn.fetch_add(1, Ordering::Relaxed);
         let tag = hmac::sign(&self.key, &number.to_le_bytes());

@@ -2,18 +2,20 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use quinn_proto::{
     ConnectError, ConnectionEvent, ConnectionHandle, DatagramEvent, EcnCodepoint, EndpointEvent,
-    Transmit,
+    ServerConfig, Transmit,
 };
 
 use super::cid::Draws;
-use super::parts::{ClientParts, EndpointParts, How};
+use super::parts::{ClientParts, EndpointParts, How, Logged};
 use super::session::Session;
 use super::signal::Outgoing;
 use super::time::Base;
+use super::versions;
 use crate::error::{IoError, Result};
 use crate::ids::ConnId;
 use crate::time::Time;
@@ -54,9 +56,9 @@ impl Incoming {
         self.0.remote_address_validated()
     }
 
-    /// It was not asked to retry yet.
+    /// It was neither asked to retry yet nor seen to be where it says, by a token of before.
     pub(crate) fn may_retry(&self) -> bool {
-        self.0.may_retry()
+        self.0.may_retry() && !self.0.remote_address_validated()
     }
 }
 
@@ -80,15 +82,18 @@ pub(crate) struct Endpoint {
     reply: Vec<u8>,
     base: Base,
     how: Option<How>,
+    /// The configuration of accepted connections that have a log each, and the log.
+    logged: Option<(Arc<ServerConfig>, Logged)>,
     draws: Arc<Draws>,
 }
 
 impl Endpoint {
     pub(crate) fn new(parts: EndpointParts, base: Base) -> Self {
-        let EndpointParts { endpoint, server, draws } = parts;
+        let EndpointParts { endpoint, server, log, draws } = parts;
         let (server, how) = server.unzip();
+        let logged = server.clone().zip(log);
         let inner = quinn_proto::Endpoint::new(endpoint, server, true, None);
-        Self { inner, routes: Vec::new(), reply: Vec::new(), base, how, draws }
+        Self { inner, routes: Vec::new(), reply: Vec::new(), base, how, logged, draws }
     }
 
     pub(super) const fn draws(&self) -> &Arc<Draws> {
@@ -105,6 +110,10 @@ impl Endpoint {
         data: BytesMut,
     ) -> Arrival {
         self.reply.clear();
+        if self.how.is_some() && versions::answer(&data, &mut self.reply) {
+            let len = self.reply.len();
+            return Arrival::Reply(Outgoing { to: from, from: local, ecn: 0, len, segment: 0 });
+        }
         let (now, ecn) = (self.base.instant(now), EcnCodepoint::from_bits(ecn));
         match self.inner.handle(now, from, local, ecn, data, &mut self.reply) {
             None => Arrival::Nothing,
@@ -135,13 +144,22 @@ impl Endpoint {
             self.ignore(incoming);
             return Err(None);
         };
-        match self.inner.accept(incoming.0, instant, &mut self.reply, None) {
+        let own = self.own_config(incoming.from(), instant);
+        match self.inner.accept(incoming.0, instant, &mut self.reply, own) {
             Ok((handle, machine)) => {
                 self.set_route(Handle(handle), Route::Conn(conn));
                 Ok(Session::new(machine, Handle(handle), conn, self.base, how))
             }
             Err(error) => Err(error.response.as_ref().map(outgoing)),
         }
+    }
+
+    /// The configuration of a client that has a log of its own.
+    fn own_config(&self, peer: SocketAddr, now: Instant) -> Option<Arc<ServerConfig>> {
+        let (server, log) = self.logged.as_ref()?;
+        let mut own = ServerConfig::clone(server);
+        own.transport_config(log.begin(true, peer, now).ok()?);
+        Some(Arc::new(own))
     }
 
     /// Tells the client that it is not taken.
@@ -176,8 +194,11 @@ impl Endpoint {
         to: SocketAddr,
         conn: ConnId,
     ) -> Result<Box<Session>> {
-        let ClientParts { config, how, name, tickets } = client;
+        let ClientParts { mut config, how, log, name, tickets } = client;
         let now = self.base.instant(now);
+        if let Some(log) = log {
+            config.transport_config(log.begin(false, to, now)?);
+        }
         let (handle, machine) =
             self.inner.connect(now, config, to, &name).map_err(connect_error)?;
         self.set_route(Handle(handle), Route::Conn(conn));

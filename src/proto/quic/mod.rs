@@ -11,10 +11,18 @@
 //!   asserts that it exists.
 
 pub(crate) mod admission;
+mod bbr;
 mod cid;
 pub(crate) mod endpoint;
 mod lost;
+mod meter;
+mod pacer;
 pub(crate) mod parts;
+#[cfg(feature = "quic-qlog")]
+mod qlog;
+#[cfg(not(feature = "quic-qlog"))]
+#[path = "qlog_off.rs"]
+mod qlog;
 mod reader;
 pub(crate) mod resume;
 pub(crate) mod session;
@@ -25,3 +33,4 @@ mod tests;
 pub(crate) mod time;
 mod tls;
 mod tokens;
+mod versions;

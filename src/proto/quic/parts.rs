@@ -3,8 +3,10 @@
 //! *Invariant*: nothing is left at the machine's own defaults, which may change, and some of which
 //! draw entropy, take locks or bound nothing.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::{hkdf, hmac};
 use quinn_proto::congestion::{ControllerFactory, CubicConfig, NewRenoConfig};
@@ -22,6 +24,7 @@ use super::resume::Past;
 use super::time::Wall;
 use super::tls::{ClientTls, ServerTls};
 use super::tokens::{Tokens, Used};
+use super::{bbr, meter, qlog};
 use crate::config::{
     Congestion, DatagramsFull, QuicCids, QuicConnectConfig, QuicKeys, QuicListenConfig,
     QuicReceive, QuicTransport, Tickets, Toggle,
@@ -67,6 +70,14 @@ impl Secrets {
         drawn.zeroize();
         Ok(Self { seeds, keys })
     }
+
+    /// A number that follows from them, and from which they do not.
+    fn number(&self) -> u64 {
+        let [seed, ..] = &self.seeds;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, seed);
+        let tag = hmac::sign(&key, b"congestion control");
+        u64::from_le_bytes(tag.as_ref().first_chunk().copied().unwrap_or_default())
+    }
 }
 
 impl Drop for Secrets {
@@ -82,11 +93,17 @@ pub(super) struct How {
     pub(super) gso: bool,
     /// The application asks for the bytes of streams.
     pub(super) is_pull: bool,
+    /// The controller names a rate to keep to.
+    pub(super) is_paced: bool,
     /// Ours; the peer's is another matter.
     pub(super) has_datagrams: bool,
     pub(super) when_full: DatagramsFull,
     /// Bytes of datagrams that may wait to be sent.
     pub(super) datagrams_max: usize,
+    /// Bytes of early data. Until the handshake is done they stay in flight, and the machine sends
+    /// no ClientHello again that does not fit into the congestion window beside them: so there must
+    /// be room for it, also after the window was halved.
+    pub(super) early_max: usize,
 }
 
 impl How {
@@ -96,9 +113,11 @@ impl How {
             ecn: transport.ecn,
             gso: transport.gso != Toggle::Off,
             is_pull: transport.receive == QuicReceive::Pull,
+            is_paced: transport.congestion == Congestion::Bbr,
             has_datagrams: transport.datagrams.is_some(),
             when_full: datagrams.when_full,
             datagrams_max: datagrams.send_bytes as usize,
+            early_max: (initial_window(transport) / 4) as usize,
         }
     }
 }
@@ -107,6 +126,8 @@ impl How {
 pub(crate) struct EndpointParts {
     pub(super) endpoint: Arc<EndpointConfig>,
     pub(super) server: Option<(Arc<ServerConfig>, How)>,
+    /// The log that each accepted connection has of its own.
+    pub(super) log: Option<Logged>,
     /// Of the first connection ids of servers.
     pub(super) draws: Arc<Draws>,
 }
@@ -120,7 +141,8 @@ impl EndpointParts {
     ) -> Result<Self> {
         let server = server(config, secrets, wall)?;
         let server = Some((Arc::new(server), How::new(&config.transport)));
-        Self::new(&config.cids, secrets, server)
+        let log = Logged::new(&config.transport, secrets.number());
+        Ok(Self { log, ..Self::new(&config.cids, secrets, server)? })
     }
 
     /// For a socket that connects only.
@@ -135,7 +157,7 @@ impl EndpointParts {
     ) -> Result<Self> {
         let [_, _, seed] = &secrets.seeds;
         let draws = Arc::new(Draws::new(seed));
-        Ok(Self { endpoint: Arc::new(endpoint(cids, secrets)?), server, draws })
+        Ok(Self { endpoint: Arc::new(endpoint(cids, secrets)?), server, log: None, draws })
     }
 }
 
@@ -143,6 +165,7 @@ impl EndpointParts {
 pub(crate) struct ClientParts {
     pub(super) config: ClientConfig,
     pub(super) how: How,
+    pub(super) log: Option<Logged>,
     /// Whom the server's certificate must be for.
     pub(super) name: String,
     pub(super) tickets: Arc<Tickets>,
@@ -169,13 +192,42 @@ impl ClientParts {
         }));
         let draws = Arc::clone(endpoint.draws());
         client.initial_dst_cid_provider(Arc::new(move || draws.cid()));
-        client.transport_config(Arc::new(transport(&config.transport)?));
+        let seed = endpoint.draws().number();
+        client.transport_config(Arc::new(transport(&config.transport, seed)?));
         match config.new_tokens {
             true => client.token_store(Arc::<Tokens>::clone(&past.tokens)),
             false => client.token_store(Arc::new(NoneTokenStore)),
         };
         client.version(VERSION);
-        Ok(Self { config: client, how: How::new(&config.transport), name, tickets })
+        let log = Logged::new(&config.transport, seed);
+        Ok(Self { config: client, how: How::new(&config.transport), log, name, tickets })
+    }
+}
+
+/// What is made anew for each connection that has a log.
+pub(super) struct Logged {
+    transport: Box<QuicTransport>,
+    seed: AtomicU64,
+}
+
+impl Logged {
+    fn new(transport: &QuicTransport, seed: u64) -> Option<Self> {
+        transport.qlog.as_ref()?;
+        Some(Self { transport: Box::new(transport.clone()), seed: AtomicU64::new(seed) })
+    }
+
+    /// The configuration of a connection that begins now.
+    pub(super) fn begin(
+        &self,
+        is_server: bool,
+        peer: SocketAddr,
+        now: Instant,
+    ) -> Result<Arc<TransportConfig>> {
+        let mut to = transport(&self.transport, self.seed.fetch_add(1, Ordering::Relaxed))?;
+        if let Some(log) = &self.transport.qlog {
+            qlog::attach(&mut to, log, is_server, peer, now);
+        }
+        Ok(Arc::new(to))
     }
 }
 
@@ -199,7 +251,7 @@ fn server(config: &QuicListenConfig, secrets: &Secrets, wall: &Arc<Wall>) -> Res
     let crypto = ServerTls { config: tls, initial: initial_suite()? };
     let token = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&secrets.keys.token);
     let mut server = ServerConfig::new(Arc::new(crypto), Arc::new(token));
-    server.transport_config(Arc::new(transport(&config.transport)?));
+    server.transport_config(Arc::new(transport(&config.transport, secrets.number())?));
     server.retry_token_lifetime(config.retry_token_lifetime);
     server.migration(config.migration);
     server.preferred_address_v4(None).preferred_address_v6(None);
@@ -232,7 +284,11 @@ fn remembered_limits(config: &QuicListenConfig) -> Vec<u8> {
     [&b"quic"[..], limits.map(u32::to_be_bytes).as_flattened()].concat()
 }
 
-fn transport(from: &QuicTransport) -> Result<TransportConfig> {
+fn transport(from: &QuicTransport, seed: u64) -> Result<TransportConfig> {
+    if from.qlog.is_some() && !qlog::IS_BUILT {
+        let why = "the build lacks the feature quic-qlog";
+        return Err(IoError::InvalidArgument { what: "QuicTransport::qlog", why });
+    }
     let mut to = TransportConfig::default();
     let idle = from.idle_timeout.map(IdleTimeout::try_from).transpose();
     to.max_idle_timeout(idle.map_err(|_| out_of_range("idle timeout"))?);
@@ -265,15 +321,20 @@ fn transport(from: &QuicTransport) -> Result<TransportConfig> {
     to.allow_spin(from.spin_bit);
     to.datagram_receive_buffer_size(from.datagrams.map(|d| d.recv_bytes as usize));
     to.datagram_send_buffer_size(from.datagrams.map_or(0, |d| d.send_bytes as usize));
-    to.congestion_controller_factory(congestion(from));
+    to.congestion_controller_factory(Arc::new(meter::Factory(congestion(from, seed))));
     // How many go into a train is said at each transmit.
     to.enable_segmentation_offload(true);
     Ok(to)
 }
 
-fn congestion(from: &QuicTransport) -> Arc<dyn ControllerFactory + Send + Sync> {
-    // RFC 9002 §7.2: ten datagrams, at most 14,720 bytes.
-    let window = from.initial_window.map_or(12_000, u64::from);
+/// RFC 9002 §7.2: ten datagrams, at most 14,720 bytes.
+fn initial_window(from: &QuicTransport) -> u64 {
+    from.initial_window.map_or(12_000, u64::from)
+}
+
+/// `seed` is of what is random in it.
+fn congestion(from: &QuicTransport, seed: u64) -> Arc<dyn ControllerFactory + Send + Sync> {
+    let window = initial_window(from);
     match from.congestion {
         Congestion::NewReno => {
             let mut reno = NewRenoConfig::default();
@@ -285,6 +346,7 @@ fn congestion(from: &QuicTransport) -> Arc<dyn ControllerFactory + Send + Sync> 
             cubic.initial_window(window);
             Arc::new(cubic)
         }
+        Congestion::Bbr => Arc::new(bbr::Factory::new(window, seed)),
     }
 }
 
@@ -352,10 +414,12 @@ mod tests {
 
     #[test]
     fn nothing_is_left_at_the_machines_defaults() {
-        let (ours, theirs) = (transport(&odd()).unwrap(), TransportConfig::default());
+        let (ours, theirs) = (transport(&odd(), 1).unwrap(), TransportConfig::default());
         let same: Vec<_> = fields(&ours)
             .into_iter()
             .filter(|(name, value)| fields(&theirs).get(name) == Some(value))
+            // Shown by builds that have it; none unless it is asked for.
+            .filter(|(name, _)| name != "qlog_stream")
             .map(|(name, _)| name)
             .collect();
         // These are set too, to what RFC 9002 recommends or to what is meant.
@@ -373,13 +437,13 @@ mod tests {
 
     #[test]
     fn the_default_windows_are_bounded() {
-        let ours = fields(&transport(&QuicTransport::default()).unwrap());
+        let ours = fields(&transport(&QuicTransport::default(), 1).unwrap());
         assert_eq!(ours["receive_window"].trim_end_matches(','), (16 << 20).to_string());
         let none = QuicTransport::default().with(|t| {
             t.idle_timeout = None;
             t.datagrams = None;
         });
-        let ours = fields(&transport(&none).unwrap());
+        let ours = fields(&transport(&none, 1).unwrap());
         assert_eq!(ours["max_idle_timeout"].trim_end_matches(','), "None");
         assert_eq!(ours["datagram_receive_buffer_size"].trim_end_matches(','), "None");
     }

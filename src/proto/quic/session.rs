@@ -23,10 +23,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use quinn_proto::{Connection, Event, StreamEvent};
+use quinn_proto::{Connection, Dir, Event, StreamEvent};
 
 use super::endpoint::{Endpoint, Handle, Input, Route, outgoing};
 use super::lost::Lost;
+use super::meter::Meter;
+use super::pacer::Pacer;
 use super::parts::How;
 use super::reader::Reader;
 use super::signal::{Outgoing, Settled, Signal};
@@ -67,6 +69,8 @@ pub(crate) struct Session {
     early: Early,
     /// The peer's address as the application knows it.
     told_peer: SocketAddr,
+    /// It has another one by now.
+    has_moved: bool,
     has_datagrams: bool,
     /// Datagrams and streams take turns.
     is_datagrams_turn: bool,
@@ -75,7 +79,12 @@ pub(crate) struct Session {
     /// Datagrams that were taken for sending.
     datagrams_taken: u64,
     datagrams_dropped: u64,
+    /// Datagrams that were handed out.
+    pub(super) datagrams_told: u64,
+    datagrams_lost: u64,
     ecn: EcnState,
+    /// Keeps to the rate of the congestion controller, if that names one.
+    pacer: Option<Pacer>,
     /// Its endpoint has forgotten it, and the handle may be another's.
     is_gone: bool,
     /// It may have something to send: there was an input, a timeout or a call since `transmit` had
@@ -122,12 +131,16 @@ impl Session {
             is_connected_due: false,
             early: Early::default(),
             told_peer,
+            has_moved: false,
             has_datagrams: false,
             is_datagrams_turn: false,
             is_paused: false,
             lost: None,
             datagrams_taken: 0,
             datagrams_dropped: 0,
+            datagrams_told: 0,
+            datagrams_lost: 0,
+            pacer: how.is_paced.then(Pacer::new),
             ecn: if how.ecn { EcnState::On } else { EcnState::Off },
             is_gone: false,
             wants_send: true,
@@ -151,6 +164,9 @@ impl Session {
     /// Its deadline has passed. Too early is harmless.
     pub(crate) fn on_timeout(&mut self, now: Time) {
         self.conn.handle_timeout(self.base.instant(now));
+        if let Some(pacer) = &mut self.pacer {
+            pacer.release(now);
+        }
         self.wants_send = true;
     }
 
@@ -167,7 +183,8 @@ impl Session {
             self.fold(event);
         }
         self.begin_early();
-        let drained = self.conn.is_drained();
+        self.has_moved = self.told_peer != self.conn.remote_address();
+        let drained = self.is_drained();
         self.wants_send &= !drained;
         Settled { ready: self.is_ready(), deadline: self.deadline(), drained }
     }
@@ -200,6 +217,10 @@ impl Session {
             }
             StreamEvent::Stopped { id, error_code } => {
                 let stream = own_id(id);
+                if self.conn.send_stream(id).stopped().is_err() {
+                    // All of it was acknowledged meanwhile, which is told next.
+                    return;
+                }
                 // RFC 9000 §3.5: "An endpoint that receives a STOP_SENDING frame MUST send a
                 // RESET_STREAM frame if the stream is in the "Ready" or "Send" state", and "SHOULD
                 // copy the error code".
@@ -260,11 +281,19 @@ impl Session {
         buf.clear();
         self.flush_tail();
         let segments_max = if self.no_gso { 1 } else { segments_max.max(1) };
+        let segments_max = segments_max.min(self.allowance(now));
+        if segments_max == 0 {
+            self.wants_send = false;
+            return None;
+        }
         let transmit = self.conn.poll_transmit(self.base.instant(now), segments_max, buf);
         let Some(transmit) = transmit else {
             self.wants_send = false;
             return None;
         };
+        if let Some(pacer) = &mut self.pacer {
+            pacer.on_sent(transmit.size);
+        }
         let mut out = outgoing(&transmit);
         if self.how.ecn {
             self.ecn = if out.ecn == 0 { EcnState::Failed } else { EcnState::On };
@@ -274,9 +303,21 @@ impl Session {
         Some(out)
     }
 
+    /// Packets that may be sent now.
+    fn allowance(&mut self, now: Time) -> usize {
+        let mtu = self.mtu();
+        let (Some(pacer), Phase::Open) = (&mut self.pacer, self.phase) else { return usize::MAX };
+        let bits = self.conn.congestion_state().metrics().pacing_rate;
+        bits.map_or(usize::MAX, |bits| pacer.allowance(now, bits as f64 / 8.0, mtu))
+    }
+
     /// When `on_timeout` is due.
     pub(crate) fn deadline(&mut self) -> Time {
-        self.conn.poll_timeout().map_or(Time::MAX, |instant| self.base.time(instant))
+        let due = self.conn.poll_timeout().map_or(Time::MAX, |instant| self.base.time(instant));
+        match &self.pacer {
+            Some(pacer) if self.phase == Phase::Open => due.min(pacer.blocked_until()),
+            _ => due,
+        }
     }
 
     // ---- facts
@@ -308,9 +349,10 @@ impl Session {
         self.wants_send = true;
     }
 
-    /// Nothing more comes of it.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.conn.is_drained()
+    /// Nothing more comes of it. A client whose very first packet closes its connection leaves the
+    /// machine draining without the timer that ends that: nothing would ever come of it either.
+    pub(crate) fn is_drained(&mut self) -> bool {
+        self.conn.is_drained() || (self.conn.is_closed() && self.conn.poll_timeout().is_none())
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
@@ -335,6 +377,7 @@ impl Session {
 
     pub(crate) fn stats(&mut self) -> ConnStats {
         let stats = self.conn.stats();
+        let noted = Meter::read(self.conn.congestion_state());
         let (path, sent, received) = (&stats.path, &stats.udp_tx, &stats.udp_rx);
         let micros =
             |span: std::time::Duration| u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
@@ -344,12 +387,17 @@ impl Session {
             bytes_received: received.bytes,
             bytes_sent: sent.bytes,
             rtt_us: micros(path.rtt),
+            rtt_var_us: micros(noted.rtt_var),
             rtt_min_us: if has_rtt { micros(path.min_rtt) } else { 0 },
             cwnd: path.cwnd,
             mss: u32::from(path.current_mtu),
             packets_lost: count(path.lost_packets),
             packets_sent: count(path.sent_packets),
             quic: Some(QuicStats {
+                rtt_latest_us: micros(noted.rtt_latest),
+                pacing_rate: self.pacing_rate(),
+                streams_sending: self.conn.streams().send_streams() as u64,
+                streams_of_peer: self.streams_of_peer(),
                 mtu: path.current_mtu,
                 bytes_lost: path.lost_bytes,
                 congestion_events: path.congestion_events,
@@ -359,9 +407,29 @@ impl Session {
                 datagrams_sent: stats.frame_tx.datagram,
                 datagrams_received: stats.frame_rx.datagram,
                 datagrams_dropped_tx: self.count_dropped(stats.frame_tx.datagram),
+                datagrams_dropped_rx: self.count_unread(stats.frame_rx.datagram),
             }),
             ..ConnStats::default()
         }
+    }
+
+    /// Bytes per second, where the controller names a rate.
+    fn pacing_rate(&self) -> u64 {
+        self.conn.congestion_state().metrics().pacing_rate.map_or(0, |bits| bits / 8)
+    }
+
+    fn streams_of_peer(&mut self) -> u64 {
+        let streams = self.conn.streams();
+        streams.remote_open_streams(Dir::Bi) + streams.remote_open_streams(Dir::Uni)
+    }
+
+    /// Datagrams that came and were dropped before they were handed out. What waits is told apart
+    /// from what was dropped when nothing waits.
+    const fn count_unread(&mut self, received: u64) -> u64 {
+        if !self.has_datagrams {
+            self.datagrams_lost = received.saturating_sub(self.datagrams_told);
+        }
+        self.datagrams_lost
     }
 
     /// Datagrams that made room for later ones. What waits is told apart from what was dropped

@@ -152,6 +152,12 @@ impl Streams {
         self.sending.get_mut(&id.as_u64())
     }
 
+    /// The halves that wait for the machine, or of which `Writable` is owed.
+    pub(super) fn waiting(&self) -> Vec<StreamId> {
+        let waiting = self.sending.iter().filter(|(_, half)| half.is_waiting || half.is_closed);
+        waiting.map(|(id, _)| StreamId::from_u64(*id)).collect()
+    }
+
     /// Nothing more of it is sent.
     pub(super) fn on_over(&mut self, id: StreamId) {
         self.sending.remove(&id.as_u64());

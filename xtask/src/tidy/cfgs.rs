@@ -14,6 +14,7 @@ const ALLOWED: &[&str] = &[
     "src/pool/mod.rs",
     "src/proto/http/mod.rs",
     "src/proto/mod.rs",
+    "src/proto/quic/mod.rs",
     "src/transport/mod.rs",
     "src/event/mod.rs",
     "src/event/record.rs",

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quinn_proto::{SendDatagramError, VarInt};
 
-use super::{Phase, Session, wire_dir, wire_id};
+use super::{DATAGRAM_OVERHEAD, Phase, Session, wire_dir, wire_id};
 use crate::config::DatagramsFull;
 use crate::error::{IoError, Result};
 use crate::ids::{Protocol, StreamDir, StreamId};
@@ -98,7 +98,7 @@ impl Session {
 
     /// Queues a datagram.
     pub(crate) fn send_datagram(&mut self, data: Bytes) -> Result<()> {
-        let max = self.datagram_max()?;
+        self.require_open()?;
         let (conn, len) = (self.id, data.len());
         let drops = self.how.when_full == DatagramsFull::DropOldest;
         match self.conn.datagrams().send(data, drops) {
@@ -107,7 +107,9 @@ impl Session {
                 self.wants_send = true;
                 Ok(())
             }
-            Err(SendDatagramError::TooLarge) => Err(IoError::DatagramTooLarge { len, max }),
+            Err(SendDatagramError::TooLarge) => {
+                Err(IoError::DatagramTooLarge { len, max: self.datagram_max()? })
+            }
             Err(SendDatagramError::Blocked(_)) => {
                 Err(IoError::QueueFull { queue: "QUIC datagram", capacity: self.how.datagrams_max })
             }
@@ -120,9 +122,10 @@ impl Session {
     /// The longest datagram that the path and the peer take.
     pub(crate) fn datagram_max(&mut self) -> Result<usize> {
         self.require_open()?;
-        let max = self.conn.datagrams().max_size();
-        max.filter(|_| self.how.has_datagrams)
-            .ok_or(IoError::DatagramsUnsupported { conn: self.id })
+        let max = self.conn.datagrams().max_size().filter(|_| self.how.has_datagrams);
+        let max = max.ok_or(IoError::DatagramsUnsupported { conn: self.id })?;
+        // A longer one would not even fit the queue.
+        Ok(max.min(self.how.datagrams_max.saturating_sub(DATAGRAM_OVERHEAD)))
     }
 
     /// Ends the connection at once; nothing more is told. It goes on until it is drained, for the
@@ -159,7 +162,7 @@ impl Session {
         if self.sends_early() { Ok(()) } else { self.require_open() }
     }
 
-    const fn require_open(&self) -> Result<()> {
+    pub(super) const fn require_open(&self) -> Result<()> {
         match self.phase {
             Phase::Open => Ok(()),
             Phase::Handshaking => Err(IoError::NotConnected { conn: self.id }),

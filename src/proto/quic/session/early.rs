@@ -12,6 +12,7 @@ use super::{Phase, Session, Signal};
 use crate::config::{SessionTicket, Tickets, TlsInfo};
 use crate::error::{IoError, Result};
 use crate::ids::{StreamDir, StreamId};
+use crate::pool::quic::cells::Cells;
 
 /// Where a connection is with early data.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(super) struct Early {
     state: State,
     /// What the server said, to be told.
     pub(super) answer: Option<bool>,
+    /// Bytes that may still be sent early.
+    left: usize,
     /// Of a connection of our own.
     tickets: Option<Arc<Tickets>>,
 }
@@ -39,6 +42,7 @@ impl Session {
         self.early.tickets = Some(tickets);
         if self.conn.has_0rtt() {
             self.early.state = State::Offered;
+            self.early.left = self.how.early_max;
         }
     }
 
@@ -67,7 +71,10 @@ impl Session {
             self.reader.clear();
             return;
         }
-        // The limits that were remembered may have been raised, which is told by nothing else.
+        // What was held back, and what the remembered limits did not allow: nothing else tells.
+        for id in self.streams.waiting() {
+            self.on_room(id);
+        }
         for dir in [StreamDir::Bidi, StreamDir::Uni] {
             if self.streams.take_wanted(dir) {
                 self.notes.push_back(Signal::Available(dir));
@@ -101,6 +108,24 @@ impl Session {
             return Err(IoError::EarlyDataUnavailable { conn: self.id });
         }
         self.open_any(StreamDir::Bidi)
+    }
+
+    /// Copies as much of `data` as may be sent early.
+    pub(super) fn write_early(
+        &mut self,
+        id: StreamId,
+        data: &[u8],
+        cells: &mut Cells,
+    ) -> Result<usize> {
+        let len = data.len().min(self.early.left);
+        let taken = self.write_now(id, data.get(..len).unwrap_or(data), cells)?;
+        self.early.left -= taken;
+        if taken < data.len()
+            && let Some(half) = self.streams.half(id)
+        {
+            half.is_waiting = true;
+        }
+        Ok(taken)
     }
 
     /// The newest ticket that came, of a connection of our own.

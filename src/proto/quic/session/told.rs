@@ -11,7 +11,7 @@ impl Session {
         self.is_connected_due
             || self.lost.is_some()
             || !self.notes.is_empty()
-            || self.told_peer != self.conn.remote_address()
+            || self.has_moved
             || (!self.is_paused && (self.has_datagrams || self.reader.has_some()))
     }
 
@@ -31,12 +31,34 @@ impl Session {
         let (old, new) = (self.told_peer, self.conn.remote_address());
         if old != new {
             self.told_peer = new;
+            self.has_moved = false;
             return Some(Signal::Migrated { old, new });
         }
         if let Some(note) = self.notes.pop_front() {
             return Some(note);
         }
         self.received().or_else(|| self.take_lost())
+    }
+
+    /// As `next`, when what comes next is no more than data, and not of both kinds.
+    #[inline]
+    pub(crate) fn next_data(&mut self) -> Option<Signal> {
+        let is_plain = self.phase == Phase::Open
+            && !self.is_paused
+            && !self.is_connected_due
+            && !self.has_moved
+            && self.early.answer.is_none()
+            && self.notes.is_empty();
+        if !is_plain {
+            return None;
+        }
+        if self.reader.has_some() {
+            if self.has_datagrams {
+                return None;
+            }
+            return self.stream();
+        }
+        self.datagram()
     }
 
     /// Datagrams and streams take turns.
@@ -52,15 +74,18 @@ impl Session {
         }
     }
 
+    #[inline]
     fn datagram(&mut self) -> Option<Signal> {
         if !self.has_datagrams {
             return None;
         }
         let datagram = self.conn.datagrams().recv();
         self.has_datagrams = datagram.is_some();
+        self.datagrams_told += u64::from(self.has_datagrams);
         datagram.map(Signal::Datagram)
     }
 
+    #[inline]
     fn stream(&mut self) -> Option<Signal> {
         let mut credit = false;
         let signal = self.reader.next(&mut self.conn, &mut credit);

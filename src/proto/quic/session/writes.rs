@@ -42,6 +42,19 @@ impl Session {
         data: &[u8],
         cells: &mut Cells,
     ) -> Result<usize> {
+        if self.sends_early() {
+            return self.write_early(id, data, cells);
+        }
+        self.write_now(id, data, cells)
+    }
+
+    /// The same once everything may be sent.
+    pub(super) fn write_now(
+        &mut self,
+        id: StreamId,
+        data: &[u8],
+        cells: &mut Cells,
+    ) -> Result<usize> {
         let mut done = self.extend_tail(id, data, cells);
         if done == data.len() && done > 0 {
             return Ok(done);
@@ -90,7 +103,11 @@ impl Session {
     }
 
     /// Accepts all of `bytes`, whatever the windows say.
+    ///
+    /// Not before the handshake is done: what was sent early may be thrown away, which looks as if
+    /// it had been acknowledged.
     pub(crate) fn write_bytes(&mut self, id: StreamId, bytes: Bytes) -> Result<()> {
+        self.require_open()?;
         self.require_writable(id)?;
         self.wants_send = true;
         self.flush_tail();
@@ -101,6 +118,7 @@ impl Session {
     /// Whether so many bytes wait at the stream that no more are to be accepted; then `Writable` is
     /// owed.
     pub(crate) fn is_full(&mut self, id: StreamId, waiting_max: usize) -> Result<bool> {
+        self.require_open()?;
         self.require_writable(id)?;
         self.flush_tail();
         let Some(half) = self.streams.half(id) else { return Ok(false) };

@@ -1,8 +1,11 @@
 //! Two endpoints in one world: no socket, no clock, a network that loses what it is told to.
 
+mod early;
 mod ends;
+mod figures;
 mod handshake;
 mod hostile;
+mod link;
 mod lossy;
 mod pair;
 mod paths;

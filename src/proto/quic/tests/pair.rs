@@ -91,9 +91,9 @@ pub(super) struct Faults {
 /// A datagram on its way.
 #[derive(Clone)]
 pub(super) struct Datagram {
-    at: Time,
+    pub(super) at: Time,
     pub(super) from: SocketAddr,
-    to: SocketAddr,
+    pub(super) to: SocketAddr,
     pub(super) ecn: u8,
     pub(super) data: Vec<u8>,
 }
@@ -124,7 +124,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    fn new(addr: SocketAddr, parts: EndpointParts, base: Base) -> Self {
+    pub(super) fn new(addr: SocketAddr, parts: EndpointParts, base: Base) -> Self {
         Self {
             addr,
             endpoint: Endpoint::new(parts, base),
@@ -138,13 +138,17 @@ impl Node {
         }
     }
 
-    fn vacant(&mut self) -> (usize, ConnId) {
+    pub(super) fn vacant(&mut self) -> (usize, ConnId) {
         self.sessions.push(None);
         let index = self.sessions.len() - 1;
         (index, ConnId::new(index as u32, 1))
     }
 
-    fn on_datagram(&mut self, now: Time, datagram: &Datagram) -> Option<(Outgoing, Vec<u8>)> {
+    pub(super) fn on_datagram(
+        &mut self,
+        now: Time,
+        datagram: &Datagram,
+    ) -> Option<(Outgoing, Vec<u8>)> {
         let Datagram { from, to, ecn, data, .. } = datagram;
         let data = BytesMut::from(&data[..]);
         let reply = match self.endpoint.on_datagram(now, *from, Some(to.ip()), *ecn, data) {
@@ -184,7 +188,7 @@ impl Node {
     }
 
     /// Settles, listens, sends; the next deadline.
-    fn turn(&mut self, now: Time, sent: &mut Vec<(Outgoing, Vec<u8>)>) -> Time {
+    pub(super) fn turn(&mut self, now: Time, sent: &mut Vec<(Outgoing, Vec<u8>)>) -> Time {
         let mut next = Time::MAX;
         for (index, place) in self.sessions.iter_mut().enumerate() {
             let Some(session) = place else { continue };
@@ -267,6 +271,13 @@ impl Pair {
             wall,
             connect,
         }
+    }
+
+    /// Another server in the place of the one that was there, which is gone with no word.
+    pub(super) fn replace_server(&mut self, listen: &QuicListenConfig) {
+        let parts = EndpointParts::listen(listen, &secrets(4), &self.wall).unwrap();
+        let (addr, base) = (self.server.addr, Base::new(Instant::now()));
+        self.server = Node::new(addr, parts, base);
     }
 
     /// Begins a connection.

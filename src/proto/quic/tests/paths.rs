@@ -129,3 +129,79 @@ fn a_timeout_before_its_time_is_nothing() {
     (0..100).for_each(|_| client.on_timeout(now));
     assert_eq!((client.deadline(), client.next()), (deadline, None));
 }
+
+/// Says `len` bytes over a path that swallows what is longer than `carried`, and goes on until they
+/// arrived.
+#[track_caller]
+fn say_through(pair: &mut Pair, len: usize, carried: usize) {
+    let id = pair.say(StreamDir::Uni, &vec![1; len]);
+    pair.client.session(0).finish(id).unwrap();
+    let end = pair.now.saturating_add(Duration::from_secs(120));
+    let mut got = 0;
+    while got < len {
+        assert!(pair.now < end, "{got} of {len} through {carried}");
+        for _ in 0..2 {
+            let next = pair.round();
+            pair.net.retain(|datagram| datagram.data.len() <= carried);
+            pair.now = pair.now.max(next.min(pair.now.saturating_add(SHORT)));
+        }
+        got += heard(&pair.server.take(0), id).0.len();
+    }
+}
+
+#[test]
+fn a_path_that_becomes_narrow_is_noticed_and_one_that_widens_too() {
+    let cooldown = Duration::from_secs(1);
+    let discovery =
+        crate::config::MtuDiscovery { black_hole_cooldown: cooldown, ..Default::default() };
+    let connect = connect_config().with(|c| {
+        c.transport.mtu_discovery = Some(discovery);
+        c.transport.idle_timeout = None;
+    });
+    let mut pair = Pair::connected(listen_config(), connect);
+    pair.run(Duration::from_secs(2));
+    assert_eq!(pair.client.session(0).mtu(), 1452);
+    // From here on nothing longer than 1300 arrives, and nobody says so.
+    say_through(&mut pair, 60_000, 1300);
+    assert_eq!(pair.client.session(0).mtu(), 1200, "what every path takes");
+    pair.run(cooldown);
+    for _ in 0..20 {
+        say_through(&mut pair, 5000, 1300);
+    }
+    let mtu = pair.client.session(0).mtu();
+    assert!((1261..=1300).contains(&mtu), "{mtu}");
+    assert_eq!(usize::from(pair.client.session(0).stats().quic.unwrap().mtu), mtu);
+}
+
+#[test]
+fn a_narrow_path_is_found_to_be_one() {
+    for carried in [1200, 1250, 1400] {
+        let mut pair = Pair::with(listen_config(), connect_config());
+        pair.connect();
+        while pair.client.session(0).is_handshaking() {
+            let next = pair.round();
+            pair.net.retain(|datagram| datagram.data.len() <= carried);
+            pair.now = pair.now.max(next.min(pair.now.saturating_add(SHORT)));
+        }
+        // Each length that is too long is tried three times.
+        for _ in 0..60 {
+            say_through(&mut pair, 5000, carried);
+        }
+        let mtu = pair.client.session(0).mtu();
+        assert!(mtu <= carried && mtu + 40 >= carried, "{mtu} of {carried}");
+    }
+}
+
+#[test]
+fn a_path_that_changes_is_asked_anew_for_its_marks_and_trains() {
+    let mut pair = Pair::connected(listen_config(), connect_config());
+    pair.run(Duration::from_secs(1));
+    pair.client.session(0).no_gso = true;
+    pair.client.session(0).on_moved();
+    assert!(!pair.client.session(0).no_gso, "another device may take trains");
+    pair.nat = Some(addr(7, 7777));
+    let id = pair.say(StreamDir::Uni, b"from elsewhere");
+    pair.run(Duration::from_secs(1));
+    assert_eq!(heard(&pair.server.take(0), id).0, b"from elsewhere");
+    assert_eq!(pair.server.session(0).stats().quic.unwrap().ecn, EcnState::On);
+}

@@ -175,7 +175,7 @@ fn main() {
                                 k.bulk = Some(id);
                                 continue;
                             }
-                            [b'U'] => {
+                            [b'U', ..] => {
                                 k.sink = Some(id);
                                 continue;
                             }

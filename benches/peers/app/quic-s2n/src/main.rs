@@ -81,9 +81,8 @@ async fn main() {
                                 while s.send(chunk.clone()).await.is_ok() {}
                                 return;
                             }
-                            [b'U'] => {
-                                let mut b: [bytes::Bytes; 32] = Default::default();
-                                while let Ok((_, true)) = s.receive_vectored(&mut b).await {}
+                            [b'U', ..] => {
+                                while let Ok(Some(_)) = s.receive().await {}
                                 return;
                             }
                             [b'D', high, low] => {

@@ -75,10 +75,7 @@ struct Load {
 
 fn main() {
     peerkit::init();
-    let mut transport = zero_quic::transport().with(|t| {
-        t.stream_window = 8 << 20;
-        t.conn_window = 16 << 20;
-    });
+    let mut transport = zero_quic::transport();
     let mut config = Config::default().with(|c| c.max_connections = 16_384);
     for arg in std::env::args().skip(1) {
         if let Some((knob, value)) = arg.split_once('=') {
@@ -91,6 +88,7 @@ fn main() {
     let args = args();
     let tls = TlsClientConfig::with_roots(Roots::from_pem_file(peerkit::cert("cert.pem")))
         .versions(TlsVersion::Tls13, TlsVersion::Tls13)
+        .cipher_suites(["TLS_AES_128_GCM_SHA256"])
         .key_exchange(["x25519"])
         .alpn(["h3"])
         .server_name("localhost")

@@ -17,6 +17,8 @@ fn tls() -> TlsServerConfig {
     TlsServerConfig::from_pem(peerkit::cert("cert.pem"), peerkit::cert("key.pem"))
         .versions(TlsVersion::Tls13, TlsVersion::Tls13)
         .key_exchange(["x25519"])
+        // No peer's client resumes.
+        .session_tickets(false)
         .alpn(["h3"])
         .build()
         .expect("certificate")
@@ -38,7 +40,8 @@ struct Server {
     tasks: HashMap<(ConnId, StreamId), Task>,
     /// Connections that want datagrams of that size without end.
     floods: HashMap<ConnId, usize>,
-    /// Datagrams that were only counted.
+    /// Datagrams that were only counted: the last ones, of one connection, and those before.
+    counting: Option<(ConnId, u64)>,
     counted: HashMap<ConnId, u64>,
 }
 
@@ -46,7 +49,7 @@ impl Server {
     fn on_event(&mut self, sender: &mut Sender<'_>, event: &Event<'_>) {
         match *event {
             Event::Datagram { conn, data } if data.first() == Some(&b'S') => {
-                *self.counted.entry(conn).or_default() += 1;
+                self.count(conn, 1);
             }
             Event::Datagram { conn, data } => drop(sender.send_datagram(conn, data)),
             Event::StreamFrame { conn, stream, data, .. } => {
@@ -69,6 +72,23 @@ impl Server {
         }
     }
 
+    fn count(&mut self, conn: ConnId, more: u64) -> u64 {
+        match &mut self.counting {
+            Some((of, count)) if *of == conn => {
+                *count += more;
+                *count
+            }
+            other => {
+                if let Some((of, count)) = other.take() {
+                    self.counted.insert(of, count);
+                }
+                let count = self.counted.remove(&conn).unwrap_or_default() + more;
+                *other = Some((conn, count));
+                count
+            }
+        }
+    }
+
     fn frame(&mut self, sender: &mut Sender<'_>, at: (ConnId, StreamId), data: &[u8]) {
         if !self.tasks.is_empty() {
             match self.tasks.get_mut(&at) {
@@ -83,12 +103,12 @@ impl Server {
                 self.tasks.insert(at, Task::Bulk);
                 self.go_on(sender, at);
             }
-            [b'U'] => drop(self.tasks.insert(at, Task::Sink)),
+            [b'U', ..] => drop(self.tasks.insert(at, Task::Sink)),
             [b'D', high, low] => {
                 self.floods.insert(conn, u16::from_be_bytes([high, low]).into());
             }
             [b'C'] => {
-                let count = self.counted.get(&conn).copied().unwrap_or_default();
+                let count = self.count(conn, 0);
                 let _ = sender.stream_write(conn, stream, &count.to_be_bytes());
             }
             _ => {

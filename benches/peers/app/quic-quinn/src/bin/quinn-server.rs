@@ -1,14 +1,14 @@
 //! quinn QUIC server on tokio current_thread.
 //!
 //! Speaks the protocol of `quic-client` and `quic-load`, ALPN h3. A bidirectional stream that begins with the frame
-//! * 'B' is answered by an endless download
+//! * 'B' alone is answered by an endless download
 //! * 'U' is read and thrown away
 //! * 'D', length in two bytes: datagrams of that length without end
 //! * 'C': the count of datagrams that were received and not echoed, in eight bytes
 //!
 //! Any other stream is echoed up to its FIN. Datagrams that begin with 'S' are counted, the others echoed.
 //!
-//! Usage: `quinn-server PORT`  (certificate: `$PEER_CERT_DIR`, default `run/cert`)
+//! Usage: `quinn-server PORT [STREAMS]`  (certificate: `$PEER_CERT_DIR`, default `run/cert`)
 use quinn::crypto::rustls::QuicServerConfig;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -34,11 +34,14 @@ async fn main() {
     .with_no_client_auth()
     .with_single_cert(vec![cert], key)
     .unwrap();
+    tls.send_tls13_tickets = 0;
     tls.alpn_protocols = vec![b"h3".to_vec()];
     let mut sc =
         quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
     let mut t = quinn::TransportConfig::default();
-    t.max_concurrent_bidi_streams(1024u32.into());
+    // It allocates for all of them when a connection is made.
+    let streams: u32 = peerkit::arg(2, "1024").parse().expect("streams");
+    t.max_concurrent_bidi_streams(streams.into());
     t.datagram_receive_buffer_size(Some(4 << 20));
     t.datagram_send_buffer_size(4 << 20);
     t.send_window(8 << 20);
@@ -88,7 +91,7 @@ async fn stream(
                 while s.write_chunk(chunk.clone()).await.is_ok() {}
                 return;
             }
-            [b'U'] => {
+            [b'U', ..] => {
                 let mut b: [bytes::Bytes; 32] = Default::default();
                 while let Ok(Some(_)) = r.read_chunks(&mut b).await {}
                 return;

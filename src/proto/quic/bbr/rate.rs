@@ -1,0 +1,230 @@
+//! [`Sampler`]: how fast packets are delivered, and how much was in flight and lost meanwhile
+//! (draft-ietf-ccwg-bbr §4.5).
+//!
+//! The machine tells of what is sent by the moment, not by the packet: all packets of one moment
+//! share a record. Of what is lost it tells how much, and when the last of it was sent.
+//!
+//! *Invariant*: there are at most [`RECORDS_MAX`] records, in the order of their moments.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Moments that are remembered at most.
+const RECORDS_MAX: usize = 4096;
+
+/// What was known when something was sent: the per-packet state of §4.5.1.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Record {
+    sent: Instant,
+    /// Bytes delivered before, and when the last of them were.
+    delivered: u64,
+    delivered_at: Instant,
+    /// When the oldest packet of this flight was sent.
+    first_sent: Instant,
+    /// Bytes in flight, this included.
+    pub(super) in_flight: u64,
+    /// Bytes lost before.
+    lost: u64,
+    is_app_limited: bool,
+}
+
+/// What the packets that one acknowledgement delivered say: the rate sample of §4.5.2.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sample {
+    /// Bytes per second; `None` when the time was too short to tell.
+    pub(super) rate: Option<f64>,
+    /// Bytes delivered from when the newest packet was sent until now.
+    pub(super) delivered: u64,
+    /// Bytes delivered before that packet was sent.
+    pub(super) prior_delivered: u64,
+    /// Bytes in flight when it was sent.
+    pub(super) tx_in_flight: u64,
+    pub(super) is_app_limited: bool,
+    /// Bytes that are delivered anew.
+    pub(super) newly_acked: u64,
+    pub(super) rtt: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Sampler {
+    records: VecDeque<Record>,
+    /// Bytes delivered and lost so far.
+    pub(super) delivered: u64,
+    pub(super) lost: u64,
+    delivered_at: Option<Instant>,
+    first_sent: Option<Instant>,
+    pub(super) in_flight: u64,
+    /// Until so many bytes are delivered, samples say what the application sent, not what the path
+    /// takes.
+    app_limited_until: u64,
+    /// The newest packet of the acknowledgement that is being taken in.
+    newest: Option<Record>,
+    newly_acked: u64,
+}
+
+impl Sampler {
+    pub(super) const fn new() -> Self {
+        Self {
+            records: VecDeque::new(),
+            delivered: 0,
+            lost: 0,
+            delivered_at: None,
+            first_sent: None,
+            in_flight: 0,
+            app_limited_until: 0,
+            newest: None,
+            newly_acked: 0,
+        }
+    }
+
+    /// Something was sent. Whether nothing was in flight before.
+    pub(super) fn on_sent(&mut self, now: Instant, bytes: u64) -> bool {
+        let is_restart = self.in_flight == 0;
+        if is_restart {
+            (self.first_sent, self.delivered_at) = (Some(now), Some(now));
+        }
+        self.in_flight += bytes;
+        if self.records.back().is_some_and(|last| last.sent >= now) {
+            if let Some(last) = self.records.back_mut() {
+                last.in_flight = self.in_flight;
+            }
+            return is_restart;
+        }
+        if self.records.len() == RECORDS_MAX {
+            self.records.pop_front();
+        }
+        self.records.push_back(Record {
+            sent: now,
+            delivered: self.delivered,
+            delivered_at: self.delivered_at.unwrap_or(now),
+            first_sent: self.first_sent.unwrap_or(now),
+            in_flight: self.in_flight,
+            lost: self.lost,
+            is_app_limited: self.app_limited_until > self.delivered,
+        });
+        is_restart
+    }
+
+    /// One packet of an acknowledgement.
+    pub(super) fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64) {
+        self.delivered += bytes;
+        self.newly_acked += bytes;
+        self.delivered_at = Some(now);
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+        let Some(record) = self.record(sent) else { return };
+        if self.newest.is_none_or(|newest| newest.sent < record.sent) {
+            self.newest = Some(record);
+        }
+    }
+
+    /// That was all of it: `in_flight` bytes are left. `None` when nothing counted.
+    pub(super) fn on_end(&mut self, now: Instant, in_flight: u64, is_idle: bool) -> Option<Sample> {
+        self.in_flight = in_flight;
+        if is_idle {
+            self.app_limited_until = self.delivered + in_flight;
+        }
+        let newly_acked = std::mem::take(&mut self.newly_acked);
+        let newest = self.newest.take()?;
+        self.first_sent = Some(newest.sent);
+        let rtt = now.saturating_duration_since(newest.sent);
+        self.forget_before(newest.sent, rtt * 2);
+        let delivered = self.delivered - newest.delivered;
+        let sending = newest.sent.saturating_duration_since(newest.first_sent);
+        let acking = now.saturating_duration_since(newest.delivered_at);
+        // The slower of the two: neither a burst that was sent nor one of acknowledgements says
+        // more than the path delivers.
+        let span = sending.max(acking);
+        let rate = (!span.is_zero()).then(|| delivered as f64 / span.as_secs_f64());
+        Some(Sample {
+            rate,
+            delivered,
+            prior_delivered: newest.delivered,
+            tx_in_flight: newest.in_flight,
+            is_app_limited: newest.is_app_limited || is_idle,
+            newly_acked,
+            rtt,
+        })
+    }
+
+    /// Packets are lost, the last of which was sent then: what was known of it, and how much was
+    /// lost since it was sent.
+    pub(super) fn on_lost(&mut self, sent: Instant, bytes: u64) -> Option<(Record, u64)> {
+        self.lost += bytes;
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+        let record = self.record(sent)?;
+        Some((record, self.lost - record.lost))
+    }
+
+    /// What was known at that moment, or at the one before.
+    fn record(&self, sent: Instant) -> Option<Record> {
+        let after = self.records.partition_point(|record| record.sent <= sent);
+        self.records.get(after.checked_sub(1)?).copied()
+    }
+
+    /// What was sent so long before is acknowledged or given up.
+    fn forget_before(&mut self, sent: Instant, span: Duration) {
+        while self.records.len() > 1
+            && self.records.front().is_some_and(|r| sent.saturating_duration_since(r.sent) > span)
+        {
+            self.records.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_rate_is_what_arrives_between_two_acknowledgements() {
+        let (mut sampler, start) = (Sampler::new(), Instant::now());
+        // A packet of 1000 bytes a millisecond, acknowledged 10 ms later.
+        let mut last = None;
+        for i in 0..40 {
+            let now = start + MS * i;
+            sampler.on_sent(now, 1000);
+            if let Some(sent) = i.checked_sub(10) {
+                sampler.on_ack(now, start + MS * sent, 1000);
+                let left = sampler.in_flight;
+                last = sampler.on_end(now, left, false);
+            }
+        }
+        let last = last.unwrap();
+        assert!((last.rate.unwrap() - 1e6).abs() < 1e5 + 1.0, "{last:?}");
+        assert_eq!((last.rtt, last.newly_acked), (MS * 10, 1000));
+        assert!(!last.is_app_limited && sampler.records.len() <= 32);
+    }
+
+    #[test]
+    fn an_idle_application_is_marked() {
+        let (mut sampler, start) = (Sampler::new(), Instant::now());
+        assert!(sampler.on_sent(start, 1000));
+        sampler.on_ack(start + MS, start, 1000);
+        assert!(sampler.on_end(start + MS, 0, true).unwrap().is_app_limited);
+        assert!(sampler.on_sent(start + MS * 2, 500), "from nothing in flight");
+        assert!(!sampler.on_sent(start + MS * 2, 500));
+        assert_eq!(sampler.records.back().unwrap().in_flight, 1000);
+        assert!(sampler.on_end(start + MS * 3, 1000, false).is_none());
+    }
+
+    #[test]
+    fn what_is_lost_is_counted_from_when_it_was_sent() {
+        let (mut sampler, start) = (Sampler::new(), Instant::now());
+        for i in 0..3 {
+            sampler.on_sent(start + MS * i, 1000);
+        }
+        let (record, lost) = sampler.on_lost(start + MS, 2000).unwrap();
+        assert_eq!((record.in_flight, lost), (2000, 2000));
+        sampler.on_sent(start + MS * 5, 1000);
+        assert_eq!(sampler.on_lost(start + MS * 5, 1000).unwrap().1, 1000);
+        assert_eq!(sampler.in_flight, 1000);
+        let mut flood = Sampler::new();
+        for i in 0..10_000 {
+            flood.on_sent(start + MS * i, 1);
+        }
+        assert_eq!(flood.records.len(), RECORDS_MAX);
+        assert!(flood.on_lost(start, 1).is_none(), "it is forgotten");
+    }
+}

@@ -1,0 +1,120 @@
+//! [`Meter`]: a congestion controller that notes on its way what the machine keeps to itself.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quinn_proto::RttEstimator;
+use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
+
+/// What it notes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Noted {
+    /// The last round trip; zero before there was one.
+    pub(super) rtt_latest: Duration,
+    /// The variation of RFC 9002 §5.3, of round trips as they were, the peer's delays included.
+    pub(super) rtt_var: Duration,
+}
+
+/// Makes meters around the controllers of another factory.
+pub(super) struct Factory(pub(super) Arc<dyn ControllerFactory + Send + Sync>);
+
+impl fmt::Debug for Factory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metered")
+    }
+}
+
+impl ControllerFactory for Factory {
+    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        let inner = Arc::clone(&self.0).build(now, current_mtu);
+        Box::new(Meter { inner, noted: Noted::default(), sample: None })
+    }
+}
+
+pub(super) struct Meter {
+    inner: Box<dyn Controller>,
+    noted: Noted,
+    /// Of the newest packet in the acknowledgement that is being taken in.
+    sample: Option<(Duration, Duration)>,
+}
+
+impl Meter {
+    /// What a controller that one of these factories made has noted. It copies the controller: not
+    /// for the hot path.
+    pub(super) fn read(of: &dyn Controller) -> Noted {
+        let meter = of.clone_box().into_any().downcast::<Self>();
+        meter.map_or_else(|_| Noted::default(), |meter| meter.noted)
+    }
+}
+
+impl Controller for Meter {
+    fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.inner.on_sent(now, bytes, last_packet_number);
+    }
+
+    fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        app_limited: bool,
+        rtt: &RttEstimator,
+    ) {
+        self.sample = Some((now.saturating_duration_since(sent), rtt.get()));
+        self.inner.on_ack(now, sent, bytes, app_limited, rtt);
+    }
+
+    fn on_end_acks(
+        &mut self,
+        now: Instant,
+        in_flight: u64,
+        app_limited: bool,
+        largest_packet_num_acked: Option<u64>,
+    ) {
+        if let Some((latest, smoothed)) = self.sample.take() {
+            let noted = &mut self.noted;
+            noted.rtt_var = match noted.rtt_latest.is_zero() {
+                true => latest / 2,
+                false => (noted.rtt_var * 3 + smoothed.abs_diff(latest)) / 4,
+            };
+            noted.rtt_latest = latest;
+        }
+        self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
+    }
+
+    fn on_congestion_event(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        is_persistent_congestion: bool,
+        lost_bytes: u64,
+    ) {
+        self.inner.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+    }
+
+    fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.inner.on_mtu_update(new_mtu);
+    }
+
+    fn window(&self) -> u64 {
+        self.inner.window()
+    }
+
+    fn metrics(&self) -> ControllerMetrics {
+        self.inner.metrics()
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(Self { inner: self.inner.clone_box(), noted: self.noted, sample: self.sample })
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.inner.initial_window()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
