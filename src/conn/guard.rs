@@ -6,6 +6,7 @@
 use crate::event::SendOutcome;
 use crate::ids::ConnId;
 use crate::pool::WriteGuard;
+use crate::pool::quic::held::Payload;
 
 /// A finished guard write, to be told.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +20,20 @@ pub(crate) struct Done {
 
 const NONE: u32 = u32::MAX;
 
+/// What is sent from where it lies.
+enum Memory {
+    /// Released, or kept elsewhere.
+    None,
+    Guard {
+        _keeps: WriteGuard,
+    },
+    Payload {
+        _keeps: Payload,
+    },
+}
+
 struct Entry {
-    memory: Option<WriteGuard>,
+    memory: Memory,
     done: Done,
     /// The queue's segment, and zero-copy sends whose notification is due.
     holds: u32,
@@ -65,9 +78,34 @@ impl Guards {
         token: Option<u64>,
         memory: WriteGuard,
     ) -> Option<u32> {
+        self.place(conn, token, 0, Memory::Guard { _keeps: memory })
+    }
+
+    /// Keeps a received payload that is sent on, with one hold; nothing is told of it.
+    pub(crate) fn insert_payload(&mut self, conn: ConnId, payload: Payload) -> Option<u32> {
+        self.place(conn, None, 0, Memory::Payload { _keeps: payload })
+    }
+
+    /// Notes a write of so many bytes whose memory is kept elsewhere.
+    pub(crate) fn insert_lent(
+        &mut self,
+        conn: ConnId,
+        token: Option<u64>,
+        bytes: usize,
+    ) -> Option<u32> {
+        self.place(conn, token, bytes as u64, Memory::None)
+    }
+
+    fn place(
+        &mut self,
+        conn: ConnId,
+        token: Option<u64>,
+        bytes: u64,
+        memory: Memory,
+    ) -> Option<u32> {
         let entry = Entry {
-            memory: Some(memory),
-            done: Done { conn, token, bytes: 0, outcome: SendOutcome::Sent },
+            memory,
+            done: Done { conn, token, bytes, outcome: SendOutcome::Sent },
             holds: 1,
             told: false,
             listed: false,
@@ -102,6 +140,12 @@ impl Guards {
         self.entries[guard as usize].done.outcome = SendOutcome::Aborted;
     }
 
+    /// The same of memory that is kept elsewhere: how much of it arrived is not known.
+    pub(crate) fn abort_lent(&mut self, guard: u32) {
+        self.entries[guard as usize].done.bytes = 0;
+        self.abort(guard);
+    }
+
     /// Drops one hold; with the last one the memory is released and the write is done.
     pub(crate) fn release(&mut self, guard: u32) {
         let entry = &mut self.entries[guard as usize];
@@ -109,7 +153,7 @@ impl Guards {
         if entry.holds > 0 {
             return;
         }
-        entry.memory = None;
+        entry.memory = Memory::None;
         if entry.done.token.is_none() || (entry.told && !entry.listed) {
             return self.put_back(guard);
         }

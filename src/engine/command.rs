@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::Engine;
+use super::{Engine, QuicCommand};
 use crate::event::record::{Kind, Record};
 use crate::ids::{ConnId, EndpointId, StreamId};
 use crate::pool::WriteGuard;
@@ -48,6 +48,10 @@ pub(crate) enum Command {
     Post {
         token: u64,
         buffer: Option<SendBuffer>,
+    },
+    Quic {
+        conn: ConnId,
+        command: QuicCommand,
     },
     HttpReply {
         conn: ConnId,
@@ -96,6 +100,7 @@ impl Engine {
             | Command::ShutdownWrite { .. }
             | Command::Close { .. }
             | Command::CloseGraceful { .. }
+            | Command::Quic { .. }
             | Command::Resolved { .. } => true,
         }
     }
@@ -105,7 +110,7 @@ impl Engine {
         self.stats.bytes_copied_tx += copied_len(&command) as u64;
         let result = match command {
             Command::Write { conn, stream, buffer, .. } => {
-                self.write_from_handle(conn, stream, buffer)
+                self.append_buffer(conn, stream, buffer).is_ok()
             }
             Command::WriteGuard { conn, stream, memory, token } => {
                 self.append_guard(conn, stream, memory, token).is_ok()
@@ -119,6 +124,7 @@ impl Engine {
                 let deadline = self.graceful_deadline(timeout);
                 self.close_graceful(conn, deadline).is_ok()
             }
+            Command::Quic { conn, command } => self.quic_command(conn, command).is_ok(),
             Command::HttpReply { conn, request, reply } => {
                 self.http_reply(conn, request, reply).is_ok()
             }
@@ -142,16 +148,6 @@ impl Engine {
         self.ring.now().saturating_add(timeout)
     }
 
-    fn write_from_handle(&mut self, conn: ConnId, stream: StreamId, buffer: SendBuffer) -> bool {
-        if !matches!(self.takes_raw(conn, stream), Ok(true)) {
-            return false;
-        }
-        match self.pool.adopt(buffer) {
-            Ok(raw) => self.write_raw(conn, raw).is_ok(),
-            Err(_) => false,
-        }
-    }
-
     fn posted(&mut self, token: u64, buffer: Option<SendBuffer>) {
         let raw = buffer.and_then(|b| self.pool.adopt(b).ok());
         let raw = raw.unwrap_or(RawSend { buf: BufId::NONE, start: 0, len: 0 });
@@ -172,6 +168,7 @@ fn copied_len(command: &Command) -> usize {
         Command::Write { buffer, copied: true, .. } | Command::UdpSend { buffer, .. } => {
             buffer.len()
         }
+        Command::Quic { command, .. } => command.copied_len(),
         Command::HttpReply { reply, .. } => reply.copied_len(),
         Command::WriteGuard { memory, token: None, .. } => memory.bytes().len(),
         _ => 0,

@@ -71,6 +71,7 @@ use crate::transport::Endpoints;
 pub(crate) use command::Command;
 use connect::Plans;
 use lists::Lists;
+pub(crate) use quic::QuicCommand;
 use spin::Spinner;
 use udp::Notes;
 
@@ -323,6 +324,7 @@ impl Engine {
             self.pool.reclaim();
             self.settle_credits();
         }
+        self.quic_reclaim();
     }
 
     /// Handles completions while there is room for what they make.

@@ -204,7 +204,9 @@ impl Engine {
         stream: StreamId,
         buffer: SendBuffer,
     ) -> Result<()> {
-        self.writable(conn, stream)?;
+        if let Err(error) = self.writable(conn, stream) {
+            return self.quic_write_buffer(conn, stream, buffer, error);
+        }
         self.check_segment(conn)?;
         let raw = self.pool.adopt(buffer)?;
         self.write_raw(conn, raw)
@@ -236,10 +238,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether a handle's write can be queued now: 1, later: 0, or never: an error.
-    pub(super) fn takes_raw(&mut self, conn: ConnId, stream: StreamId) -> Result<bool> {
-        self.writable(conn, stream)?;
-        Ok(self.segments.room() > 0)
+    /// Queues a handle's buffer, for which there is room.
+    pub(super) fn append_buffer(
+        &mut self,
+        conn: ConnId,
+        stream: StreamId,
+        buffer: SendBuffer,
+    ) -> Result<()> {
+        if let Err(error) = self.writable(conn, stream) {
+            return self.quic_append_buffer(conn, stream, buffer, error);
+        }
+        let raw = self.pool.adopt(buffer)?;
+        self.write_raw(conn, raw)
     }
 
     /// Sends (a part of) the current event's payload on, from where it lies. It may exceed the
@@ -274,7 +284,9 @@ impl Engine {
 
     /// The same in every other case.
     fn forward_any(&mut self, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<()> {
-        self.writable(conn, stream)?;
+        if let Err(error) = self.writable(conn, stream) {
+            return self.quic_forward_to(conn, stream, data, error);
+        }
         let Some((buf, _)) = self.place_in_current(data) else {
             return self.quic_forward(conn, data);
         };
@@ -300,7 +312,9 @@ impl Engine {
         memory: WriteGuard,
         token: u64,
     ) -> Result<()> {
-        self.writable(conn, stream)?;
+        if let Err(error) = self.writable(conn, stream) {
+            return self.quic_write_guard(conn, stream, memory, token, error);
+        }
         self.check_segment(conn)?;
         self.append_guard(conn, stream, memory, Some(token))
     }
@@ -314,7 +328,9 @@ impl Engine {
         memory: WriteGuard,
         token: Option<u64>,
     ) -> Result<()> {
-        self.writable(conn, stream)?;
+        if let Err(error) = self.writable(conn, stream) {
+            return self.quic_append_guard(conn, stream, memory, token, error);
+        }
         let (ptr, len) = (memory.bytes().as_ptr(), memory.bytes().len());
         let Ok(len) = u32::try_from(len) else {
             return Err(IoError::BufferTooLarge { len, max: u32::MAX as usize });
@@ -406,7 +422,7 @@ fn refusal(entry: &Conn, conn: ConnId, stream: StreamId) -> IoError {
             // The addresses of its host still race.
             return IoError::NotConnected { conn };
         }
-        let what = "writes but stream_write and stream_writev";
+        let what = "writes of other protocols";
         return IoError::NotForProtocol { protocol: Protocol::Quic, what };
     }
     if stream != StreamId::ZERO {

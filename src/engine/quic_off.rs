@@ -7,10 +7,19 @@ use super::ops::NOT_OF_THIS_EVENT;
 use crate::error::{IoError, Result};
 use crate::event::Event;
 use crate::ids::{ConnId, EndpointId, StreamId};
-use crate::pool::OwnedSlot;
+use crate::pool::{OwnedSlot, SendBuffer, WriteGuard};
 use crate::proto::quic::signal::Signal;
 use crate::stats::ConnStats;
 use crate::time::Time;
+
+/// None.
+pub(crate) enum QuicCommand {}
+
+impl QuicCommand {
+    pub(super) const fn copied_len(&self) -> usize {
+        match *self {}
+    }
+}
 
 pub(super) struct Hub;
 
@@ -58,6 +67,17 @@ impl Engine {
 
     pub(super) const fn quic_audit(&self) {}
 
+    pub(super) const fn quic_command(&mut self, _: ConnId, command: QuicCommand) -> Result<()> {
+        match command {}
+    }
+
+    pub(crate) fn stream_read(&mut self, conn: ConnId, _: StreamId, _: &mut [u8]) -> Result<usize> {
+        let protocol = self.conns.get(conn)?.protocol;
+        Err(IoError::StreamNotPullable { protocol })
+    }
+
+    pub(super) const fn quic_reclaim(&mut self) {}
+
     pub(super) const fn quic_lingers(&mut self, _: u32) -> bool {
         false
     }
@@ -82,6 +102,63 @@ impl Engine {
         error: IoError,
     ) -> Result<usize> {
         Err(error)
+    }
+
+    pub(super) fn quic_write_buffer(
+        &mut self,
+        _: ConnId,
+        _: StreamId,
+        _: SendBuffer,
+        error: IoError,
+    ) -> Result<()> {
+        Err(error)
+    }
+
+    pub(super) fn quic_append_buffer(
+        &mut self,
+        _: ConnId,
+        _: StreamId,
+        _: SendBuffer,
+        error: IoError,
+    ) -> Result<()> {
+        Err(error)
+    }
+
+    pub(super) fn quic_write_guard(
+        &mut self,
+        _: ConnId,
+        _: StreamId,
+        _: WriteGuard,
+        _: u64,
+        error: IoError,
+    ) -> Result<()> {
+        Err(error)
+    }
+
+    pub(super) fn quic_append_guard(
+        &mut self,
+        _: ConnId,
+        _: StreamId,
+        _: WriteGuard,
+        _: Option<u64>,
+        error: IoError,
+    ) -> Result<()> {
+        Err(error)
+    }
+
+    pub(super) const fn quic_forward_to(
+        &mut self,
+        _: ConnId,
+        _: StreamId,
+        _: &[u8],
+        error: IoError,
+    ) -> Result<()> {
+        Err(error)
+    }
+
+    pub(crate) fn send_buffer_for(&mut self, conn: ConnId, min: usize) -> Result<SendBuffer> {
+        self.conns.get(conn)?;
+        self.pool.send_buffer(min)
     }
 
     pub(super) const fn quic_forward(&mut self, _: ConnId, _: &[u8]) -> Result<()> {

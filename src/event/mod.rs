@@ -94,9 +94,10 @@ bitflags::bitflags! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendOutcome {
-    /// All of it was handed to the kernel, which no longer refers to the memory.
+    /// All of it was handed to the kernel, which no longer refers to the memory; on a QUIC stream,
+    /// it was acknowledged.
     Sent,
-    /// The connection ended first. `bytes` of the event were handed over.
+    /// The connection, or the QUIC stream, ended first. `bytes` of the event were handed over.
     Aborted,
 }
 
@@ -249,6 +250,15 @@ pub enum Event<'poll> {
         /// Bytes it takes now; of a QUIC stream at the least 1.
         credit: usize,
     },
+    /// A QUIC stream has bytes for `stream_read`, where the application asks for them itself
+    /// ([`QuicReceive::Pull`](crate::QuicReceive)). It is not told again before a `stream_read`
+    /// returned 0.
+    Readable {
+        /// The connection.
+        conn: ConnId,
+        /// The stream.
+        stream: StreamId,
+    },
     /// All that was written to a QUIC stream, and its end, was acknowledged.
     StreamFinished {
         /// The connection.
@@ -313,7 +323,8 @@ pub enum Event<'poll> {
         conn: ConnId,
         /// What the application gave it.
         token: u64,
-        /// Bytes that were handed to the kernel.
+        /// Bytes that were handed to the kernel; of a QUIC stream: all of them, acknowledged by the
+        /// peer, or 0 where it was aborted and nobody knows.
         bytes: usize,
         /// How it ended.
         outcome: SendOutcome,

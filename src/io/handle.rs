@@ -72,7 +72,7 @@ impl IoHandle {
         buffer
     }
 
-    fn filled(&self, data: &[u8]) -> Result<SendBuffer> {
+    pub(super) fn filled(&self, data: &[u8]) -> Result<SendBuffer> {
         let mut buffer = self.send_buffer(data.len())?;
         buffer.as_mut_slice().copy_from_slice(data);
         Ok(buffer)

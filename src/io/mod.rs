@@ -14,6 +14,8 @@ mod http_file;
 mod http_tls;
 #[cfg(feature = "quic")]
 mod quic;
+#[cfg(feature = "quic")]
+mod quic_handle;
 mod seed;
 #[cfg(feature = "_sim")]
 mod sim;

@@ -8,6 +8,7 @@ use crate::config::{
 };
 use crate::error::{IoError, Result, TlsConfigFault};
 use crate::ids::{ConnId, EndpointId, StreamDir, StreamId};
+use crate::pool::SendBuffer;
 
 both! {
     /// Listens for QUIC connections with the defaults of [`QuicListenConfig`]: `cert_pem` is the
@@ -132,6 +133,24 @@ both! {
         self_.quic_priority(conn, stream, priority)
     }
 
+    /// Hands nothing of one QUIC stream out until [`stream_resume`](Self::stream_resume): its
+    /// window closes, and the peer waits. What comes of it by then is kept in order; its end is
+    /// told behind that. A connection that ends does not wait for it.
+    ///
+    /// # Errors
+    /// `NoSuchStream`, `StaleConn`, `NotForProtocol`.
+    pub fn stream_pause(&mut self_, conn: ConnId, stream: StreamId) -> Result<()> {
+        self_.quic_pause_stream(conn, stream)
+    }
+
+    /// Hands out again what comes of a stream. Of one that is not paused, nothing.
+    ///
+    /// # Errors
+    /// As [`stream_pause`](Self::stream_pause).
+    pub fn stream_resume(&mut self_, conn: ConnId, stream: StreamId) -> Result<()> {
+        self_.quic_resume_stream(conn, stream)
+    }
+
     /// Sends a datagram on a QUIC connection: it may be lost, and may arrive in any order. It is
     /// copied.
     ///
@@ -140,6 +159,15 @@ both! {
     /// `DatagramsUnsupported`; `StaleConn`, `NotConnected`, `NotForProtocol`.
     pub fn send_datagram(&mut self_, conn: ConnId, data: &[u8]) -> Result<()> {
         self_.quic_send_datagram(conn, data)
+    }
+
+    /// Sends a buffer as a datagram from where it lies, without a copy. On an error the buffer goes
+    /// back to where it came from.
+    ///
+    /// # Errors
+    /// As [`send_datagram`](Self::send_datagram); `InvalidArgument` for a buffer of another `Io`.
+    pub fn send_datagram_buffer(&mut self_, conn: ConnId, buffer: SendBuffer) -> Result<()> {
+        self_.quic_send_datagram_buffer(conn, buffer)
     }
 
     /// The longest datagram that can be sent now: it changes with the path.

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::split::both;
-use crate::error::{IoError, Result};
+use crate::error::Result;
 use crate::event::{PeerAddr, Readiness};
 use crate::ids::{ConnId, EndpointId, StreamId, TimerId, WatchId};
 use crate::pool::SendBuffer;
@@ -22,13 +22,14 @@ both! {
     }
 
     /// As [`send_buffer`](Self::send_buffer), for that connection: with headroom for what it
-    /// speaks.
+    /// speaks. For one of QUIC it is memory that its packets are made from, of `min` bytes exactly,
+    /// which no other protocol sends: sending it allocates nothing, where another buffer costs one
+    /// allocation.
     ///
     /// # Errors
     /// As `send_buffer`, and `StaleConn`.
     pub fn send_buffer_for(&mut self_, conn: ConnId, min: usize) -> Result<SendBuffer> {
-        self_.conns.get(conn)?;
-        self_.pool.send_buffer(min)
+        self_.send_buffer_for(conn, min)
     }
 
     /// Copies bytes into the send queue. Returns how many were accepted: fewer than given when the
@@ -56,7 +57,8 @@ both! {
     }
 
     /// Sends a buffer of this `Io` from where it lies. All or nothing: on an error nothing is
-    /// queued and the buffer goes back to the pool.
+    /// queued and the buffer goes back to the pool. On a QUIC stream, what its window does not take
+    /// waits there, up to `Config::send_high_water` bytes and one buffer.
     ///
     /// # Errors
     /// As `stream_write`, and `QueueFull` at the high-water mark or `PoolExhausted` (then
@@ -78,16 +80,24 @@ both! {
     /// are free: so the peer that sends is slowed down to the one that receives, and nothing has
     /// to be paused by hand. The high-water mark does not apply.
     ///
+    /// To a QUIC stream it does: when so many bytes wait there, keep the payload
+    /// ([`detach_event_data`](crate::Io::detach_event_data)), pause its source, and go on after
+    /// `Event::Writable`. From a QUIC stream, too, the source is to be paused by hand
+    /// (`stream_pause`): its window opens as its payload is handed out.
+    ///
     /// # Errors
     /// As `stream_write`; `InvalidArgument` when `data` is not of the current event;
-    /// `PoolExhausted` when the send queues are full.
+    /// `PoolExhausted` when the send queues are full; `QueueFull` for a QUIC stream on which too
+    /// much waits.
     #[inline]
     pub fn forward(&mut self_, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<()> {
         self_.forward(conn, stream, data)
     }
 
     /// Sends memory that stays where it is: static bytes, shared slices, mapped files. It is kept
-    /// alive until `Event::SendDone` with this token. All or nothing.
+    /// alive until `Event::SendDone` with this token. All or nothing. On a QUIC stream that comes
+    /// when the peer has acknowledged all of it, or when it was given up with the stream or the
+    /// connection; what its window does not take waits there, as a buffer does.
     ///
     /// # Errors
     /// As `stream_write_buffer`; `PoolExhausted` also when `Config::guard_count` are under way.
@@ -101,19 +111,23 @@ both! {
         self_.stream_write_guard(conn, stream, memory.into(), token)
     }
 
-    /// Reads from a stream that is pulled. TCP and Unix streams push.
+    /// Copies what came on a QUIC stream, as much as `into` holds; how many bytes. 0 is nothing
+    /// now: `Event::Readable` follows when there is something, or `ReadClosed` or `StreamReset`
+    /// when the stream has ended.
+    ///
+    /// What was not read when `Disconnected` is handed out is gone.
     ///
     /// # Errors
-    /// Always [`IoError::StreamNotPullable`] for TCP and Unix connections.
+    /// `StreamNotPullable` where bytes come as `Event::StreamFrame`: with
+    /// [`QuicReceive::Push`](crate::QuicReceive), and always for TCP and Unix connections;
+    /// `NoSuchStream`, `StaleConn`.
     pub fn stream_read(
         &mut self_,
         conn: ConnId,
         stream: StreamId,
         into: &mut [u8],
     ) -> Result<usize> {
-        let _ = (stream, into);
-        let protocol = self_.conns.get(conn)?.protocol;
-        Err(IoError::StreamNotPullable { protocol })
+        self_.stream_read(conn, stream, into)
     }
 
     /// Ends the sending direction (FIN) after what is queued. The connection still receives. Of a

@@ -26,6 +26,9 @@ mod owned;
 mod pressure;
 #[cfg(feature = "quic")]
 pub(crate) mod quic;
+#[cfg(not(feature = "quic"))]
+#[path = "quic_off.rs"]
+pub(crate) mod quic;
 mod room;
 mod send;
 mod shared;
@@ -141,6 +144,8 @@ pub(crate) struct Pool {
     credits: Vec<Owner>,
     reserve_wanted: usize,
     reserve_out: usize,
+    /// Numbers that stand for memory of QUIC, and for none now.
+    kept_free: Vec<u32>,
     poison: bool,
     huge: HugePages,
 }
@@ -214,6 +219,7 @@ impl Pool {
             credits: Vec::with_capacity(total),
             reserve_wanted: reserve,
             reserve_out: 0,
+            kept_free: (0..quic::kept::KEPT_MAX as u32).rev().collect(),
             poison: config.debug.poison_freed,
             huge,
         };
@@ -540,26 +546,6 @@ impl Pool {
         Ok(OwnedSlot::new(Arc::clone(&self.shared), buf, offset, len, sole))
     }
 
-    /// A buffer to write into, for the application.
-    pub(crate) fn send_buffer(&mut self, min: usize) -> Result<SendBuffer> {
-        let class = self.class_for(min)?;
-        let buf = self.take(class, Use::TxBulk).ok_or_else(|| IoError::exhausted(class.kind()))?;
-        Ok(SendBuffer::new(Arc::clone(&self.shared), buf, min as u32))
-    }
-
-    /// Takes a send buffer into the engine: its hold becomes the shard's own.
-    pub(crate) fn adopt(&mut self, buffer: SendBuffer) -> Result<RawSend> {
-        if !buffer.is_of(&self.shared) {
-            return Err(IoError::InvalidArgument {
-                what: "send buffer",
-                why: "it belongs to another Io; take one from the Io that sends it",
-            });
-        }
-        let (raw, _shared) = buffer.into_raw();
-        self.settle(raw.buf);
-        Ok(raw)
-    }
-
     /// A buffer that was out is back in the shard's hands, still held once.
     pub(crate) fn settle(&mut self, buf: BufId) {
         let slot = &mut self.slots[buf.0 as usize];
@@ -579,6 +565,10 @@ impl Pool {
         let shared = Arc::clone(&self.shared);
         let mut any = false;
         for buf in shared.take_returned() {
+            if shared.is_kept(buf) {
+                self.empty(buf);
+                continue;
+            }
             self.settle(buf);
             self.release(buf);
             any = true;

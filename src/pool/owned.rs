@@ -11,6 +11,7 @@ use super::{BufId, PoolShared, SendBuffer};
 ///
 /// It keeps one receive buffer of its shard from being used again, whatever its length, until the
 /// last clone is dropped; how many may be held at a time is bounded by `Config::detached_max_pct`.
+/// A payload of QUIC keeps the packet that it came in, or a copy once few packets are left.
 pub struct OwnedSlot {
     data: NonNull<u8>,
     len: u32,
@@ -71,7 +72,7 @@ impl OwnedSlot {
     ///
     /// # Errors
     /// Gives the payload back when it is shared: by clones, or by other messages in the same
-    /// receive buffer.
+    /// receive buffer. A payload of QUIC always counts as shared.
     pub fn try_into_send_buffer(self) -> Result<SendBuffer, Self> {
         if !self.sole || !self.shared.refs.is_unique(self.buf.0) {
             return Err(self);

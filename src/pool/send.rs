@@ -7,7 +7,8 @@ use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use super::{BufId, PoolShared};
+use super::{BufId, Pool, PoolShared, Use};
+use crate::error::{IoError, Result};
 
 /// A writable buffer of the pool. Hand it to `stream_write_buffer` or `udp_send`; dropped unsent,
 /// it goes back to the pool.
@@ -35,6 +36,11 @@ pub(crate) struct RawSend {
 }
 
 impl SendBuffer {
+    /// Memory of QUIC, which `buf` stands for.
+    pub(super) const fn of_kept(shared: Arc<PoolShared>, buf: BufId, len: u32) -> Self {
+        Self { buf, start: 0, len, size: len, shared }
+    }
+
     pub(super) fn new(shared: Arc<PoolShared>, buf: BufId, len: u32) -> Self {
         let size = shared.size_of(buf) as u32;
         debug_assert!(len <= size);
@@ -85,9 +91,53 @@ impl SendBuffer {
         (RawSend { buf: this.buf, start: this.start, len: this.len }, shared)
     }
 
+    /// Its number.
+    pub(super) const fn id(&self) -> BufId {
+        self.buf
+    }
+
+    /// Whether it is memory of QUIC, and none of the pool's classes.
+    pub(super) fn is_kept(&self) -> bool {
+        self.shared.is_kept(self.buf)
+    }
+
     /// Whether the buffer is of this pool.
     pub(crate) fn is_of(&self, shared: &Arc<PoolShared>) -> bool {
         Arc::ptr_eq(&self.shared, shared)
+    }
+}
+
+impl Pool {
+    /// A buffer to write into, for the application.
+    pub(crate) fn send_buffer(&mut self, min: usize) -> Result<SendBuffer> {
+        let class = self.class_for(min)?;
+        let buf = self.take(class, Use::TxBulk).ok_or_else(|| IoError::exhausted(class.kind()))?;
+        Ok(SendBuffer::new(Arc::clone(&self.shared), buf, min as u32))
+    }
+
+    /// A buffer that another shard has may not be sent by this one.
+    pub(crate) fn check_own(&self, buffer: &SendBuffer) -> Result<()> {
+        if buffer.is_of(&self.shared) {
+            return Ok(());
+        }
+        Err(IoError::InvalidArgument {
+            what: "send buffer",
+            why: "it belongs to another Io; take one from the Io that sends it",
+        })
+    }
+
+    /// Takes a send buffer into the engine: its hold becomes the shard's own.
+    pub(crate) fn adopt(&mut self, buffer: SendBuffer) -> Result<RawSend> {
+        self.check_own(&buffer)?;
+        if buffer.is_kept() {
+            return Err(IoError::InvalidArgument {
+                what: "send buffer",
+                why: "it was made for a QUIC connection; take one with send_buffer",
+            });
+        }
+        let (raw, _shared) = buffer.into_raw();
+        self.settle(raw.buf);
+        Ok(raw)
     }
 }
 

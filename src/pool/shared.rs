@@ -10,6 +10,7 @@
 use std::ptr::NonNull;
 
 use super::BufId;
+use super::quic::kept::{KEPT_MAX, Kept};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::freelist::Freelist;
 use crate::sync::gate::Gate;
@@ -62,6 +63,9 @@ pub(crate) struct Geometry {
 /// Shared by the shard, its handles, and every payload or buffer in flight between threads.
 pub(crate) struct PoolShared {
     classes: [Geometry; CLASS_COUNT],
+    /// The first number that stands for memory which is in none of the classes.
+    pub(super) kept_first: u32,
+    pub(super) kept: Kept,
     pub(super) refs: RefCounts,
     returns: ReturnStack,
     /// Slots that handles may take.
@@ -75,7 +79,8 @@ pub(crate) struct PoolShared {
 }
 
 // SAFETY: the raw base pointers are only turned into references to single buffers, by owners that
-// P2 makes exclusive (send buffers) or read-only (frozen payloads); everything else is atomic.
+// P2 makes exclusive (send buffers) or read-only (frozen payloads); places of what is kept for QUIC
+// are changed by the shard alone, while nobody owns their numbers; everything else is atomic.
 unsafe impl Send for PoolShared {}
 // SAFETY: as above.
 unsafe impl Sync for PoolShared {}
@@ -97,8 +102,10 @@ impl PoolShared {
         });
         Self {
             classes,
-            refs: RefCounts::with_capacity(first as usize),
-            returns: ReturnStack::with_capacity(first as usize),
+            kept_first: first,
+            kept: Kept::new(),
+            refs: RefCounts::with_capacity(first as usize + KEPT_MAX),
+            returns: ReturnStack::with_capacity(first as usize + KEPT_MAX),
             reserve: Freelist::with_capacity(reserve),
             want_returns: Gate::new(),
             waker,
@@ -109,6 +116,12 @@ impl PoolShared {
 
     pub(crate) const fn class(&self, class: usize) -> &Geometry {
         &self.classes[class]
+    }
+
+    /// Whether the number stands for memory that is in none of the classes.
+    #[inline]
+    pub(super) const fn is_kept(&self, buf: BufId) -> bool {
+        buf.0 >= self.kept_first
     }
 
     /// The class a buffer belongs to.
@@ -134,12 +147,18 @@ impl PoolShared {
 
     /// The same with the room behind it.
     pub(crate) fn extent_of(&self, buf: BufId) -> usize {
+        if self.is_kept(buf) {
+            return usize::MAX;
+        }
         self.size_of(buf) + tailroom(self.class_of(buf))
     }
 
     /// The first byte of the buffer.
     #[inline]
     pub(crate) fn ptr(&self, buf: BufId) -> NonNull<u8> {
+        if self.is_kept(buf) {
+            return self.kept.ptr(buf.0 - self.kept_first);
+        }
         let class = &self.classes[self.class_of(buf)];
         debug_assert!(buf.0 - class.first < class.count, "{buf:?} is outside its class");
         let offset = (buf.0 - class.first) as usize * class.stride + HEADROOM;

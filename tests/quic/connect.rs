@@ -245,9 +245,6 @@ fn other_protocols_have_nothing_of_it() {
         |error: IoError| matches!(error, IoError::NotForProtocol { protocol: Protocol::Quic, .. });
     assert!(of(io.reset_on_close(conn).unwrap_err()));
     let stream = io.stream_open(conn, StreamDir::Bidi).unwrap();
-    let buffer = io.send_buffer(10).unwrap();
-    assert!(of(io.stream_write_buffer(conn, stream, buffer).unwrap_err()));
-    assert!(of(io.stream_write_guard(conn, stream, &b"static"[..], 1).unwrap_err()));
     assert!(matches!(
         io.stream_read(conn, stream, &mut [0; 8]),
         Err(IoError::StreamNotPullable { protocol: Protocol::Quic })

@@ -12,7 +12,7 @@ use rcgen::{CertificateParams, KeyPair};
 use zero_io::sim::{Faults, World};
 use zero_io::{
     Config, ConnId, EndpointId, Event, Io, IoError, PeerAddr, Protocol, QuicConnectConfig,
-    QuicListenConfig, Roots, StreamDir, StreamId, TlsClientBuilder, TlsClientConfig,
+    QuicListenConfig, Roots, SendOutcome, StreamDir, StreamId, TlsClientBuilder, TlsClientConfig,
     TlsServerBuilder, TlsServerConfig,
 };
 
@@ -55,6 +55,8 @@ pub(crate) enum Seen {
     Migrated(ConnId, SocketAddr, SocketAddr),
     EarlyData(ConnId, bool),
     Secured(ConnId),
+    Readable(ConnId, StreamId),
+    SendDone(ConnId, u64, usize, SendOutcome),
     /// Of a plain UDP socket.
     Udp(Vec<u8>),
     Pressure,
@@ -249,6 +251,10 @@ fn own(event: Event<'_>) -> Seen {
         }
         Event::EarlyData { conn, accepted } => Seen::EarlyData(conn, accepted),
         Event::Secured { conn, .. } => Seen::Secured(conn),
+        Event::Readable { conn, stream } => Seen::Readable(conn, stream),
+        Event::SendDone { conn, token, bytes, outcome } => {
+            Seen::SendDone(conn, token, bytes, outcome)
+        }
         Event::UdpRecv { data, .. } => Seen::Udp(data.to_vec()),
         Event::PoolPressure { .. } => Seen::Pressure,
         other => panic!("{other:?}"),
@@ -373,6 +379,31 @@ impl Net {
             node.io.poll(Duration::ZERO).expect("poll");
             node.take_events();
             node.io.audit();
+        }
+    }
+
+    /// Polls one once.
+    pub(crate) fn round_of(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        node.io.poll(Duration::ZERO).expect("poll");
+        node.take_events();
+        node.io.audit();
+    }
+
+    /// As `until`, for a `done` that polls.
+    #[track_caller]
+    pub(crate) fn until_custom(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        let end = self.now() + PATIENCE;
+        while !done(self) {
+            assert!(self.now() < end, "{:?}: waited in vain for {what}", self.backend);
+            match &self.world {
+                Some(world) => {
+                    if !world.advance_to_next() {
+                        world.advance_by(TICK);
+                    }
+                }
+                None => std::thread::yield_now(),
+            }
         }
     }
 

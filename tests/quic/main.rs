@@ -1,12 +1,18 @@
 //! QUIC through the public surface: each case on the real ring and in the simulator.
 
+mod buffers;
 mod connect;
+mod copies;
 mod datagrams;
 mod early;
 mod ends;
+mod forwarding;
+mod handles;
 mod kit;
 mod limits;
 mod paths;
+mod pausing;
+mod pulling;
 mod qlog;
 mod race;
 mod rebind;

@@ -20,7 +20,8 @@ pub use keys::QuicKeys;
 pub use listen::{QuicListenConfig, RetryPolicy};
 pub use qlog::{Qlog, QlogStart, QlogWriter};
 pub use transport::{
-    AckFrequency, Congestion, DatagramsFull, MtuDiscovery, QuicDatagrams, QuicTransport,
+    AckFrequency, Congestion, DatagramsFull, MtuDiscovery, QuicDatagrams, QuicReceive,
+    QuicTransport,
 };
 pub(crate) use used::UsedTokens;
 

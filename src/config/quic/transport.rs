@@ -97,6 +97,18 @@ impl Default for QuicDatagrams {
     }
 }
 
+/// How the bytes of streams come to the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum QuicReceive {
+    /// As `Event::StreamFrame`, from where they were received.
+    #[default]
+    Push,
+    /// `Event::Readable` says that there are some, and `stream_read` copies them to where the
+    /// application wants them. What it does not read fills the stream's window, and the peer waits.
+    Pull,
+}
+
 /// What a connection is made with, on either side.
 ///
 /// ```
@@ -148,6 +160,8 @@ pub struct QuicTransport {
     pub ack_frequency: Option<AckFrequency>,
     /// Default on. `None`: the peer is told to send none.
     pub datagrams: Option<QuicDatagrams>,
+    /// How the bytes of streams come. Datagrams are events in any case. Default `Push`.
+    pub receive: QuicReceive,
     /// Trains of packets in one operation (`UDP_SEGMENT`). `Auto` and `On` try it, and go without
     /// on paths that refuse it.
     pub gso: Toggle,
@@ -178,6 +192,7 @@ impl Default for QuicTransport {
             ecn: true,
             ack_frequency: None,
             datagrams: Some(QuicDatagrams::default()),
+            receive: QuicReceive::Push,
             gso: Toggle::Auto,
             qlog: None,
             spin_bit: true,

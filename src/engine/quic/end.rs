@@ -26,8 +26,10 @@ impl Engine {
             self.quic_ended(id, code::LOCAL_CLOSE, false);
             return Ok(());
         }
-        let session = self.quic_session(id, "error code of their end")?;
-        session.close(now, error_code, reason)?;
+        self.quic_giving_up(|engine| {
+            let session = engine.quic_session(id, "error code of their end")?;
+            session.close(now, error_code, reason)
+        })?;
         self.quic_ended(id, code::LOCAL_CLOSE, false);
         Ok(())
     }
@@ -69,10 +71,12 @@ impl Engine {
     /// Ends a connection of our own accord.
     pub(super) fn quic_end(&mut self, id: ConnId, code: u64, is_clean: bool) {
         let now = self.ring.now();
-        if let Some(session) = self.conns.find(id).and_then(session) {
-            // Refused are codes of more than 62 bits alone.
-            let _ = session.close(now, 0, b"");
-        }
+        self.quic_giving_up(|engine| {
+            if let Some(session) = engine.conns.find(id).and_then(session) {
+                // Refused are codes of more than 62 bits alone.
+                let _ = session.close(now, 0, b"");
+            }
+        });
         self.quic_ended(id, code, is_clean);
     }
 
@@ -154,13 +158,13 @@ impl Engine {
             }
             self.end_endpoint(socket);
         }
-        self.quic_bring_home();
+        self.quic_reclaim();
     }
 
-    /// Takes memory home when there are no connections that could have any.
-    pub(super) fn quic_bring_home(&mut self) {
+    /// Takes memory home when there are no connections; the application may still keep some.
+    pub(in crate::engine) fn quic_reclaim(&mut self) {
         if self.quic.users == 0
-            && let Some(memory) = &mut self.quic.memory
+            && let Some(memory) = self.quic.memory.as_mut().filter(|memory| !memory.is_home())
         {
             memory.packets.is_home();
             memory.cells.is_home();

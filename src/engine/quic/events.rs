@@ -74,6 +74,7 @@ impl Engine {
                 let data = self.quic_show(data);
                 Event::StreamFrame { conn, stream, kind: MessageKind::Binary, data, fin }
             }
+            Signal::Readable(stream) => Event::Readable { conn, stream },
             Signal::ReadClosed(stream) => Event::ReadClosed { conn, stream },
             Signal::Writable(stream) => Event::Writable { conn, stream, credit: 1 },
             Signal::Finished(stream) => Event::StreamFinished { conn, stream },

@@ -17,10 +17,12 @@
 //! - A session is where its route says. The socket lives as long as one of its sessions.
 
 mod admit;
+mod command;
 mod drains;
 mod early;
 mod end;
 mod events;
+mod lend;
 mod open;
 mod ops;
 mod race;
@@ -32,11 +34,13 @@ mod time;
 use std::collections::VecDeque;
 
 use super::Engine;
+use crate::config::Config;
 use crate::conn::Conn;
 use crate::conn::table::Table;
 use crate::error::{IoError, Result};
 use crate::ids::{ConnId, EndpointId, Protocol};
 use crate::pool::quic::cells::Cells;
+use crate::pool::quic::loans::Loans;
 use crate::pool::quic::packets::Packets;
 use crate::pool::quic::shown::Shown;
 use crate::proto::App;
@@ -47,6 +51,7 @@ use crate::proto::quic::signal::Settled;
 use crate::proto::quic::time::{Base, Wall};
 use crate::ring::Ring;
 use crate::sys::batch::RecvBatch;
+pub(crate) use command::QuicCommand;
 use drains::Drains;
 use race::Races;
 
@@ -75,6 +80,7 @@ pub(super) struct Hub {
 struct Memory {
     packets: Packets,
     cells: Cells,
+    loans: Loans,
     rx: RecvBatch,
     base: Base,
     past: Past,
@@ -133,10 +139,12 @@ impl Hub {
 }
 
 impl Memory {
-    fn new(packets: usize, cells: usize, ring: &mut Ring) -> Self {
+    fn new(config: &Config, ring: &mut Ring) -> Self {
+        let packets = config.quic_recv_buffers;
         Self {
             packets: Packets::new(packets),
-            cells: Cells::new(cells),
+            cells: Cells::new(config.quic_send_cells),
+            loans: Loans::new(config.guard_count),
             rx: RecvBatch::new(packets),
             base: Base::new(ring.instant_base()),
             past: Past::new(Wall::new(ring.wall_secs())),
@@ -178,6 +186,10 @@ const fn socket_of(conn: &Conn) -> u32 {
 impl Engine {
     /// Lets a session and its endpoint agree, and sees what comes of it.
     fn quic_settle(&mut self, socket: u32, route: Route) {
+        self.quic_giving_up(|engine| engine.quic_settle_now(socket, route));
+    }
+
+    fn quic_settle_now(&mut self, socket: u32, route: Route) {
         let Some(udp) = self.endpoints.quic(socket) else { return };
         let Some(session) = session_at(&mut self.conns, &mut self.quic.drains, route) else {
             return;

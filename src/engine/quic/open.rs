@@ -161,9 +161,7 @@ impl Engine {
     /// What all sockets share, made for the first one.
     pub(super) fn quic_memory(&mut self) -> &mut Memory {
         let Self { config, ring, quic, .. } = self;
-        quic.memory.get_or_insert_with(|| {
-            Box::new(Memory::new(config.quic_recv_buffers, config.quic_send_cells, ring))
-        })
+        quic.memory.get_or_insert_with(|| Box::new(Memory::new(config, ring)))
     }
 }
 

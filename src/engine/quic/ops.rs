@@ -2,16 +2,13 @@
 
 use super::{Hub, session};
 use crate::engine::Engine;
-use crate::engine::events::NOTHING_TO_DETACH;
-use crate::engine::ops::NOT_OF_THIS_EVENT;
-use crate::error::{IoError, PoolKind, Result};
+use crate::error::{IoError, Result};
 use crate::ids::{ConnId, StreamDir, StreamId};
-use crate::pool::{OwnedSlot, RawSend, Use};
 use crate::proto::quic::session::Session;
 use crate::stats::ConnStats;
 
 const STREAMS: &str = "streams to be opened and ended one by one";
-const DATAGRAMS: &str = "datagrams";
+pub(super) const DATAGRAMS: &str = "datagrams";
 
 impl Engine {
     pub(crate) fn quic_open(&mut self, conn: ConnId, dir: StreamDir) -> Result<StreamId> {
@@ -25,9 +22,9 @@ impl Engine {
         what: &'static str,
         ask: impl FnOnce(&mut Session) -> Result<()>,
     ) -> Result<()> {
-        ask(self.quic_session(conn, what)?)?;
+        let asked = self.quic_giving_up(|engine| ask(engine.quic_session(conn, what)?));
         self.quic_look(conn);
-        Ok(())
+        asked
     }
 
     pub(crate) fn quic_finish(&mut self, conn: ConnId, stream: StreamId) -> Result<()> {
@@ -65,6 +62,31 @@ impl Engine {
         Ok(())
     }
 
+    /// Nothing of one stream is read.
+    pub(crate) fn quic_pause_stream(&mut self, conn: ConnId, stream: StreamId) -> Result<()> {
+        self.quic_session(conn, STREAMS)?.pause_stream(stream)
+    }
+
+    pub(crate) fn quic_resume_stream(&mut self, conn: ConnId, stream: StreamId) -> Result<()> {
+        self.quic_ask(conn, STREAMS, |session| session.resume_stream(stream))
+    }
+
+    /// Copies what came on a stream, as much as fits; how much.
+    pub(crate) fn stream_read(
+        &mut self,
+        conn: ConnId,
+        stream: StreamId,
+        into: &mut [u8],
+    ) -> Result<usize> {
+        let entry = self.conns.get(conn)?;
+        let protocol = entry.protocol;
+        let session = session(entry).ok_or(IoError::StreamNotPullable { protocol })?;
+        let done = session.read(stream, into)?;
+        self.stats.bytes_copied_rx += done as u64;
+        self.quic_look(conn);
+        Ok(done)
+    }
+
     /// Copies as much as the windows allow; how much. `error` is what a connection of another
     /// protocol says.
     pub(in crate::engine) fn quic_write(
@@ -78,17 +100,7 @@ impl Engine {
             return Err(error);
         };
         let session = session(conns.get(conn)?).ok_or(error)?;
-        // Whether the stream takes anything is asked before something is copied.
-        let mut done = session.write(stream, &mut [])?;
-        while done < data.len() {
-            let piece = memory.cells.write(&data[done..]);
-            let len = piece.len();
-            let taken = session.write(stream, &mut [piece])?;
-            done += taken;
-            if taken < len {
-                break;
-            }
-        }
+        let done = session.write_copy(stream, data, &mut memory.cells)?;
         self.stats.bytes_copied_tx += done as u64;
         self.quic_dirty_conn(conn);
         Ok(done)
@@ -111,46 +123,6 @@ impl Engine {
 
     pub(crate) fn quic_datagram_max(&mut self, conn: ConnId) -> Result<usize> {
         self.quic_session(conn, DATAGRAMS)?.datagram_max()
-    }
-
-    /// Sends the payload of the current event to a connection of another protocol: it is copied,
-    /// since it lies in memory that no other protocol names.
-    pub(in crate::engine) fn quic_forward(&mut self, conn: ConnId, data: &[u8]) -> Result<()> {
-        let Some(shown) = self.quic.current(self.stats.events) else {
-            return Err(NOT_OF_THIS_EVENT);
-        };
-        if !shown.contains(data) {
-            return Err(NOT_OF_THIS_EVENT);
-        }
-        let class = self.pool.class_for(data.len())?;
-        let taken = self.pool.take_filled(class, Use::TxBulk, data);
-        let (buf, _) = taken.ok_or_else(|| IoError::exhausted(class.kind()))?;
-        self.stats.bytes_copied_tx += data.len() as u64;
-        self.write_raw(conn, RawSend { buf, start: 0, len: data.len() as u32 })
-    }
-
-    /// The payload of the current event, to be kept: a copy, for the same reason.
-    pub(in crate::engine) fn quic_detach(&mut self) -> Result<OwnedSlot> {
-        let Some(shown) = self.quic.current(self.stats.events) else {
-            return Err(NOTHING_TO_DETACH);
-        };
-        let data = shown.payload();
-        let len = data.len() as u32;
-        let class = self.pool.class_for(data.len())?;
-        let exhausted = IoError::exhausted(PoolKind::Detached);
-        let (buf, _) = self.pool.take_filled(class, Use::Scratch, data).ok_or(exhausted)?;
-        self.stats.bytes_copied_rx += u64::from(len);
-        match self.pool.detach(buf, 0, len) {
-            Ok(owned) => {
-                // As with any payload: it is detached once.
-                self.quic.shown_at = 0;
-                Ok(owned)
-            }
-            Err(error) => {
-                self.pool.release(buf);
-                Err(error)
-            }
-        }
     }
 
     /// The figures of a connection, if it is one of QUIC.

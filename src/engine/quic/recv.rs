@@ -40,7 +40,7 @@ impl Engine {
         let waits = self.quic_admit(socket);
         self.quic_settle_touched();
         // Of clients that were sent away, or asked to come again.
-        self.quic_bring_home();
+        self.quic_reclaim();
         if is_dry && !waits {
             if let Some(endpoint) = self.endpoints.at(socket) {
                 endpoint.ready = false;

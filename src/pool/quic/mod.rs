@@ -3,6 +3,7 @@
 //! ```text
 //! Packets  64 KiB buffers, lent to the kernel, then cut into packets
 //! Cells    16 KiB cells, written from front to back, then cut into pieces of streams
+//! Loans    memory that is somebody else's: buffers of the pool, guards, payloads to be forwarded
 //! ```
 //!
 //! Role: recycle it, without an allocation once warm; bound what peers can keep from coming home.
@@ -15,5 +16,8 @@
 //!   written gets memory of its own, of its own length, which the windows of flow control bound.
 
 pub(crate) mod cells;
+pub(crate) mod held;
+pub(crate) mod kept;
+pub(crate) mod loans;
 pub(crate) mod packets;
 pub(crate) mod shown;

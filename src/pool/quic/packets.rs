@@ -102,6 +102,11 @@ impl Packets {
         }
     }
 
+    /// Whether there are enough of them for the application to keep some.
+    pub(crate) fn may_keep(&self) -> bool {
+        self.out.len() < self.out_max / 2
+    }
+
     /// Packets that were copied, because peers kept too many buffers from coming home.
     pub(crate) const fn copied(&self) -> u64 {
         self.copied

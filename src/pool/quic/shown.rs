@@ -22,10 +22,15 @@ impl Shown {
         &self.0
     }
 
-    /// Whether `data` is (a part of) what is kept.
-    pub(crate) fn contains(&self, data: &[u8]) -> bool {
-        self.0.as_ptr_range().start <= data.as_ptr()
-            && data.as_ptr_range().end <= self.0.as_ptr_range().end
+    /// All of it, to be kept elsewhere too.
+    pub(crate) fn share(&self) -> Bytes {
+        self.0.clone()
+    }
+
+    /// The same of `data`, if that is (a part of) what is kept.
+    pub(crate) fn share_part(&self, data: &[u8]) -> Option<Bytes> {
+        let (all, part) = (self.0.as_ptr_range(), data.as_ptr_range());
+        (all.start <= part.start && part.end <= all.end).then(|| self.0.slice_ref(data))
     }
 
     /// What is kept, for an answer that borrows from whoever owns this.

@@ -27,7 +27,7 @@ use super::tokens::{Tokens, Used};
 use super::{bbr, meter, qlog};
 use crate::config::{
     Congestion, DatagramsFull, QuicCids, QuicConnectConfig, QuicKeys, QuicListenConfig,
-    QuicTransport, Tickets, Toggle,
+    QuicReceive, QuicTransport, Tickets, Toggle,
 };
 use crate::error::{IoError, Result, TlsConfigFault};
 
@@ -91,6 +91,8 @@ impl Drop for Secrets {
 pub(super) struct How {
     pub(super) ecn: bool,
     pub(super) gso: bool,
+    /// The application asks for the bytes of streams.
+    pub(super) is_pull: bool,
     /// The controller names a rate to keep to.
     pub(super) is_paced: bool,
     /// Ours; the peer's is another matter.
@@ -110,6 +112,7 @@ impl How {
         Self {
             ecn: transport.ecn,
             gso: transport.gso != Toggle::Off,
+            is_pull: transport.receive == QuicReceive::Pull,
             is_paced: transport.congestion == Congestion::Bbr,
             has_datagrams: transport.datagrams.is_some(),
             when_full: datagrams.when_full,

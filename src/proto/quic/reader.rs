@@ -1,9 +1,12 @@
 //! [`Reader`]: which streams have something to read, and what was read of one of them.
 //!
-//! *Invariant*: a stream is in the queue at most once, so that a peer that sends many frames makes
-//! it no longer.
+//! *Invariants*
+//! - A stream is in the queue at most once, so that a peer that sends many frames makes it no
+//!   longer.
+//! - Nothing of a stream that is paused is read or told, and what was read of it before is kept, in
+//!   order.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use quinn_proto::{Connection, ReadError};
@@ -22,26 +25,87 @@ enum End {
     Reset(u64),
 }
 
+impl End {
+    const fn of(self, stream: StreamId) -> Signal {
+        match self {
+            Self::Fin => Signal::ReadClosed(stream),
+            Self::Reset(error_code) => Signal::Reset { stream, error_code },
+        }
+    }
+}
+
+/// What was read of a stream and not handed out, and how it ended behind that.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
-    ready: VecDeque<StreamId>,
-    queued: HashSet<u64, Plain>,
-    /// What was read of `stream` and not handed out, and how it ended behind that.
+struct Batch {
     stream: StreamId,
     pieces: VecDeque<Bytes>,
     end: Option<End>,
 }
 
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.end.is_none()
+    }
+}
+
+/// A stream of which nothing is wanted for now.
+#[derive(Debug, Default)]
+struct Paused {
+    /// It may have something.
+    is_ready: bool,
+    batch: Batch,
+}
+
+#[derive(Debug)]
+pub(super) struct Reader {
+    /// The application asks for bytes: it is told of which streams.
+    is_pull: bool,
+    ready: VecDeque<StreamId>,
+    queued: HashSet<u64, Plain>,
+    batch: Batch,
+    /// Of streams that were paused and are no longer: they come first.
+    resumed: VecDeque<Batch>,
+    paused: HashMap<u64, Paused, Plain>,
+    /// Streams of which it was told that there is something, and no read found nothing since.
+    told: HashSet<u64, Plain>,
+}
+
 impl Reader {
+    pub(super) fn new(is_pull: bool) -> Self {
+        Self {
+            is_pull,
+            ready: VecDeque::new(),
+            queued: HashSet::default(),
+            batch: Batch::default(),
+            resumed: VecDeque::new(),
+            paused: HashMap::default(),
+            told: HashSet::default(),
+        }
+    }
+
+    pub(super) const fn is_pull(&self) -> bool {
+        self.is_pull
+    }
+
     /// The stream may have something.
     pub(super) fn push(&mut self, stream: StreamId) {
-        if self.queued.insert(stream.as_u64()) {
+        let number = stream.as_u64();
+        if !self.paused.is_empty()
+            && let Some(paused) = self.paused.get_mut(&number)
+        {
+            paused.is_ready = true;
+            return;
+        }
+        if self.is_pull && self.told.contains(&number) {
+            return;
+        }
+        if self.queued.insert(number) {
             self.ready.push_back(stream);
         }
     }
 
     pub(super) fn has_some(&self) -> bool {
-        !self.ready.is_empty() || !self.pieces.is_empty() || self.end.is_some()
+        !self.ready.is_empty() || !self.batch.is_empty() || !self.resumed.is_empty()
     }
 
     #[cfg(test)]
@@ -52,15 +116,44 @@ impl Reader {
 
     /// Nothing more of the stream is wanted.
     pub(super) fn forget(&mut self, stream: StreamId) {
-        if self.stream == stream {
-            self.pieces.clear();
-            self.end = None;
+        if self.batch.stream == stream {
+            self.batch = Batch::default();
         }
+        self.resumed.retain(|batch| batch.stream != stream);
+        self.paused.remove(&stream.as_u64());
+        self.told.remove(&stream.as_u64());
     }
 
     /// Nothing more of any stream is wanted.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.is_pull);
+    }
+
+    /// Nothing of the stream is wanted until `resume`.
+    pub(super) fn pause(&mut self, stream: StreamId) {
+        let number = stream.as_u64();
+        let paused = self.paused.entry(number).or_default();
+        if self.queued.remove(&number) {
+            paused.is_ready = true;
+            self.ready.retain(|ready| *ready != stream);
+        }
+        if self.batch.stream == stream && !self.batch.is_empty() {
+            paused.batch = std::mem::take(&mut self.batch);
+        } else if let Some(at) = self.resumed.iter().position(|batch| batch.stream == stream)
+            && let Some(batch) = self.resumed.remove(at)
+        {
+            paused.batch = batch;
+        }
+    }
+
+    pub(super) fn resume(&mut self, stream: StreamId) {
+        let Some(Paused { is_ready, batch }) = self.paused.remove(&stream.as_u64()) else { return };
+        if !batch.is_empty() {
+            self.resumed.push_back(batch);
+        }
+        if is_ready {
+            self.push(stream);
+        }
     }
 
     /// The next piece, or end, of a stream. Whether something was given back to the peer's windows
@@ -70,40 +163,47 @@ impl Reader {
             if let Some(signal) = self.pop() {
                 return Some(signal);
             }
+            if let Some(batch) = self.resumed.pop_front() {
+                self.batch = batch;
+                continue;
+            }
             let stream = self.ready.pop_front()?;
             self.queued.remove(&stream.as_u64());
-            self.read(conn, stream, credit);
+            if !self.is_pull {
+                self.fetch(conn, stream, credit);
+            } else if let Some(signal) = self.look(conn, stream, credit) {
+                return Some(signal);
+            }
         }
     }
 
     fn pop(&mut self) -> Option<Signal> {
-        let stream = self.stream;
-        if let Some(data) = self.pieces.pop_front() {
-            let fin = self.pieces.is_empty() && matches!(self.end, Some(End::Fin));
+        let Batch { stream, pieces, end } = &mut self.batch;
+        let stream = *stream;
+        if let Some(data) = pieces.pop_front() {
+            let fin = pieces.is_empty() && matches!(end, Some(End::Fin));
             return Some(Signal::Frame { stream, data, fin });
         }
-        Some(match self.end.take()? {
-            End::Fin => Signal::ReadClosed(stream),
-            End::Reset(error_code) => Signal::Reset { stream, error_code },
-        })
+        Some(end.take()?.of(stream))
     }
 
     /// Reads some of a stream, and how it ended if that is all.
-    fn read(&mut self, conn: &mut Connection, stream: StreamId, credit: &mut bool) {
-        self.stream = stream;
+    fn fetch(&mut self, conn: &mut Connection, stream: StreamId, credit: &mut bool) {
+        let Batch { stream: current, pieces, end } = &mut self.batch;
+        *current = stream;
         let mut source = conn.recv_stream(wire_id(stream));
         // One that is closed was stopped, or its end was handed out.
         let Ok(mut chunks) = source.read(true) else { return };
         let mut is_cut = false;
-        while self.end.is_none() && !is_cut {
-            let is_full = self.pieces.len() == PIECES_PER_TURN;
+        while end.is_none() && !is_cut {
+            let is_full = pieces.len() == PIECES_PER_TURN;
             // Asking for nothing tells whether the stream ends here.
             match chunks.next(if is_full { 0 } else { usize::MAX }) {
                 Ok(Some(_)) if is_full => is_cut = true,
                 Ok(Some(chunk)) if chunk.bytes.is_empty() => {}
-                Ok(Some(chunk)) => self.pieces.push_back(chunk.bytes),
-                Ok(None) => self.end = Some(End::Fin),
-                Err(ReadError::Reset(code)) => self.end = Some(End::Reset(code.into_inner())),
+                Ok(Some(chunk)) => pieces.push_back(chunk.bytes),
+                Ok(None) => *end = Some(End::Fin),
+                Err(ReadError::Reset(code)) => *end = Some(End::Reset(code.into_inner())),
                 Err(ReadError::Blocked) => break,
             }
         }
@@ -111,5 +211,66 @@ impl Reader {
         if is_cut {
             self.push(stream);
         }
+    }
+
+    /// Whether a stream has bytes, or how it ended without more.
+    fn look(
+        &mut self,
+        conn: &mut Connection,
+        stream: StreamId,
+        credit: &mut bool,
+    ) -> Option<Signal> {
+        let mut source = conn.recv_stream(wire_id(stream));
+        let mut chunks = source.read(true).ok()?;
+        let signal = match chunks.next(0) {
+            Ok(Some(_)) => {
+                self.told.insert(stream.as_u64());
+                Some(Signal::Readable(stream))
+            }
+            Ok(None) => Some(End::Fin.of(stream)),
+            Err(ReadError::Reset(code)) => Some(End::Reset(code.into_inner()).of(stream)),
+            Err(ReadError::Blocked) => None,
+        };
+        *credit |= chunks.finalize().should_transmit();
+        signal
+    }
+
+    /// Copies what a stream has, as much as fits; how many bytes, and how it ended if that is all.
+    pub(super) fn read(
+        &mut self,
+        conn: &mut Connection,
+        stream: StreamId,
+        into: &mut [u8],
+        credit: &mut bool,
+    ) -> (usize, Option<Signal>) {
+        let mut done = 0;
+        let mut source = conn.recv_stream(wire_id(stream));
+        let Ok(mut chunks) = source.read(true) else { return (0, None) };
+        let end = loop {
+            let room = into.get_mut(done..).unwrap_or_default();
+            match chunks.next(room.len()) {
+                Ok(Some(chunk)) => {
+                    let Some(room) = room.get_mut(..chunk.bytes.len()) else { break None };
+                    if room.is_empty() {
+                        break None;
+                    }
+                    room.copy_from_slice(&chunk.bytes);
+                    done += room.len();
+                }
+                Ok(None) => break Some(End::Fin),
+                Err(ReadError::Reset(code)) => break Some(End::Reset(code.into_inner())),
+                Err(ReadError::Blocked) => {
+                    if done == 0 {
+                        self.told.remove(&stream.as_u64());
+                    }
+                    break None;
+                }
+            }
+        };
+        *credit |= chunks.finalize().should_transmit();
+        if end.is_some() {
+            self.told.remove(&stream.as_u64());
+        }
+        (done, end.map(|end| end.of(stream)))
     }
 }

@@ -17,6 +17,7 @@
 mod calls;
 mod early;
 mod told;
+mod writes;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -59,6 +60,7 @@ pub(crate) struct Session {
     how: How,
     phase: Phase,
     streams: Streams,
+    tail: writes::Tail,
     reader: Reader,
     /// What is told as it is. Bounded: of each kind one per stream, and that only after the
     /// application asked for it, or while the peer may not open another stream in its place.
@@ -96,6 +98,8 @@ pub(crate) struct Session {
     pub(crate) is_touched: bool,
     /// On the list of those with something to tell.
     pub(crate) is_listed: bool,
+    #[cfg(test)]
+    pieces: usize,
 }
 
 impl fmt::Debug for Session {
@@ -121,7 +125,8 @@ impl Session {
             how,
             phase: Phase::Handshaking,
             streams: Streams::new(is_client),
-            reader: Reader::default(),
+            tail: writes::Tail::default(),
+            reader: Reader::new(how.is_pull),
             notes: VecDeque::new(),
             is_connected_due: false,
             early: Early::default(),
@@ -143,6 +148,8 @@ impl Session {
             is_dirty: false,
             is_touched: false,
             is_listed: false,
+            #[cfg(test)]
+            pieces: 0,
         })
     }
 
@@ -191,6 +198,7 @@ impl Session {
                 if self.phase != Phase::Closed {
                     self.phase = Phase::Lost;
                     self.lost = Some(Lost::from(reason));
+                    self.drop_all_writes();
                 }
             }
             Event::HandshakeDataReady | Event::DatagramsUnblocked => {}
@@ -201,15 +209,10 @@ impl Session {
         match event {
             StreamEvent::Opened { dir } => self.accept_all(own_dir(dir)),
             StreamEvent::Readable { id } => self.reader.push(own_id(id)),
-            StreamEvent::Writable { id } => {
-                let stream = own_id(id);
-                if self.streams.take_waiting(stream) {
-                    self.notes.push_back(Signal::Writable(stream));
-                }
-            }
+            StreamEvent::Writable { id } => self.on_room(own_id(id)),
             StreamEvent::Finished { id } => {
                 let stream = own_id(id);
-                self.streams.on_finished(stream);
+                self.streams.on_over(stream);
                 self.notes.push_back(Signal::Finished(stream));
             }
             StreamEvent::Stopped { id, error_code } => {
@@ -218,11 +221,11 @@ impl Session {
                     // All of it was acknowledged meanwhile, which is told next.
                     return;
                 }
-                self.streams.on_finished(stream);
                 // RFC 9000 §3.5: "An endpoint that receives a STOP_SENDING frame MUST send a
                 // RESET_STREAM frame if the stream is in the "Ready" or "Send" state", and "SHOULD
                 // copy the error code".
                 let _ = self.conn.send_stream(id).reset(error_code);
+                self.drop_writes(stream);
                 self.wants_send = true;
                 let error_code = error_code.into_inner();
                 self.notes.push_back(Signal::Stop { stream, error_code });
@@ -244,9 +247,7 @@ impl Session {
             self.streams.on_accepted(stream);
             self.reader.push(stream);
             if self.streams.is_finishing() && dir == StreamDir::Bidi {
-                self.streams.on_finished(stream);
-                let _ = self.conn.send_stream(id).finish();
-                self.wants_send = true;
+                let _ = self.finish(stream);
             }
         }
     }
@@ -278,6 +279,7 @@ impl Session {
         buf: &mut Vec<u8>,
     ) -> Option<Outgoing> {
         buf.clear();
+        self.flush_tail();
         let segments_max = if self.no_gso { 1 } else { segments_max.max(1) };
         let segments_max = segments_max.min(self.allowance(now));
         if segments_max == 0 {
@@ -451,6 +453,11 @@ impl Session {
 
     pub(super) const fn handle(&self) -> Handle {
         self.handle
+    }
+
+    /// Pieces that the machine was given of streams.
+    pub(super) const fn pieces(&self) -> usize {
+        self.pieces
     }
 
     /// Entries of all queues.

@@ -36,6 +36,8 @@ pub(crate) enum Signal {
         data: Bytes,
         fin: bool,
     },
+    /// It has bytes to be read, where the application asks for them.
+    Readable(StreamId),
     ReadClosed(StreamId),
     Writable(StreamId),
     Finished(StreamId),

@@ -1,11 +1,13 @@
-//! [`Streams`]: which streams there are, and which of them can be written to.
+//! [`Streams`]: which streams there are, and what was written to them and is not the
+//! machine's yet.
 //!
 //! The machine asserts that a direction exists when it is asked for it, and has state for streams
 //! that the peer may open but has not; both are looked up here first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 
+use bytes::Bytes;
 use quinn_proto::{Dir, Side};
 
 use crate::ids::{StreamDir, StreamId};
@@ -61,11 +63,29 @@ impl<T> PerDir<T> {
     }
 }
 
-/// What the application may still say on a stream.
+/// A direction that we send on, until all of it was acknowledged or it was given up.
 #[derive(Debug, Default)]
-struct SendHalf {
+pub(super) struct SendHalf {
     /// A write was cut, and `Writable` is owed.
-    is_waiting: bool,
+    pub(super) is_waiting: bool,
+    /// The machine refused bytes, and will say when it takes some.
+    pub(super) is_closed: bool,
+    /// It was given some.
+    pub(super) is_used: bool,
+    /// The application ended it.
+    pub(super) is_ended: bool,
+    /// What was accepted and the machine did not take yet; the end is behind it.
+    pub(super) waits: VecDeque<Bytes>,
+    /// Bytes of `waits`.
+    pub(super) waiting: usize,
+}
+
+impl SendHalf {
+    /// Bytes that wait behind those that do.
+    pub(super) fn push(&mut self, bytes: Bytes) {
+        self.waiting += bytes.len();
+        self.waits.push_back(bytes);
+    }
 }
 
 #[derive(Debug)]
@@ -76,7 +96,7 @@ pub(super) struct Streams {
     accepted: PerDir<u64>,
     /// Opening one was refused, and `Available` is owed.
     wanted: PerDir<bool>,
-    /// What was neither finished nor reset.
+    /// What was not acknowledged to its end, nor reset.
     sending: HashMap<u64, SendHalf, Plain>,
     /// What becomes known is finished at once: the connection is being closed.
     is_finishing: bool,
@@ -127,37 +147,33 @@ impl Streams {
         id.opened_by_client() == self.is_client
     }
 
-    /// A write was cut.
-    pub(super) fn wait(&mut self, id: StreamId) {
-        if let Some(half) = self.sending.get_mut(&id.as_u64()) {
-            half.is_waiting = true;
-        }
+    /// The half that we send on, unless it is over.
+    pub(super) fn half(&mut self, id: StreamId) -> Option<&mut SendHalf> {
+        self.sending.get_mut(&id.as_u64())
     }
 
-    /// Whether `Writable` was owed; it is no longer.
-    pub(super) fn take_waiting(&mut self, id: StreamId) -> bool {
-        let half = self.sending.get_mut(&id.as_u64());
-        half.is_some_and(|half| std::mem::take(&mut half.is_waiting))
+    /// The halves that wait for the machine, or of which `Writable` is owed.
+    pub(super) fn waiting(&self) -> Vec<StreamId> {
+        let waiting = self.sending.iter().filter(|(_, half)| half.is_waiting || half.is_closed);
+        waiting.map(|(id, _)| StreamId::from_u64(*id)).collect()
     }
 
-    /// All streams of which `Writable` was owed; it no longer is.
-    pub(super) fn take_all_waiting(&mut self) -> impl Iterator<Item = StreamId> {
-        let waiting = self.sending.iter_mut().filter(|(_, half)| half.is_waiting);
-        waiting.map(|(id, half)| {
-            half.is_waiting = false;
-            StreamId::from_u64(*id)
-        })
-    }
-
-    /// Nothing more is written to it.
-    pub(super) fn on_finished(&mut self, id: StreamId) {
+    /// Nothing more of it is sent.
+    pub(super) fn on_over(&mut self, id: StreamId) {
         self.sending.remove(&id.as_u64());
     }
 
-    /// Every stream that may still be written to, which from now on are none.
-    pub(super) fn finish_all(&mut self) -> impl Iterator<Item = StreamId> + use<> {
+    /// From now on, streams that become known are ended at once. Those that are not.
+    pub(super) fn finish_all(&mut self) -> Vec<StreamId> {
         self.is_finishing = true;
-        std::mem::take(&mut self.sending).into_keys().map(StreamId::from_u64)
+        let open = self.sending.iter().filter(|(_, half)| !half.is_ended);
+        open.map(|(id, _)| StreamId::from_u64(*id)).collect()
+    }
+
+    /// Forgets all halves that we send on.
+    pub(super) fn give_up(&mut self) -> impl Iterator<Item = (StreamId, SendHalf)> + use<> {
+        let halves = std::mem::take(&mut self.sending).into_iter();
+        halves.map(|(id, half)| (StreamId::from_u64(id), half))
     }
 
     pub(super) const fn is_finishing(&self) -> bool {
@@ -259,18 +275,19 @@ mod tests {
     }
 
     #[test]
-    fn writable_and_available_are_owed_once() {
+    fn halves_are_known_until_they_are_over() {
         let mut streams = Streams::new(false);
         let id = StreamId::from_u64(1);
-        streams.wait(id);
-        assert!(!streams.take_waiting(id), "not opened");
+        assert!(streams.half(id).is_none(), "not opened");
         streams.on_opened(id);
-        streams.wait(id);
-        assert!(streams.take_waiting(id) && !streams.take_waiting(id));
+        assert!(streams.half(id).is_some_and(|half| !half.is_waiting && half.waits.is_empty()));
         streams.want(StreamDir::Uni);
         assert!(streams.take_wanted(StreamDir::Uni) && !streams.take_wanted(StreamDir::Uni));
         assert!(!streams.take_wanted(StreamDir::Bidi));
-        assert_eq!(streams.finish_all().count(), 1);
-        assert!(streams.is_finishing() && streams.finish_all().count() == 0);
+        assert_eq!(streams.finish_all(), [id]);
+        streams.half(id).expect("it is not acknowledged").is_ended = true;
+        assert!(streams.is_finishing() && streams.finish_all().is_empty());
+        assert_eq!(streams.give_up().count(), 1);
+        assert!(streams.half(id).is_none());
     }
 }

@@ -1,12 +1,12 @@
 //! What the application asks of a connection. After a call, `settle`.
 
 use bytes::Bytes;
-use quinn_proto::{FinishError, SendDatagramError, VarInt, WriteError};
+use quinn_proto::{SendDatagramError, VarInt};
 
 use super::{DATAGRAM_OVERHEAD, Phase, Session, wire_dir, wire_id};
 use crate::config::DatagramsFull;
 use crate::error::{IoError, Result};
-use crate::ids::{StreamDir, StreamId};
+use crate::ids::{Protocol, StreamDir, StreamId};
 use crate::proto::quic::streams::own_id;
 use crate::time::Time;
 
@@ -30,47 +30,6 @@ impl Session {
         Ok(id)
     }
 
-    /// Takes as much of `pieces` as the windows allow; how many bytes. When that is not all,
-    /// `Writable` follows.
-    pub(crate) fn write(&mut self, id: StreamId, pieces: &mut [Bytes]) -> Result<usize> {
-        self.require_send(id)?;
-        self.wants_send = true;
-        if self.sends_early() {
-            return self.write_early(id, pieces);
-        }
-        self.write_now(id, pieces)
-    }
-
-    pub(super) fn write_now(&mut self, id: StreamId, pieces: &mut [Bytes]) -> Result<usize> {
-        let wanted: usize = pieces.iter().map(Bytes::len).sum();
-        let mut taken = 0;
-        // Only a write that is refused makes the machine tell when there is room.
-        while taken < wanted {
-            match self.conn.send_stream(wire_id(id)).write_chunks(pieces) {
-                Ok(written) => taken += written.bytes,
-                Err(WriteError::Blocked) => {
-                    self.streams.wait(id);
-                    break;
-                }
-                Err(WriteError::Stopped(code)) => return Err(self.stopped(code)),
-                Err(WriteError::ClosedStream) => return Err(self.write_closed()),
-            }
-        }
-        Ok(taken)
-    }
-
-    /// Ends a stream behind what was written.
-    pub(crate) fn finish(&mut self, id: StreamId) -> Result<()> {
-        self.require_send(id)?;
-        self.wants_send = true;
-        self.streams.on_finished(id);
-        match self.conn.send_stream(wire_id(id)).finish() {
-            Ok(()) => Ok(()),
-            Err(FinishError::Stopped(code)) => Err(self.stopped(code)),
-            Err(FinishError::ClosedStream) => Err(self.write_closed()),
-        }
-    }
-
     /// Gives a stream up: what was written and did not arrive is not sent any more. Of one that is
     /// over, nothing.
     pub(crate) fn reset(&mut self, id: StreamId, error_code: u64) -> Result<()> {
@@ -78,9 +37,9 @@ impl Session {
         self.require_streams()?;
         self.require(self.streams.can_send(id))?;
         self.wants_send = true;
-        self.streams.on_finished(id);
         // It may have ended in the meantime.
         let _ = self.conn.send_stream(wire_id(id)).reset(code);
+        self.drop_writes(id);
         Ok(())
     }
 
@@ -110,6 +69,31 @@ impl Session {
 
     pub(crate) const fn resume(&mut self) {
         self.is_paused = false;
+    }
+
+    /// Tells nothing of one stream until `resume_stream`: its window closes.
+    pub(crate) fn pause_stream(&mut self, id: StreamId) -> Result<()> {
+        self.require(self.streams.can_receive(id))?;
+        self.reader.pause(id);
+        Ok(())
+    }
+
+    pub(crate) fn resume_stream(&mut self, id: StreamId) -> Result<()> {
+        self.require(self.streams.can_receive(id))?;
+        self.reader.resume(id);
+        Ok(())
+    }
+
+    /// Copies what was received of a stream, as much as fits; how many bytes. Its end is told
+    /// behind them.
+    pub(crate) fn read(&mut self, id: StreamId, into: &mut [u8]) -> Result<usize> {
+        if !self.reader.is_pull() {
+            return Err(IoError::StreamNotPullable { protocol: Protocol::Quic });
+        }
+        self.require(self.streams.can_receive(id))?;
+        let (done, end) = self.reader.read(&mut self.conn, id, into, &mut self.wants_send);
+        self.notes.extend(end);
+        Ok(done)
     }
 
     /// Queues a datagram.
@@ -154,25 +138,13 @@ impl Session {
         self.wants_send = true;
         self.reader.clear();
         self.notes.clear();
+        self.drop_all_writes();
         Ok(())
-    }
-
-    /// Ends every stream behind what was written to it, also those that the peer opens from now on.
-    pub(crate) fn finish_all(&mut self) {
-        self.wants_send = true;
-        for id in self.streams.finish_all() {
-            let _ = self.conn.send_stream(wire_id(id)).finish();
-        }
-    }
-
-    /// Whether all streams that were written to are ended, and all of them arrived.
-    pub(crate) fn is_all_acked(&mut self) -> bool {
-        self.conn.streams().send_streams() == 0
     }
 
     // ---- what is asked for exists
 
-    fn require_send(&mut self, id: StreamId) -> Result<()> {
+    pub(super) fn require_send(&mut self, id: StreamId) -> Result<()> {
         self.require_streams()?;
         self.require(self.streams.can_send(id))?;
         match self.conn.send_stream(wire_id(id)).stopped() {
@@ -190,7 +162,7 @@ impl Session {
         if self.sends_early() { Ok(()) } else { self.require_open() }
     }
 
-    const fn require_open(&self) -> Result<()> {
+    pub(super) const fn require_open(&self) -> Result<()> {
         match self.phase {
             Phase::Open => Ok(()),
             Phase::Handshaking => Err(IoError::NotConnected { conn: self.id }),
@@ -198,11 +170,11 @@ impl Session {
         }
     }
 
-    const fn write_closed(&self) -> IoError {
+    pub(super) const fn write_closed(&self) -> IoError {
         IoError::WriteClosed { conn: self.id }
     }
 
-    const fn stopped(&self, code: VarInt) -> IoError {
+    pub(super) const fn stopped(&self, code: VarInt) -> IoError {
         IoError::StreamStopped { conn: self.id, error_code: code.into_inner() }
     }
 }

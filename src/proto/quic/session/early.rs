@@ -8,12 +8,11 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
-
 use super::{Phase, Session, Signal};
 use crate::config::{SessionTicket, Tickets, TlsInfo};
 use crate::error::{IoError, Result};
 use crate::ids::{StreamDir, StreamId};
+use crate::pool::quic::cells::Cells;
 
 /// Where a connection is with early data.
 #[derive(Debug, Default)]
@@ -67,12 +66,15 @@ impl Session {
         if !is_taken {
             // The machine has forgotten our streams, and counts from the first again.
             self.streams.forget_ours();
+            self.forget_writes();
             self.notes.clear();
             self.reader.clear();
             return;
         }
         // What was held back, and what the remembered limits did not allow: nothing else tells.
-        self.notes.extend(self.streams.take_all_waiting().map(Signal::Writable));
+        for id in self.streams.waiting() {
+            self.on_room(id);
+        }
         for dir in [StreamDir::Bidi, StreamDir::Uni] {
             if self.streams.take_wanted(dir) {
                 self.notes.push_back(Signal::Available(dir));
@@ -108,19 +110,20 @@ impl Session {
         self.open_any(StreamDir::Bidi)
     }
 
-    /// Takes as much of `pieces` as may be sent early.
-    pub(super) fn write_early(&mut self, id: StreamId, pieces: &mut [Bytes]) -> Result<usize> {
-        let mut taken = 0;
-        for piece in pieces {
-            let len = piece.len().min(self.early.left);
-            let written = self.write_now(id, &mut [piece.slice(..len)])?;
-            piece.advance(written);
-            self.early.left -= written;
-            taken += written;
-            if !piece.is_empty() {
-                self.streams.wait(id);
-                break;
-            }
+    /// Copies as much of `data` as may be sent early.
+    pub(super) fn write_early(
+        &mut self,
+        id: StreamId,
+        data: &[u8],
+        cells: &mut Cells,
+    ) -> Result<usize> {
+        let len = data.len().min(self.early.left);
+        let taken = self.write_now(id, data.get(..len).unwrap_or(data), cells)?;
+        self.early.left -= taken;
+        if taken < data.len()
+            && let Some(half) = self.streams.half(id)
+        {
+            half.is_waiting = true;
         }
         Ok(taken)
     }

@@ -11,5 +11,6 @@ mod pair;
 mod paths;
 mod streams;
 mod unreliable;
+mod writes;
 
 pub(super) use pair::{listen_config, server_tls};
