@@ -69,7 +69,10 @@ impl Inbox {
     /// producer does, and the audit looks after them.
     #[inline]
     pub(crate) fn push(&mut self, record: Record) {
-        debug_assert!(self.len() < self.capacity, "the event queue is full: its producer did not look");
+        debug_assert!(
+            self.len() < self.capacity,
+            "the event queue is full: its producer did not look"
+        );
         let mask = self.ring.len() - 1;
         self.ring[self.tail & mask] = record;
         self.tail = self.tail.wrapping_add(1);
