@@ -8,6 +8,8 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod callgrind;
+#[path = "callgrind/talk.rs"]
+mod talk;
 
 use std::time::Duration;
 
@@ -51,7 +53,7 @@ fn run(requests: u64, http: bool, depth: usize) {
     let addr = "127.0.0.1:0".parse().expect("an address");
     let listen = |io: &mut Io| if http { io.http_listen(addr) } else { io.tcp_listen(addr) };
     let row = REQUEST.repeat(depth);
-    callgrind::talk(requests, listen, |io, done| turn(io, done, &row));
+    talk::talk(requests, listen, |io, done| turn(io, done, &row));
 }
 
 fn turn(io: &mut Io, done: &mut u64, row: &[u8]) {

@@ -10,6 +10,8 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod callgrind;
+#[path = "callgrind/talk.rs"]
+mod talk;
 
 use std::time::Duration;
 
@@ -50,7 +52,7 @@ fn main() {
 /// Both shards until `echoes` messages came back.
 fn echo(echoes: u64, forward: bool) {
     let addr = "127.0.0.1:0".parse().expect("an address");
-    callgrind::talk(echoes, |io| io.tcp_listen(addr), |io, done| turn(io, forward, done));
+    talk::talk(echoes, |io| io.tcp_listen(addr), |io, done| turn(io, forward, done));
 }
 
 /// Sends everything back that came, and a first message on each outgoing connection.

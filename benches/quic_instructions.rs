@@ -23,7 +23,7 @@ use zero_io::{
 const DATAGRAM: [u8; 64] = [42; 64];
 /// In flight.
 const DATAGRAMS: usize = 64;
-const CHUNK: [u8; 64 << 10] = [42; 64 << 10];
+static CHUNK: [u8; 64 << 10] = [42; 64 << 10];
 /// The payload of a stream's packet at the largest MTU that is looked for by default.
 const PACKET: usize = 1400;
 /// Runs above these have lost ground and fail.

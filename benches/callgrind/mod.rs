@@ -1,13 +1,9 @@
 //! Counting instructions: this program again, under valgrind's callgrind, and the difference of a
 //! short and a long run.
 
-mod talk;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-
-pub(crate) use talk::talk;
 
 /// Instructions by source file.
 pub(crate) type Costs = BTreeMap<String, u64>;
