@@ -15,7 +15,7 @@ use crate::proto::quic::signal::Signal;
 use crate::sys::addr::SockAddr;
 
 /// Events of one connection in a row, while others wait.
-const TURN_EVENTS_MAX: u32 = 16;
+const TURN_EVENTS_MAX: u32 = 64;
 
 impl Engine {
     /// What a connection that was on the list tells next; then it stays there.
@@ -36,10 +36,29 @@ impl Engine {
             self.lists.notices.push_front(id);
         } else {
             self.quic.turn = 0;
+            let is_alone = self.lists.notices.is_empty();
             self.lists.notices.push_back(id);
             self.quic_dirty_conn(id);
+            // Datagrams fill packets and trains better when they wait.
+            if is_alone && !matches!(signal, Signal::Datagram(_)) {
+                self.quic_flush_early(id);
+            }
         }
         Some(Notice::Quic { conn: id, signal })
+    }
+
+    /// Sends what one connection has so far, while there is more to be told of it alone: its peer
+    /// works on that meanwhile, instead of waiting for all of it.
+    fn quic_flush_early(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.find(id) else { return };
+        let socket = socket_of(conn);
+        let Some(udp) = self.endpoints.quic(socket) else { return };
+        let is_listed = udp.is_listed;
+        self.quic_flush(socket);
+        if is_listed && let Some(udp) = self.endpoints.quic(socket) {
+            // It stays on the list, where it stands once.
+            udp.is_listed = true;
+        }
     }
 
     /// What the connection whose turn it is was sent, the short way; `None` where there is a longer
@@ -49,10 +68,14 @@ impl Engine {
             return None;
         }
         let conn = *self.lists.notices.front()?;
-        let signal = self.conns.find(conn).and_then(session)?.next_data()?;
+        let session = self.conns.find(conn).and_then(session)?;
+        if let Some(data) = session.next_datagram() {
+            self.quic.turn += 1;
+            return Some(Event::Datagram { conn, data: self.quic_show(data) });
+        }
+        let signal = session.next_of_stream()?;
         self.quic.turn += 1;
         Some(match signal {
-            Signal::Datagram(data) => Event::Datagram { conn, data: self.quic_show(data) },
             Signal::Frame { stream, data, fin } => {
                 let data = self.quic_show(data);
                 Event::StreamFrame { conn, stream, kind: MessageKind::Binary, data, fin }

@@ -1,5 +1,7 @@
 //! What the application is told, in which order.
 
+use bytes::Bytes;
+
 use super::{Phase, Session, Signal};
 
 impl Session {
@@ -40,25 +42,34 @@ impl Session {
         self.received().or_else(|| self.take_lost())
     }
 
-    /// As `next`, when what comes next is no more than data, and not of both kinds.
+    /// As `next`, when a datagram comes next and nothing else waits.
     #[inline]
-    pub(crate) fn next_data(&mut self) -> Option<Signal> {
-        let is_plain = self.phase == Phase::Open
+    pub(crate) fn next_datagram(&mut self) -> Option<Bytes> {
+        if !self.has_datagrams || self.reader.has_some() || !self.is_plain() {
+            return None;
+        }
+        let datagram = self.conn.datagrams().recv();
+        self.has_datagrams = datagram.is_some();
+        datagram
+    }
+
+    /// As `next`, when something of a stream comes next and nothing else waits.
+    #[inline]
+    pub(crate) fn next_of_stream(&mut self) -> Option<Signal> {
+        if self.has_datagrams || !self.is_plain() {
+            return None;
+        }
+        self.stream()
+    }
+
+    /// Whether there is no more to tell than what was received.
+    fn is_plain(&self) -> bool {
+        self.phase == Phase::Open
             && !self.is_paused
             && !self.is_connected_due
             && !self.has_moved
             && self.early.answer.is_none()
-            && self.notes.is_empty();
-        if !is_plain {
-            return None;
-        }
-        if self.reader.has_some() {
-            if self.has_datagrams {
-                return None;
-            }
-            return self.stream();
-        }
-        self.datagram()
+            && self.notes.is_empty()
     }
 
     /// Datagrams and streams take turns.
@@ -74,7 +85,6 @@ impl Session {
         }
     }
 
-    #[inline]
     fn datagram(&mut self) -> Option<Signal> {
         if !self.has_datagrams {
             return None;
