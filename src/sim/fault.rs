@@ -12,6 +12,8 @@ use crate::rng::Rng;
 
 /// Rates are in parts per million.
 pub const PPM: u32 = 1_000_000;
+/// The longest UDP payload over IPv4.
+const DATAGRAM_LEN_MAX: u32 = 65_507;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $label:literal, $cap:literal;)*) => {
@@ -113,7 +115,15 @@ kinds! {
     UdpSendAgain = "udp-eagain", 400_000;
     /// A datagram cannot be sent (`ENETUNREACH`, `EPERM`).
     UdpSendError = "udp-send-error", 100_000;
+    // ---- the paths of datagrams: see `Faults::with_paths`
+    /// A bit of a datagram changes, among its last 16 bytes.
+    UdpCorrupt = "udp-corrupt", 300_000;
+    /// A train is refused (`EIO`), as by a device that cannot segment.
+    UdpTrainError = "udp-train-error", 1_000_000;
 }
+
+/// Kinds that tables of seeds do not have by themselves.
+const OF_PATHS: [Fault; 2] = [Fault::UdpCorrupt, Fault::UdpTrainError];
 
 /// The latencies of the network and the sizes of everything that has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +140,10 @@ pub struct Shape {
     pub recv_buffer_len: u32,
     /// Datagrams in a UDP socket's receive buffer.
     pub datagram_count_max: u32,
+    /// The longest UDP payload that leaves a node (`EMSGSIZE`).
+    pub datagram_len_max: u32,
+    /// The longest UDP payload that arrives: what is longer is lost without a word.
+    pub datagram_len_carried: u32,
     /// Submission entries of each ring.
     pub sq_entries: u32,
     /// Completion entries of each ring.
@@ -151,6 +165,8 @@ impl Shape {
         send_buffer_len: 256 * 1024,
         recv_buffer_len: 256 * 1024,
         datagram_count_max: 1024,
+        datagram_len_max: DATAGRAM_LEN_MAX,
+        datagram_len_carried: DATAGRAM_LEN_MAX,
         sq_entries: 1024,
         cq_entries: 4096,
         fixed_files: 4096,
@@ -168,6 +184,8 @@ impl Shape {
             send_buffer_len: pick(rng, &[512, 4_096, 30_000, 200_000]),
             recv_buffer_len: pick(rng, &[512, 4_096, 30_000, 200_000]),
             datagram_count_max: pick(rng, &[4, 64, 512]),
+            datagram_len_max: Self::ROOMY.datagram_len_max,
+            datagram_len_carried: Self::ROOMY.datagram_len_carried,
             sq_entries,
             cq_entries: sq_entries * pick(rng, &[2, 4]),
             fixed_files: pick(rng, &[0, 64, 4096]),
@@ -198,18 +216,34 @@ impl Faults {
     pub fn from_seed(seed: u64) -> Self {
         let mut rng = Rng::from_seed(seed ^ 0xfa17);
         let mut faults = Self::none();
-        for kind in Fault::ALL {
-            let ceiling: u64 = match rng.below(100) {
-                0..50 => 0,
-                50..75 => 5_000,
-                75..90 => 100_000,
-                _ => PPM.into(),
-            };
-            let drawn = if ceiling == 0 { 0 } else { rng.below(ceiling) as u32 + 1 };
-            faults.rates_ppm[*kind as usize] = drawn.min(kind.cap_ppm());
+        for kind in Fault::ALL.iter().filter(|kind| !OF_PATHS.contains(kind)) {
+            faults.draw(*kind, &mut rng);
         }
         faults.shape = Shape::from_rng(&mut rng);
         faults
+    }
+
+    /// The same table with what happens to datagrams on their paths besides: bits that change,
+    /// trains that are refused, lengths that are not carried. Never shorter ones than QUIC's 1200.
+    #[must_use]
+    pub fn with_paths(mut self, seed: u64) -> Self {
+        let mut rng = Rng::from_seed(seed ^ 0x9a74);
+        OF_PATHS.into_iter().for_each(|kind| self.draw(kind, &mut rng));
+        let mut len =
+            || [DATAGRAM_LEN_MAX, DATAGRAM_LEN_MAX, 1_472, 1_300, 1_200][rng.below(5) as usize];
+        (self.shape.datagram_len_max, self.shape.datagram_len_carried) = (len(), len());
+        self
+    }
+
+    fn draw(&mut self, kind: Fault, rng: &mut Rng) {
+        let ceiling: u64 = match rng.below(100) {
+            0..50 => 0,
+            50..75 => 5_000,
+            75..90 => 100_000,
+            _ => PPM.into(),
+        };
+        let drawn = if ceiling == 0 { 0 } else { rng.below(ceiling) as u32 + 1 };
+        self.rates_ppm[kind as usize] = drawn.min(kind.cap_ppm());
     }
 
     /// No fault but one: the `n`-th operation that can fail (from 1) fails with `errno`.
@@ -269,6 +303,10 @@ impl fmt::Display for Faults {
             "  segment {} B, send buffer {} B, receive buffer {} B, datagrams {}",
             s.segment_len_max, s.send_buffer_len, s.recv_buffer_len, s.datagram_count_max
         )?;
+        let (sent, carried) = (s.datagram_len_max, s.datagram_len_carried);
+        if (sent, carried) != (DATAGRAM_LEN_MAX, DATAGRAM_LEN_MAX) {
+            writeln!(f, "  datagrams up to {sent} B are sent, up to {carried} B carried")?;
+        }
         writeln!(
             f,
             "  sq {}, cq {}, fixed files {}, zero copy {}, descriptors {}",
@@ -292,13 +330,17 @@ mod tests {
         for seed in 0..200 {
             let faults = Faults::from_seed(seed);
             assert!(Fault::ALL.iter().all(|k| faults.rate_ppm(*k) <= k.cap_ppm()));
+            assert!(OF_PATHS.iter().all(|k| faults.rate_ppm(*k) == 0));
+            let shape = faults.with_paths(seed).shape;
+            assert!(shape.datagram_len_max >= 1_200 && shape.datagram_len_carried >= 1_200);
         }
     }
 
     #[test]
     fn every_kind_is_off_in_some_seeds_and_extreme_in_others() {
         for kind in Fault::ALL {
-            let rates: Vec<u32> = (0..300).map(|s| Faults::from_seed(s).rate_ppm(*kind)).collect();
+            let rate = |s| Faults::from_seed(s).with_paths(s).rate_ppm(*kind);
+            let rates: Vec<u32> = (0..300).map(rate).collect();
             assert!(rates.contains(&0), "{kind:?}");
             assert!(rates.iter().any(|r| *r >= kind.cap_ppm() / 2), "{kind:?}");
         }

@@ -8,7 +8,8 @@
 //! forward.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::net::SocketAddr;
 
 use super::fault::{Fault, Faults, PPM};
 use super::file::{FileId, Files, Kind};
@@ -99,6 +100,10 @@ pub(super) struct Kernel {
     pub(super) hosts: BTreeMap<String, Vec<std::net::IpAddr>>,
     /// Ports whose streams are changed on their way, and how often, in parts per million.
     pub(super) noise: BTreeMap<u16, u32>,
+    /// Addresses of sockets, and those that their datagrams seem to come from.
+    pub(super) translated: BTreeMap<SocketAddr, SocketAddr>,
+    /// Ports whose datagrams are lost, both ways.
+    pub(super) holes: BTreeSet<u16>,
     pub(super) next_port: u16,
     pub(super) trace: Trace,
     pub(super) violations: Vec<String>,
@@ -119,6 +124,8 @@ impl Kernel {
             unix_names: BTreeMap::new(),
             hosts: BTreeMap::new(),
             noise: BTreeMap::new(),
+            translated: BTreeMap::new(),
+            holes: BTreeSet::new(),
             next_port: super::net::FIRST_EPHEMERAL_PORT,
             trace: Trace::default(),
             violations: Vec::new(),

@@ -175,7 +175,8 @@ impl Kernel {
         };
         let how = entry.how;
         let segment = if how.segment == 0 { entry.len.max(1) } else { how.segment.into() };
-        if entry.len > PAYLOAD_LEN_MAX {
+        let len_max = PAYLOAD_LEN_MAX.min(self.faults.shape.datagram_len_max as usize);
+        if entry.len > PAYLOAD_LEN_MAX || segment > len_max {
             return Err(libc::EMSGSIZE);
         }
         if entry.len.div_ceil(segment) > 2 * TRAIN_COUNT_MAX {
@@ -185,6 +186,9 @@ impl Kernel {
         if self.hit(Fault::UdpSendError) {
             return Err(self.pick(&[libc::ENETUNREACH, libc::EPERM]));
         }
+        if segment < entry.len && self.hit(Fault::UdpTrainError) {
+            return Err(libc::EIO);
+        }
         let to = Self::canonical(to);
         if let Some(ip) = how.from {
             from.set_ip(ip);
@@ -192,6 +196,7 @@ impl Kernel {
         if from.ip().is_unspecified() || from.is_ipv4() != to.is_ipv4() {
             from.set_ip(Self::source_ip(node, to.ip()));
         }
+        let Some((from, to)) = self.translate(from, to) else { return Ok(()) };
         let bytes = mem::to_vec(entry.ptr, entry.len);
         let mut pieces: Vec<&[u8]> = bytes.chunks(segment).collect();
         if pieces.is_empty() {
@@ -206,8 +211,33 @@ impl Kernel {
         Ok(())
     }
 
+    /// Where a datagram seems to come from, and where it really goes; `None`: nowhere.
+    fn translate(&self, from: SocketAddr, to: SocketAddr) -> Option<(SocketAddr, SocketAddr)> {
+        let is_hole = |addr: SocketAddr| self.holes.contains(&addr.port());
+        if is_hole(from) || is_hole(to) || self.translated.contains_key(&to) {
+            return None;
+        }
+        let behind = self.translated.iter().find(|(_, outside)| **outside == to);
+        let to = behind.map_or(to, |(inside, _)| *inside);
+        Some((self.translated.get(&from).copied().unwrap_or(from), to))
+    }
+
+    /// Changes a bit among the last 16 bytes: the packet is no longer what it says, while its head
+    /// is the same in each run of a seed.
+    fn flip_bit(&mut self, bytes: &mut [u8]) {
+        let at = self.between(1, bytes.len().min(16) as u64) as usize;
+        let bit = self.between(0, 7);
+        let len = bytes.len();
+        if let Some(byte) = bytes.get_mut(len - at) {
+            *byte ^= 1 << bit;
+        }
+    }
+
     /// Sends one datagram to everyone it is for.
     fn route(&mut self, sender: FileId, datagram: Datagram) {
+        if datagram.bytes.len() > self.faults.shape.datagram_len_carried as usize {
+            return;
+        }
         let receivers = self.receivers(sender, &datagram);
         if receivers.is_empty() && !datagram.to.ip().is_multicast() {
             let connected = self.files.udp_mut(sender).is_some_and(|u| u.config.connect.is_some());
@@ -226,7 +256,11 @@ impl Kernel {
                 if self.hit(Fault::UdpReorder) {
                     delay_ns += self.between(0, 5_000_000);
                 }
-                self.schedule(delay_ns, Event::Datagram(receiver, datagram.clone()));
+                let mut datagram = datagram.clone();
+                if !datagram.bytes.is_empty() && self.hit(Fault::UdpCorrupt) {
+                    self.flip_bit(&mut datagram.bytes);
+                }
+                self.schedule(delay_ns, Event::Datagram(receiver, datagram));
             }
         }
     }

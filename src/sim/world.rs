@@ -5,7 +5,7 @@
 //! *Invariant*: the clock moves here and nowhere else, except for what reading it costs.
 
 use std::cell::RefCell;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -87,12 +87,32 @@ impl World {
         let kernel = &mut *self.kernel.borrow_mut();
         kernel.faults.heal();
         kernel.noise.clear();
+        kernel.holes.clear();
     }
 
     /// Lets a bit change now and then in what streams to and from a port carry: so many times in a
     /// million pieces. TCP's checksum would miss it; whoever speaks there must not.
     pub fn corrupt(&self, port: u16, rate_ppm: u32) {
         self.kernel.borrow_mut().noise.insert(port, rate_ppm.min(PPM));
+    }
+
+    /// What a NAT does that lost its state: from now on the datagrams of the UDP socket at `inside`
+    /// seem to come from another port, which is returned, and only what is sent there reaches it.
+    pub fn rebind(&self, inside: SocketAddr) -> SocketAddr {
+        let kernel = &mut *self.kernel.borrow_mut();
+        let outside = SocketAddr::new(inside.ip(), kernel.ephemeral_port());
+        kernel.translated.insert(inside, outside);
+        outside
+    }
+
+    /// Whether datagrams from and to a port are all lost.
+    pub fn blackhole(&self, port: u16, is_on: bool) {
+        let holes = &mut self.kernel.borrow_mut().holes;
+        if is_on {
+            holes.insert(port)
+        } else {
+            holes.remove(&port)
+        };
     }
 
     /// Replaces the fault table. Sizes of what exists do not change.
