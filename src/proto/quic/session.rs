@@ -175,9 +175,9 @@ impl Session {
         while let Some(event) = self.conn.poll() {
             self.fold(event);
         }
-        self.begin_early();
+self.begin_early();
         self.has_moved = self.told_peer != self.conn.remote_address();
-        let drained = self.conn.is_drained();
+        let drained = self.is_drained();
         self.wants_send &= !drained;
         Settled { ready: self.is_ready(), deadline: self.deadline(), drained }
     }
@@ -343,9 +343,10 @@ impl Session {
         self.wants_send = true;
     }
 
-    /// Nothing more comes of it.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.conn.is_drained()
+    /// Nothing more comes of it. A client whose very first packet closes its connection leaves the
+    /// machine draining without the timer that ends that: nothing would ever come of it either.
+    pub(crate) fn is_drained(&mut self) -> bool {
+        self.conn.is_drained() || (self.conn.is_closed() && self.conn.poll_timeout().is_none())
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {

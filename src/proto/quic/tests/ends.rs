@@ -127,6 +127,17 @@ fn close_in_the_handshake() {
 }
 
 #[test]
+fn a_client_whose_first_packet_is_its_last_is_forgotten() {
+    let mut pair = Pair::new();
+    pair.connect();
+    let now = pair.now;
+    pair.client.session(0).close(now, 3, b"never mind").unwrap();
+    pair.run(Duration::from_secs(40));
+    assert_eq!(pair.client.endpoint.open_connections(), 0);
+    assert_eq!(pair.server.endpoint.open_connections(), 0);
+}
+
+#[test]
 fn the_server_closes_in_the_handshake() {
     let mut pair = Pair::new();
     pair.connect();
