@@ -214,6 +214,10 @@ self.begin_early();
             }
             StreamEvent::Stopped { id, error_code } => {
                 let stream = own_id(id);
+                if self.conn.send_stream(id).stopped().is_err() {
+                    // All of it was acknowledged meanwhile, which is told next.
+                    return;
+                }
                 self.streams.on_finished(stream);
                 // RFC 9000 §3.5: "An endpoint that receives a STOP_SENDING frame MUST send a
                 // RESET_STREAM frame if the stream is in the "Ready" or "Send" state", and "SHOULD
