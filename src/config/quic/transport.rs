@@ -83,7 +83,7 @@ pub enum DatagramsFull {
 #[non_exhaustive]
 pub struct QuicDatagrams {
     /// Bytes of received datagrams that wait for the application; beyond, the oldest are dropped.
-    /// Default 256 KiB; 2 KiB to 64 MiB.
+    /// Default 256 KiB; 66 KiB to 64 MiB, so that the longest one that a peer may send fits.
     pub recv_bytes: u32,
     /// Bytes of datagrams that wait to be sent. Default 256 KiB; 2 KiB to 64 MiB.
     pub send_bytes: u32,
@@ -202,14 +202,12 @@ impl QuicTransport {
         self.validate_times()?;
         self.validate_sizes()?;
         let Some(datagrams) = &self.datagrams else { return Ok(()) };
-        for (field, value) in [
-            ("QuicDatagrams::recv_bytes", datagrams.recv_bytes),
-            ("QuicDatagrams::send_bytes", datagrams.send_bytes),
-        ] {
-            let fits = (2048..=64 << 20).contains(&value);
-            check(field, value as usize, fits, "2048 to 67,108,864")?;
-        }
-        Ok(())
+        let QuicDatagrams { recv_bytes, send_bytes, .. } = *datagrams;
+        let fits = (67_584..=64 << 20).contains(&recv_bytes);
+        let field = "QuicDatagrams::recv_bytes";
+        check(field, recv_bytes as usize, fits, "67,584 to 67,108,864")?;
+        let fits = (2048..=64 << 20).contains(&send_bytes);
+        check("QuicDatagrams::send_bytes", send_bytes as usize, fits, "2048 to 67,108,864")
     }
 
     fn validate_times(&self) -> Result<()> {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quinn_proto::{FinishError, SendDatagramError, VarInt, WriteError};
 
-use super::{Phase, Session, wire_dir, wire_id};
+use super::{DATAGRAM_OVERHEAD, Phase, Session, wire_dir, wire_id};
 use crate::config::DatagramsFull;
 use crate::error::{IoError, Result};
 use crate::ids::{StreamDir, StreamId};
@@ -138,9 +138,10 @@ impl Session {
     /// The longest datagram that the path and the peer take.
     pub(crate) fn datagram_max(&mut self) -> Result<usize> {
         self.require_open()?;
-        let max = self.conn.datagrams().max_size();
-        max.filter(|_| self.how.has_datagrams)
-            .ok_or(IoError::DatagramsUnsupported { conn: self.id })
+        let max = self.conn.datagrams().max_size().filter(|_| self.how.has_datagrams);
+        let max = max.ok_or(IoError::DatagramsUnsupported { conn: self.id })?;
+        // A longer one would not even fit the queue.
+        Ok(max.min(self.how.datagrams_max.saturating_sub(DATAGRAM_OVERHEAD)))
     }
 
     /// Ends the connection at once; nothing more is told. It goes on until it is drained, for the
