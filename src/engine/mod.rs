@@ -214,6 +214,7 @@ impl Engine {
         self.run_completions();
         self.run_endpoints();
         self.run_conn_timers();
+        self.quic.rest();
         self.serve_buffer_waiters();
         self.update_pressure();
         if self.config.debug.audit_every_tick {

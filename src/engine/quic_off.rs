@@ -24,6 +24,10 @@ impl Hub {
     }
 
     #[expect(clippy::unused_self, reason = "the same shape as with the feature")]
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "the same shape as with the feature")]
+    pub(super) const fn rest(&mut self) {}
+
+    #[expect(clippy::unused_self, reason = "the same shape as with the feature")]
     pub(super) const fn is_idle(&self) -> bool {
         true
     }

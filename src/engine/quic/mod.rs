@@ -112,6 +112,20 @@ impl Hub {
         self.shown_at = 0;
     }
 
+    /// Takes home what is left when nobody uses any: a payload that was still looked at when the
+    /// last connection went. Called once a tick, when nothing is looked at.
+    #[inline]
+    pub(super) fn rest(&mut self) {
+        if self.users > 0 || self.is_idle() {
+            return;
+        }
+        self.relax();
+        if let Some(memory) = &mut self.memory {
+            memory.packets.is_home();
+            memory.cells.is_home();
+        }
+    }
+
     /// Whether nothing is left of any connection.
     pub(super) fn is_idle(&self) -> bool {
         self.users == 0 && self.memory.as_ref().is_none_or(|memory| memory.is_home())
