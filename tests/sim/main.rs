@@ -19,6 +19,11 @@ mod http;
 mod node;
 mod nth;
 mod pattern;
+#[cfg(feature = "quic")]
+mod quic;
+#[cfg(not(feature = "quic"))]
+#[path = "quic_off.rs"]
+mod quic;
 mod race;
 mod scenario;
 #[cfg(feature = "tls")]
@@ -31,7 +36,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use scenario::{CLIENT_SEEDS, HTTP_SEEDS, Seen, TLS_SEEDS, run, world};
+use scenario::{CLIENT_SEEDS, HTTP_SEEDS, QUIC_SEEDS, Seen, TLS_SEEDS, run, world};
 
 const SEEDS_DEFAULT: u64 = 1_000;
 /// Lines of the trace that a failing seed prints.
@@ -75,6 +80,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
         "a redirect of a streamed body was followed when it had not been asked for",
     ),
     (CLIENT_SEEDS + 2_212, "a request whose buffer was given away was sent again without its body"),
+    (QUIC_SEEDS + 24, "a client whose first packet closed its connection was never forgotten"),
+    (QUIC_SEEDS + 224, "what the last event showed kept the memory of packets from coming home"),
+    (QUIC_SEEDS + 30, "a stream was stopped, and then finished"),
+    (QUIC_SEEDS + 4, "a datagram of the largest size was too large"),
     (412, "the last free buffer did not arm the connection that would have freed others"),
 ];
 
@@ -212,9 +221,24 @@ fn client_seeds() {
     assert!(count < 20 || least.min(seen.complete_count) > count, "too little: {seen:?}");
 }
 
+/// The same number of seeds in which QUIC is spoken.
+#[test]
+fn quic_seeds() {
+    if !quic::ON || number("ZERO_IO_SIM_SEED").is_some() {
+        return;
+    }
+    let count = number("ZERO_IO_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT);
+    let seeds: Vec<u64> = (QUIC_SEEDS..QUIC_SEEDS + count).collect();
+    let seen = run_all(&seeds).unwrap_or_else(|text| panic!("{text}"));
+    eprintln!("{count} seeds with QUIC: {seen:?}");
+    let least = (seen.complete_count / 10).min(seen.datagram_count / 10).min(seen.connected_count);
+    assert!(count < 20 || least > count, "too little: {seen:?}");
+}
+
 /// Whether what the seed speaks was built.
 const fn is_spoken(seed: u64) -> bool {
     match seed {
+        QUIC_SEEDS.. => quic::ON,
         CLIENT_SEEDS.. => http::pool::ON,
         HTTP_SEEDS.. => http::ON,
         TLS_SEEDS.. => secure::ON,
@@ -236,7 +260,8 @@ fn the_same_seed_is_the_same_run() {
     let secure = if secure::ON { TLS_SEEDS..TLS_SEEDS + 6 } else { 0..0 };
     let http = if http::ON { HTTP_SEEDS..HTTP_SEEDS + 6 } else { 0..0 };
     let clients = if http::pool::ON { CLIENT_SEEDS..CLIENT_SEEDS + 6 } else { 0..0 };
-    for seed in (0..3).chain(secure).chain(http).chain(clients) {
+    let quic = if quic::ON { QUIC_SEEDS..QUIC_SEEDS + 12 } else { 0..0 };
+    for seed in (0..3).chain(secure).chain(http).chain(clients).chain(quic) {
         let runs = [world(seed), world(seed)].map(|world| {
             let outcome = catch_unwind(AssertUnwindSafe(|| run(&world)));
             (outcome.is_ok(), world.now_ns(), world.operations())

@@ -24,6 +24,8 @@ pub(crate) const TLS_SEEDS: u64 = 1 << 32;
 pub(crate) const HTTP_SEEDS: u64 = 1 << 33;
 /// From this seed on it is pools of HTTP clients that ask.
 pub(crate) const CLIENT_SEEDS: u64 = 1 << 34;
+/// From this seed on it is QUIC that is spoken.
+pub(crate) const QUIC_SEEDS: u64 = 1 << 35;
 
 /// What a run saw, so that a workload that does nothing is noticed.
 #[derive(Debug, Default, Clone, Copy)]
@@ -48,6 +50,9 @@ pub(crate) struct Seen {
 /// Runs a seed. Panics when something that was promised does not hold.
 pub(crate) fn run(world: &World) -> Seen {
     let seed = world.seed();
+    if seed >= QUIC_SEEDS {
+        return crate::quic::run(world);
+    }
     if seed >= CLIENT_SEEDS {
         return crate::http::pool::run(world);
     }
@@ -186,5 +191,7 @@ pub(crate) fn config(chance: &mut Chance) -> Config {
 
 /// A world for a seed.
 pub(crate) fn world(seed: u64) -> World {
-    World::new(seed, Faults::from_seed(seed))
+    let faults = Faults::from_seed(seed);
+    let is_quic = seed >= QUIC_SEEDS;
+    World::new(seed, if is_quic { faults.with_paths(seed) } else { faults })
 }

@@ -72,6 +72,27 @@ impl Secure {
         Self { server, client }
     }
 
+    /// For QUIC, which agrees on an application protocol.
+    #[cfg(feature = "quic")]
+    pub(crate) fn quic(chance: &mut Chance) -> (TlsServerConfig, TlsClientConfig) {
+        let der = certificate().to_vec();
+        let server = TlsServerConfig::from_der([der.clone()], KEY)
+            .alpn(["sim"])
+            .send_tickets(chance.pick(&[0, 2]))
+            .build()
+            .expect("a server's configuration");
+        // The larger one's first flight takes two packets.
+        let client = TlsClientConfig::with_roots(Roots::from_der([der]))
+            .alpn(["sim"])
+            .versions(TlsVersion::Tls13, TlsVersion::Tls13)
+            .key_exchange([chance.pick(&["x25519", "X25519MLKEM768"])])
+            .server_name(NAME)
+            .session_cache(chance.pick(&[0, 256]))
+            .build()
+            .expect("a client's configuration");
+        (server, client)
+    }
+
     pub(crate) fn listen(
         &self,
         sender: &mut Sender<'_>,

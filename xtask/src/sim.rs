@@ -43,7 +43,7 @@ fn job(seeds: u64) -> Outcome<Job> {
         "--package",
         "zero-io",
         "--features",
-        "_sim,tls,http-client",
+        "_sim,tls,http-client,quic",
         "--test",
         "sim",
     ];
