@@ -11,9 +11,9 @@ use crate::secure::{self, Secure};
 
 const STREAM: StreamId = StreamId::ZERO;
 /// What operations fail with: something that passes, something that does not, and the odd ones.
-const ERRNOS: [i32; 6] = [12, 24, 104, 32, 105, 5];
-const TEXT: &[u8] = &[7; 10_000];
-const ROUNDS_MAX: usize = 20_000;
+pub(crate) const ERRNOS: [i32; 6] = [12, 24, 104, 32, 105, 5];
+pub(crate) const TEXT: &[u8] = &[7; 10_000];
+pub(crate) const ROUNDS_MAX: usize = 20_000;
 /// The addresses of the host, and a latency at which all of their attempts are under way together.
 const ADDRESSES: [IpAddr; 3] = [
     IpAddr::V6(Ipv6Addr::LOCALHOST),

@@ -10,6 +10,8 @@ mod act;
 mod limits;
 mod model;
 mod node;
+mod nth;
+mod same;
 mod told;
 
 use std::net::SocketAddr;
