@@ -17,6 +17,9 @@ mod hyper;
 pub mod input;
 pub mod mutate;
 mod node;
+mod quic_datagram;
+mod quic_io;
+mod quic_kit;
 mod scalar;
 mod tls_io;
 mod tls_record;
@@ -46,6 +49,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http_url", run: http_url::run },
     Target { name: "tls_record", run: tls_record::run },
     Target { name: "tls_io", run: tls_io::run },
+    Target { name: "quic_datagram", run: quic_datagram::run },
+    Target { name: "quic_io", run: quic_io::run },
 ];
 
 /// The target that ZERO_IO_FUZZ_TARGET names.

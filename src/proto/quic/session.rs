@@ -175,7 +175,7 @@ impl Session {
         while let Some(event) = self.conn.poll() {
             self.fold(event);
         }
-self.begin_early();
+        self.begin_early();
         self.has_moved = self.told_peer != self.conn.remote_address();
         let drained = self.is_drained();
         self.wants_send &= !drained;
