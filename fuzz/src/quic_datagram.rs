@@ -156,7 +156,8 @@ impl Client {
                 Event::ReadClosed { .. } => self.has_end = true,
                 Event::StreamFinished { .. } | Event::PoolPressure { .. } => {}
                 Event::Disconnected { error_code, .. } => {
-                    assert!(self.is_done() && !self.is_closed, "it ended: {error_code:#x}");
+                    let is_done = self.has_end && self.got == TEXT.len();
+                    assert!(is_done && !self.is_closed, "it ended: {error_code:#x}");
                     self.is_closed = true;
                 }
                 other => panic!("{other:?}"),
@@ -245,7 +246,10 @@ fn extras(side: usize, data: &[u8], input: &mut Input<'_>) -> Vec<(usize, Vec<u8
             extra[at] ^= input.byte();
         }
         4 => extra.truncate(at(input)),
-        5 => extra = input.repeated(1 + usize::from(input.byte()) * 6),
+        5 => {
+            let len = 1 + usize::from(input.byte()) * 6;
+            extra = input.repeated(len);
+        }
         6 => {
             let len = usize::from(input.byte() & 63).min(extra.len());
             (0..len).for_each(|at| extra[at] = input.byte());
@@ -254,7 +258,8 @@ fn extras(side: usize, data: &[u8], input: &mut Input<'_>) -> Vec<(usize, Vec<u8
             // A long header with a version and lengths of connection ids that are the input's.
             let mut head = vec![0xC0 | input.byte() & 0x3F];
             head.extend((0..4).map(|_| input.byte() & 1));
-            head.extend(input.repeated(usize::from(input.byte() & 63)));
+            let len = usize::from(input.byte() & 63);
+            head.extend(input.repeated(len));
             head.extend(&data[head.len().min(data.len())..]);
             head.resize(head.len().max(1_200), 0);
             extra = head;
