@@ -120,7 +120,7 @@ fn seen(cx: &Cx) -> Seen {
 
 /// What was begun when all was well got through.
 fn check_sure(cx: &Cx, end: &model::End) {
-    // Sockets that hold four datagrams may lose the same packet of a handshake until it is given up.
+    // Sockets that hold four datagrams may lose a packet of a handshake until it is given up.
     let is_narrow = cx.world.faults().shape.datagram_count_max < 64;
     if is_narrow && end.peer.is_none() {
         return;

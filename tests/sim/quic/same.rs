@@ -18,7 +18,7 @@ const ROUNDS_MAX: usize = 1_000_000;
 /// What is done.
 #[derive(Clone, Copy, Debug)]
 enum Script {
-    /// The client sends on a stream of each kind, reads the echo to its end, and closes with a code.
+    /// The client sends on a stream of each kind, reads the echo to its end, and closes.
     Echo,
     /// The server greets, and closes gracefully.
     ServerCloses,
