@@ -117,13 +117,13 @@ pub const HTTP_NO_CONNECTION: u64 = 0x1_0449;
 
 /// QUIC: the peer no longer knows the connection (a stateless reset, RFC 9000 §10.3): it was
 /// restarted, or timed out earlier.
-pub const QUIC_STATELESS_RESET: u64 = 0x1_0500;
+pub const QUIC_STATELESS_RESET: u64 = 0x1_0600;
 /// QUIC: the peer speaks no version that we do.
-pub const QUIC_VERSION: u64 = 0x1_0501;
+pub const QUIC_VERSION: u64 = 0x1_0601;
 /// QUIC: there are no connection ids left to connect with.
-pub const QUIC_CIDS_EXHAUSTED: u64 = 0x1_0502;
+pub const QUIC_CIDS_EXHAUSTED: u64 = 0x1_0602;
 /// QUIC: the server takes no connections at present (`CONNECTION_REFUSED`).
-pub const QUIC_REFUSED: u64 = 0x1_0503;
+pub const QUIC_REFUSED: u64 = 0x1_0603;
 
 /// Of the codes of QUIC connections, the two highest bits: nobody's but zero-io's.
 const QUIC_OWNER_SHIFT: u32 = 62;
@@ -309,5 +309,23 @@ pub(crate) const fn errno_name(code: u64) -> &'static str {
         1 => "EPERM: operation not permitted",
         2 => "ENOENT: no such socket",
         _ => "error reported by the kernel",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_have_their_ranges_to_themselves() {
+        let of_quic = [QUIC_STATELESS_RESET, QUIC_VERSION, QUIC_CIDS_EXHAUSTED, QUIC_REFUSED];
+        let others = [TLS_HANDSHAKE_EOF, HTTP_NO_CONNECTION, HTTP_BAD_HEADER, LOCAL_CLOSE];
+        for code in of_quic.into_iter().chain(others) {
+            assert_eq!(tls_alert(code), None, "{code:#x}");
+            assert!(reason(code).is_some(), "{code:#x}");
+        }
+        for base in [TLS_ALERT_SENT, TLS_ALERT_RECEIVED, TLS_ALERT_UNSENT] {
+            assert_eq!(tls_alert(base + 40), Some(40));
+        }
     }
 }

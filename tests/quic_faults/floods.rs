@@ -37,7 +37,7 @@ fn a_flood_of_handshakes() {
     let stats = net.nodes[SERVER].io.io_stats();
     times.sort_unstable();
     let (ticks, _) = times[times.len() * 99 / 100];
-    println!("of {} echoes, ticks and time: {times:?}; {stats:?}", times.len());
+    eprintln!("of {} echoes, ticks and time: {times:?}; {stats:?}", times.len());
     assert!(stats.quic_retried > 50, "{} were asked to retry", stats.quic_retried);
     assert!(ticks <= TICKS_MAX, "{ticks} ticks for an echo");
     net.nodes.truncate(FLOOD);

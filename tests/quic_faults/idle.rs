@@ -61,7 +61,7 @@ fn a_thousand_idle_connections() {
     grow(&mut net, addr, MANY);
     let (many, after) = (tick(&mut net), resident());
     let each = after.saturating_sub(before) / (2 * (MANY - FEW) as u64);
-    println!("{each} bytes each end; a tick {few:?} with {FEW}, {many:?} with {MANY}");
+    eprintln!("{each} bytes each end; a tick {few:?} with {FEW}, {many:?} with {MANY}");
     assert!(each < 128 << 10, "{each} bytes for an idle end");
     assert!(many < few * 3 + Duration::from_micros(2), "{few:?} with {FEW}, {many:?} with {MANY}");
     net.all_home();

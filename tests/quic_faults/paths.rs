@@ -148,7 +148,10 @@ fn amplificationlimit() {
         assert!(sent <= 3 * arrived + 1_500, "{sent} bytes for {arrived}");
         worst = worst.max(sent as f64 / arrived.max(1) as f64);
     }
-    println!("at most {worst:.2} times what came, {} datagrams", line.relay.datagrams(FROM_SERVER));
+    eprintln!(
+        "at most {worst:.2} times what came, {} datagrams",
+        line.relay.datagrams(FROM_SERVER)
+    );
     assert!(worst > 1.0, "it was answered");
     line.net.nodes[CLIENT].io.close(conn).expect("it waits");
     line.finish();

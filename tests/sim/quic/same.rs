@@ -80,15 +80,15 @@ fn serve(io: &mut Io, script: Script, log: &mut Log) {
                 sender.stream_write(conn, stream, b"hello and good-bye").expect("open");
                 sender.close_graceful(conn, PATIENCE).expect("open");
             }
-            (Script::Echo, Event::StreamFrame { conn, stream, data, .. }) => {
-                if stream.dir() == StreamDir::Bidi {
-                    assert_eq!(sender.stream_write(conn, stream, data), Ok(data.len()));
-                }
+            (Script::Echo, Event::StreamFrame { conn, stream, data, .. })
+                if stream.dir() == StreamDir::Bidi =>
+            {
+                assert_eq!(sender.stream_write(conn, stream, data), Ok(data.len()));
             }
-            (Script::Echo, Event::ReadClosed { conn, stream }) => {
-                if stream.dir() == StreamDir::Bidi {
-                    sender.stream_finish(conn, stream).expect("open");
-                }
+            (Script::Echo, Event::ReadClosed { conn, stream })
+                if stream.dir() == StreamDir::Bidi =>
+            {
+                sender.stream_finish(conn, stream).expect("open");
             }
             (Script::Unwanted, Event::ReadClosed { conn, stream }) => {
                 sender.stream_reset(conn, stream, 41).expect("open");
