@@ -28,8 +28,8 @@ static CHUNK: [u8; 64 << 10] = [42; 64 << 10];
 const PACKET: usize = 1400;
 /// Runs above these have lost ground and fail.
 const LIMITS: [(&str, f64); 2] = [("--datagrams", 10_000.0), ("--packets", 10_000.0)];
-const SHORT: u64 = 20_000;
-const LONG: u64 = 60_000;
+const SHORT: u64 = 10_000;
+const LONG: u64 = 30_000;
 const ROUNDS_MAX: u64 = 10_000_000;
 
 fn main() {

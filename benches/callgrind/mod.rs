@@ -77,7 +77,7 @@ pub(crate) fn difference(short: &Costs, long: &Costs, count: f64) -> BTreeMap<St
     long.iter()
         .map(|(file, cost)| {
             let before = short.get(file).copied().unwrap_or(0);
-            (file.clone(), (cost - before) as f64 / count)
+            (file.clone(), (*cost as f64 - before as f64) / count)
         })
         .collect()
 }
