@@ -27,7 +27,7 @@ static CHUNK: [u8; 64 << 10] = [42; 64 << 10];
 /// The payload of a stream's packet at the largest MTU that is looked for by default.
 const PACKET: usize = 1400;
 /// Runs above these have lost ground and fail.
-const LIMITS: [(&str, f64); 2] = [("--datagrams", 10_000.0), ("--packets", 10_000.0)];
+const LIMITS: [(&str, f64); 2] = [("--datagrams", 480.0), ("--packets", 960.0)];
 const SHORT: u64 = 10_000;
 const LONG: u64 = 30_000;
 const ROUNDS_MAX: u64 = 10_000_000;
