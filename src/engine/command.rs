@@ -67,7 +67,14 @@ pub(crate) enum Command {
 impl Engine {
     /// Runs what handles asked for, up to the first command that finds no room; it waits for some,
     /// and what was asked for later with it.
+    #[inline]
     pub(super) fn run_commands(&mut self) {
+        if self.has_command_to_run() {
+            self.run_waiting_commands();
+        }
+    }
+
+    fn run_waiting_commands(&mut self) {
         for _ in 0..COMMANDS_PER_TICK_MAX {
             let Some(command) = self.command_waits.take().or_else(|| self.commands.pop()) else {
                 return;
@@ -82,6 +89,7 @@ impl Engine {
 
     /// Whether `run_commands` would run one. A command without room is no work: what makes room is
     /// a completion or a call of this thread, and the next poll looks again.
+    #[inline]
     pub(super) fn has_command_to_run(&self) -> bool {
         match &self.command_waits {
             None => !self.commands.is_empty(),

@@ -63,10 +63,13 @@ impl Engine {
 
     /// What the connection whose turn it is was sent, the short way; `None` where there is a longer
     /// one.
+    #[inline]
     pub(in crate::engine) fn quic_data<'a>(&mut self) -> Option<Event<'a>> {
-        if self.quic.turn == 0 || self.quic.turn + 1 >= TURN_EVENTS_MAX {
-            return None;
-        }
+        let is_turn = self.quic.turn != 0 && self.quic.turn + 1 < TURN_EVENTS_MAX;
+        if is_turn { self.quic_data_of_turn() } else { None }
+    }
+
+    fn quic_data_of_turn<'a>(&mut self) -> Option<Event<'a>> {
         let conn = *self.lists.notices.front()?;
         let session = self.conns.find(conn).and_then(session)?;
         if let Some(data) = session.next_datagram() {
