@@ -57,10 +57,11 @@ fn talk(world: &World, server: &mut Io, client: &mut Io, saw: &mut [Saw; 2]) -> 
         serve(server, &mut saw[0]);
         ask(client, &mut saw[1]);
         let is_over = (!asked || saw[1].disconnected == 1) && round > 20;
-        if is_over && saw[0].connected <= saw[0].disconnected {
-            if let Some(open) = open.take() {
-                server.endpoint_close(open).expect("it is open");
-            }
+        if is_over
+            && saw[0].connected <= saw[0].disconnected
+            && let Some(open) = open.take()
+        {
+            server.endpoint_close(open).expect("it is open");
         }
         let is_closed = open.is_none() && world.open_fds(0) == 0 && world.open_fds(1) == 0;
         if is_closed && server.is_idle() && client.is_idle() {
