@@ -192,6 +192,11 @@ impl Guards {
         self.used == self.capacity && self.capacity > 0
     }
 
+    /// Whether every second one is in use.
+    pub(crate) const fn is_half_used(&self) -> bool {
+        self.used >= self.capacity / 2
+    }
+
     pub(crate) const fn has_done(&self) -> bool {
         self.done_head != NONE
     }

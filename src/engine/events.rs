@@ -220,6 +220,8 @@ impl Engine {
             && let Ok(owned) = self.pool.detach(buf, offset, len)
         {
             self.inbox.current = None;
+            self.http.forget();
+            self.clients.forget();
             return Ok(owned);
         }
         let exhausted = IoError::exhausted(PoolKind::Detached);

@@ -126,15 +126,21 @@ impl Pool {
         })
     }
 
-    /// Takes a send buffer into the engine: its hold becomes the shard's own.
-    pub(crate) fn adopt(&mut self, buffer: SendBuffer) -> Result<RawSend> {
-        self.check_own(&buffer)?;
+    /// Nor may one of which QUIC alone knows the memory be sent by another protocol.
+    pub(crate) fn check_adoptable(&self, buffer: &SendBuffer) -> Result<()> {
+        self.check_own(buffer)?;
         if buffer.is_kept() {
             return Err(IoError::InvalidArgument {
                 what: "send buffer",
                 why: "it was made for a QUIC connection; take one with send_buffer",
             });
         }
+        Ok(())
+    }
+
+    /// Takes a send buffer into the engine: its hold becomes the shard's own.
+    pub(crate) fn adopt(&mut self, buffer: SendBuffer) -> Result<RawSend> {
+        self.check_adoptable(&buffer)?;
         let (raw, _shared) = buffer.into_raw();
         self.settle(raw.buf);
         Ok(raw)

@@ -115,7 +115,9 @@ impl Write for Bounded {
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        let _ = self.inner.flush();
+        if self.left > 0 {
+            let _ = self.inner.flush();
+        }
         Ok(())
     }
 }

@@ -66,12 +66,7 @@ impl Engine {
     /// Whether the body can be sent at all.
     fn check_body(&self, request: &ZeroRequest<'_>) -> Result<()> {
         match &request.content {
-            Content::Buffer(buffer) if !buffer.is_of(self.pool.shared()) => {
-                Err(IoError::InvalidArgument {
-                    what: "send buffer",
-                    why: "it belongs to another Io; take one from the Io that sends it",
-                })
-            }
+            Content::Buffer(buffer) => self.pool.check_adoptable(buffer),
             // They lie in one buffer with the head, of which a quarter is kept for that.
             Content::Copied(bytes) if self.guards.are_none() => self.check_len(bytes.len()),
             Content::Kept(memory) if self.guards.are_none() => self.check_len(memory.bytes().len()),

@@ -86,6 +86,11 @@ impl Drains {
         self.get(at).map(|drain| &mut *drain.session)
     }
 
+    /// The same, if it is one of that socket.
+    pub(super) fn session_on(&mut self, socket: u32, at: u32) -> Option<&mut Session> {
+        self.get(at).filter(|drain| drain.socket == socket).map(|drain| &mut *drain.session)
+    }
+
     /// All of them, to be changed.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Drain)> {
         (0..).zip(&mut self.places).filter_map(|(at, place)| Some((at, place.as_mut()?)))

@@ -54,10 +54,12 @@ impl Engine {
         let socket = socket_of(conn);
         let Some(udp) = self.endpoints.quic(socket) else { return };
         let is_listed = udp.is_listed;
+        let listed = self.lists.udp_dirty.len();
         self.quic_flush(socket);
         if is_listed && let Some(udp) = self.endpoints.quic(socket) {
             // It stays on the list, where it stands once.
             udp.is_listed = true;
+            self.lists.udp_dirty.truncate(listed);
         }
     }
 

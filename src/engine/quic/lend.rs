@@ -25,6 +25,9 @@ use crate::pool::quic::loans;
 use crate::pool::{OwnedSlot, PressureState, RawSend, SendBuffer, Use, WriteGuard};
 use crate::proto::quic::session::Session;
 
+/// A payload shorter than that is forwarded by a copy.
+const KEPT_LEN_MIN: usize = 256;
+
 impl Engine {
     /// Whether a stream takes something to be sent from where it lies. `waiting_max`: bytes that
     /// may wait there already.
@@ -169,7 +172,14 @@ impl Engine {
         error: IoError,
     ) -> Result<()> {
         self.quic_takes(conn, stream, self.config.send_high_water, error)?;
+        let may_keep = self.quic.memory.as_ref().is_some_and(|m| m.packets.may_keep());
         let bytes = match self.quic.current(self.stats.events) {
+            // A packet that is kept for a few bytes costs more than their copy, and a peer may
+            // send many such.
+            Some(shown) if data.len() < KEPT_LEN_MIN || !may_keep => {
+                shown.share_part(data).ok_or(NOT_OF_THIS_EVENT)?;
+                return self.quic_forward_copy(conn, stream, data, error);
+            }
             Some(shown) => shown.share_part(data).ok_or(NOT_OF_THIS_EVENT)?,
             None => match self.detach_part(data)? {
                 Some(owned) => loans::payload(owned),
@@ -230,9 +240,12 @@ impl Engine {
         if self.segments.room() == 0 {
             return Err(IoError::exhausted(PoolKind::SendQueue));
         }
-        let Some(guard) = self.guards.insert_payload(conn, Payload::new(part)) else {
-            return self.quic_forward_out(conn, data);
+        // Half of the guards are the application's, whatever peers do not read.
+        let guard = match self.guards.is_half_used() {
+            true => None,
+            false => self.guards.insert_payload(conn, Payload::new(part)),
         };
+        let Some(guard) = guard else { return self.quic_forward_out(conn, data) };
         self.start_write_clock(conn.index());
         let source = Source::Guard { guard };
         let segment = Segment { ptr: data.as_ptr(), source, len: data.len() as u32 };

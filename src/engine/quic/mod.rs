@@ -165,16 +165,17 @@ const fn session(conn: &mut Conn) -> Option<&mut Session> {
     }
 }
 
-/// The session that is kept there.
+/// The session that is kept there. A list of a socket may still name the place of a drain which
+/// another socket's has now: that is nobody.
 fn session_at<'a>(
     conns: &'a mut Table,
     drains: &'a mut Drains,
-    route: Route,
+    (socket, route): (u32, Route),
 ) -> Option<&'a mut Session> {
     match route {
         Route::Free => None,
         Route::Conn(id) => session(conns.find(id)?),
-        Route::Drain(at) => drains.session(at),
+        Route::Drain(at) => drains.session_on(socket, at),
     }
 }
 
@@ -191,7 +192,8 @@ impl Engine {
 
     fn quic_settle_now(&mut self, socket: u32, route: Route) {
         let Some(udp) = self.endpoints.quic(socket) else { return };
-        let Some(session) = session_at(&mut self.conns, &mut self.quic.drains, route) else {
+        let Some(session) = session_at(&mut self.conns, &mut self.quic.drains, (socket, route))
+        else {
             return;
         };
         session.is_touched = false;
@@ -227,7 +229,8 @@ impl Engine {
 
     /// Puts a session on its socket's list of those with something to send.
     fn quic_dirty(&mut self, socket: u32, route: Route) {
-        let Some(session) = session_at(&mut self.conns, &mut self.quic.drains, route) else {
+        let Some(session) = session_at(&mut self.conns, &mut self.quic.drains, (socket, route))
+        else {
             return;
         };
         if std::mem::replace(&mut session.is_dirty, true) {

@@ -314,9 +314,10 @@ impl Engine {
 
     /// The kernel has no way to a peer: an attempt has failed, which the next tick looks at. Others
     /// have the time that they were given, since a way may come.
-    pub(super) fn quic_no_way(&mut self, route: Route, errno: i32) {
+    pub(super) fn quic_no_way(&mut self, (socket, route): (u32, Route), errno: i32) {
         let Route::Drain(at) = route else { return };
-        if let Some(drain) = self.quic.drains.get(at).filter(|drain| drain.races_for.is_some()) {
+        let races = |drain: &&mut Drain| drain.socket == socket && drain.races_for.is_some();
+        if let Some(drain) = self.quic.drains.get(at).filter(races) {
             drain.refused = errno;
             let now = self.now;
             self.quic_arm_drain(at, now);

@@ -96,7 +96,9 @@ impl Engine {
                 match udp.endpoint.on_datagram(*now, from, local, ecn, piece) {
                     Arrival::Nothing => {}
                     Arrival::For(route, input) => {
-                        let Some(session) = session_at(conns, drains, route) else { continue };
+                        let Some(session) = session_at(conns, drains, (socket, route)) else {
+                            continue;
+                        };
                         session.on_input(input);
                         if !std::mem::replace(&mut session.is_touched, true) {
                             touched.push_back((socket, route));
@@ -123,7 +125,8 @@ impl Engine {
 
     /// Puts a session on the list of those to be settled in this tick.
     pub(super) fn quic_touch(&mut self, socket: u32, route: Route) {
-        let Some(session) = session_at(&mut self.conns, &mut self.quic.drains, route) else {
+        let Some(session) = session_at(&mut self.conns, &mut self.quic.drains, (socket, route))
+        else {
             return;
         };
         if !std::mem::replace(&mut session.is_touched, true) {

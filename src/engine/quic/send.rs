@@ -61,7 +61,8 @@ impl Engine {
         loop {
             let now = self.now;
             let Some(udp) = self.endpoints.quic(socket) else { return (false, bytes) };
-            let Some(session) = session_at(&mut self.conns, &mut self.quic.drains, route) else {
+            let Some(session) = session_at(&mut self.conns, &mut self.quic.drains, (socket, route))
+            else {
                 return (false, bytes);
             };
             session.is_dirty = false;
@@ -126,7 +127,9 @@ impl Engine {
             if matches!(errno.0, errno::EIO | errno::EINVAL | errno::EMSGSIZE | errno::EOPNOTSUPP));
         let Some(udp) = self.endpoints.quic(socket) else { return };
         if is_of_train && let Some(route) = udp.cut_first() {
-            if let Some(session) = session_at(&mut self.conns, &mut self.quic.drains, route) {
+            if let Some(session) =
+                session_at(&mut self.conns, &mut self.quic.drains, (socket, route))
+            {
                 session.no_gso = true;
             }
             return;
@@ -137,7 +140,7 @@ impl Engine {
         if let IoError::Os { errno, .. } = error
             && is_no_way(errno.0)
         {
-            self.quic_no_way(whose, errno.0);
+            self.quic_no_way((socket, whose), errno.0);
         }
     }
 }

@@ -24,7 +24,8 @@ impl Past {
 
     /// Keeps a ticket for the next connection to its server.
     pub(crate) fn keep(&mut self, ticket: SessionTicket) {
-        self.tickets.retain(|kept| kept.server_name() != ticket.server_name());
+        let name = ticket.server_name();
+        self.tickets.retain(|kept| !kept.server_name().eq_ignore_ascii_case(name));
         if self.tickets.len() == TICKETS_MAX {
             self.tickets.pop_front();
         }

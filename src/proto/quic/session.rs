@@ -22,6 +22,7 @@ mod writes;
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use quinn_proto::{Connection, Dir, Event, StreamEvent};
 
@@ -85,6 +86,8 @@ pub(crate) struct Session {
     ecn: EcnState,
     /// Keeps to the rate of the congestion controller, if that names one.
     pacer: Option<Pacer>,
+    /// A timer that stays in the past is not looked at before.
+    not_before: Time,
     /// Its endpoint has forgotten it, and the handle may be another's.
     is_gone: bool,
     /// It may have something to send: there was an input, a timeout or a call since `transmit` had
@@ -141,6 +144,7 @@ impl Session {
             datagrams_told: 0,
             datagrams_lost: 0,
             pacer: how.is_paced.then(Pacer::new),
+            not_before: Time::ZERO,
             ecn: if how.ecn { EcnState::On } else { EcnState::Off },
             is_gone: false,
             wants_send: true,
@@ -164,6 +168,10 @@ impl Session {
     /// Its deadline has passed. Too early is harmless.
     pub(crate) fn on_timeout(&mut self, now: Time) {
         self.conn.handle_timeout(self.base.instant(now));
+        // A probe that cannot be sent leaves its timer in the past once its backoff is at its
+        // bound. It is looked at again after the granularity of RFC 9002 §6.1.2, not at once.
+        let is_due = self.conn.poll_timeout().is_some_and(|due| self.base.time(due) <= now);
+        self.not_before = if is_due { now.saturating_add(GRANULARITY) } else { Time::ZERO };
         if let Some(pacer) = &mut self.pacer {
             pacer.release(now);
         }
@@ -314,6 +322,7 @@ impl Session {
     /// When `on_timeout` is due.
     pub(crate) fn deadline(&mut self) -> Time {
         let due = self.conn.poll_timeout().map_or(Time::MAX, |instant| self.base.time(instant));
+        let due = due.max(self.not_before);
         match &self.pacer {
             Some(pacer) if self.phase == Phase::Open => due.min(pacer.blocked_until()),
             _ => due,
@@ -466,5 +475,7 @@ impl Session {
     }
 }
 
+/// RFC 9002 §6.1.2: "the RECOMMENDED value of the timer granularity (kGranularity) is 1 ms".
+const GRANULARITY: Duration = Duration::from_millis(1);
 /// What the machine counts of a datagram that waits, besides its payload.
 const DATAGRAM_OVERHEAD: usize = size_of::<quinn_proto::Datagram>();

@@ -149,7 +149,7 @@ impl Bbr {
     fn in_flight_for(&self, gain: f64) -> u64 {
         let budget = (3.0 * self.rate() * 0.001).min(3.0 * 65_536.0) as u64;
         let wanted = self.bdp(gain).max(budget).max(PIPE_PACKETS_MIN * self.mtu);
-        if self.state == State::ProbeUp { wanted + 2 * self.mtu } else { wanted }
+        if self.state == State::ProbeUp { wanted.saturating_add(2 * self.mtu) } else { wanted }
     }
 
     /// Whether the window, not the application, was the limit of late.
@@ -213,7 +213,7 @@ impl Bbr {
 
     /// §5.6.4.6.
     fn set_cwnd(&mut self, newly_acked: u64) {
-        let max = self.in_flight_for(self.state.cwnd_gain()) + self.extra.get();
+        let max = self.in_flight_for(self.state.cwnd_gain()).saturating_add(self.extra.get());
         if self.full.is_full {
             self.cwnd = (self.cwnd + newly_acked).min(max);
         } else if self.cwnd < max || self.sampler.delivered < self.initial_window {

@@ -50,6 +50,7 @@ impl Session {
         }
         let datagram = self.conn.datagrams().recv();
         self.has_datagrams = datagram.is_some();
+        self.datagrams_told += u64::from(self.has_datagrams);
         datagram
     }
 
