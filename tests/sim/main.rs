@@ -84,6 +84,11 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (QUIC_SEEDS + 224, "what the last event showed kept the memory of packets from coming home"),
     (QUIC_SEEDS + 30, "a stream was stopped, and then finished"),
     (QUIC_SEEDS + 4, "a datagram of the largest size was too large"),
+    (
+        QUIC_SEEDS + 934,
+        "a reset that was sent again exceeded the windows of a connection that paused",
+    ),
+    (QUIC_SEEDS + 672, "a timer stayed in the past, and the shard never slept"),
     (412, "the last free buffer did not arm the connection that would have freed others"),
 ];
 

@@ -25,9 +25,6 @@ use crate::pool::quic::loans;
 use crate::pool::{OwnedSlot, PressureState, RawSend, SendBuffer, Use, WriteGuard};
 use crate::proto::quic::session::Session;
 
-/// A payload shorter than that is forwarded by a copy.
-const KEPT_LEN_MIN: usize = 256;
-
 impl Engine {
     /// Whether a stream takes something to be sent from where it lies. `waiting_max`: bytes that
     /// may wait there already.
@@ -174,9 +171,8 @@ impl Engine {
         self.quic_takes(conn, stream, self.config.send_high_water, error)?;
         let may_keep = self.quic.memory.as_ref().is_some_and(|m| m.packets.may_keep());
         let bytes = match self.quic.current(self.stats.events) {
-            // A packet that is kept for a few bytes costs more than their copy, and a peer may
-            // send many such.
-            Some(shown) if data.len() < KEPT_LEN_MIN || !may_keep => {
+            // A packet is kept for however few bytes, and a peer may send many such.
+            Some(shown) if !may_keep => {
                 shown.share_part(data).ok_or(NOT_OF_THIS_EVENT)?;
                 return self.quic_forward_copy(conn, stream, data, error);
             }

@@ -327,9 +327,9 @@ fn transport(from: &QuicTransport, seed: u64) -> Result<TransportConfig> {
     Ok(to)
 }
 
-/// RFC 9002 §7.2: "ten times the maximum datagram size [..], while limiting the window to the larger
-/// of 14,720 bytes or twice the maximum datagram size". With less than two datagrams the machine
-/// would send none.
+/// RFC 9002 §7.2: "ten times the maximum datagram size [..], while limiting the window to the
+/// larger of 14,720 bytes or twice the maximum datagram size". With less than two datagrams the
+/// machine would send none.
 fn initial_window(from: &QuicTransport) -> u64 {
     let mtu = u64::from(from.initial_mtu);
     let default = (10 * mtu).min(14_720.max(2 * mtu));

@@ -18,6 +18,9 @@ use crate::ids::StreamId;
 /// Pieces that are read of a stream at a time; then it is another one's turn.
 const PIECES_PER_TURN: usize = 16;
 
+/// Resets that are kept until they are told.
+pub(super) const RESETS_MAX: usize = 64;
+
 /// How a stream ended.
 #[derive(Debug, Clone, Copy)]
 enum End {
@@ -63,7 +66,7 @@ pub(super) struct Reader {
     ready: VecDeque<StreamId>,
     queued: HashSet<u64, Plain>,
     batch: Batch,
-    /// Of streams that were paused and are no longer: they come first.
+    /// Of streams that were paused and are no longer, or were reset: they come first.
     resumed: VecDeque<Batch>,
     paused: HashMap<u64, Paused, Plain>,
     /// Streams of which it was told that there is something, and no read found nothing since.
@@ -111,7 +114,7 @@ impl Reader {
     #[cfg(test)]
     pub(super) fn backlog(&self) -> usize {
         assert_eq!(self.ready.len(), self.queued.len());
-        self.ready.len()
+        self.ready.len() + self.resumed.len()
     }
 
     /// Nothing more of the stream is wanted.
@@ -127,6 +130,32 @@ impl Reader {
     /// Nothing more of any stream is wanted.
     pub(super) fn clear(&mut self) {
         *self = Self::new(self.is_pull);
+    }
+
+    /// Whether another reset may be kept until it is told: each makes room for another stream.
+    pub(super) fn may_keep_reset(&self) -> bool {
+        self.resumed.len() < RESETS_MAX
+    }
+
+    /// The stream was reset, which is told behind what was read of it.
+    pub(super) fn on_reset(&mut self, stream: StreamId, error_code: u64) {
+        let number = stream.as_u64();
+        if self.queued.remove(&number) {
+            self.ready.retain(|ready| *ready != stream);
+        }
+        self.told.remove(&number);
+        let end = Some(End::Reset(error_code));
+        if let Some(paused) = self.paused.get_mut(&number) {
+            paused.is_ready = false;
+            paused.batch.stream = stream;
+            paused.batch.end = end;
+        } else if self.batch.stream == stream && !self.batch.is_empty() {
+            self.batch.end = end;
+        } else if let Some(batch) = self.resumed.iter_mut().find(|batch| batch.stream == stream) {
+            batch.end = end;
+        } else {
+            self.resumed.push_back(Batch { stream, pieces: VecDeque::new(), end });
+        }
     }
 
     /// Nothing of the stream is wanted until `resume`.

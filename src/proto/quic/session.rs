@@ -216,7 +216,7 @@ impl Session {
     fn fold_stream(&mut self, event: StreamEvent) {
         match event {
             StreamEvent::Opened { dir } => self.accept_all(own_dir(dir)),
-            StreamEvent::Readable { id } => self.reader.push(own_id(id)),
+            StreamEvent::Readable { id } => self.on_readable(id),
             StreamEvent::Writable { id } => self.on_room(own_id(id)),
             StreamEvent::Finished { id } => {
                 let stream = own_id(id);
@@ -247,13 +247,27 @@ impl Session {
         }
     }
 
+    /// Something came of a stream. That it was reset is taken at once, whether it is told now or
+    /// later: while it is not, the machine counts the same frame, sent again, against the windows
+    /// once more, and ends the connection with FLOW_CONTROL_ERROR.
+    fn on_readable(&mut self, id: quinn_proto::StreamId) {
+        let stream = own_id(id);
+        if self.reader.may_keep_reset()
+            && let Ok(Some(code)) = self.conn.recv_stream(id).received_reset()
+        {
+            self.wants_send = true;
+            return self.reader.on_reset(stream, code.into_inner());
+        }
+        self.reader.push(stream);
+    }
+
     /// Takes every stream that the peer opened, also by opening a later one; of the first frame of
     /// each it is not said that there is something to read.
     fn accept_all(&mut self, dir: StreamDir) {
         while let Some(id) = self.conn.streams().accept(wire_dir(dir)) {
             let stream = own_id(id);
             self.streams.on_accepted(stream);
-            self.reader.push(stream);
+            self.on_readable(id);
             if self.streams.is_finishing() && dir == StreamDir::Bidi {
                 let _ = self.finish(stream);
             }
