@@ -139,7 +139,8 @@ fn stops_and_resets_without_end_are_bounded() {
     // allowed.
     assert!(opened <= 10 + RESETS_MAX, "{opened}");
     let backlog = pair.server.session(0).backlog();
-    assert!(backlog <= 2 * (10 + RESETS_MAX), "{backlog}");
+    // Of each: the stop, the end of what we sent, the reset.
+    assert!(backlog <= 3 * (10 + RESETS_MAX), "{backlog}");
 }
 
 /// The first packets of so many clients, held.
