@@ -34,6 +34,8 @@ pub mod sim;
 mod stats;
 mod sync;
 mod sys;
+#[cfg(feature = "http")]
+mod tagged;
 mod time;
 #[cfg(feature = "tracing")]
 mod trace;

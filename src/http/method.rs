@@ -45,6 +45,22 @@ impl HttpMethod {
         }
     }
 
+    /// The method whose discriminant (`method as u8`) that is.
+    pub(crate) const fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::Get,
+            1 => Self::Head,
+            2 => Self::Post,
+            3 => Self::Put,
+            4 => Self::Delete,
+            5 => Self::Connect,
+            6 => Self::Options,
+            7 => Self::Trace,
+            8 => Self::Patch,
+            _ => Self::Other,
+        }
+    }
+
     /// The token; `None` for [`HttpMethod::Other`], which stands for many.
     #[must_use]
     pub const fn as_str(self) -> Option<&'static str> {
@@ -84,6 +100,13 @@ impl fmt::Display for HttpMethod {
 #[cfg(test)]
 mod tests {
     use super::HttpMethod as M;
+
+    #[test]
+    fn numbers_are_those_of_the_methods() {
+        for number in 0..=M::Other as u8 {
+            assert_eq!(M::from_number(number) as u8, number);
+        }
+    }
 
     #[test]
     fn names_and_properties() {

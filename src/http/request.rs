@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{HttpHeaders, HttpMethod};
+use crate::tagged::Tagged;
 
 /// Where the parts of a request lie in its message: 12 bytes.
 ///
@@ -62,10 +63,8 @@ bitflags::bitflags! {
 /// answer on another thread, see `Io::detach_http_request`.
 #[derive(Clone, Copy, PartialEq)]
 pub struct HttpRequest<'a> {
-    message: &'a [u8],
-    lens: Lens,
-    method: HttpMethod,
-    flags: RequestFlags,
+    /// With the lengths of target and head, method and flags: 16, 16, 4 and 4 bits.
+    message: Tagged<'a>,
 }
 
 /// What the places of a request's parts follow from.
@@ -83,26 +82,38 @@ impl<'a> HttpRequest<'a> {
         method: HttpMethod,
         flags: RequestFlags,
     ) -> Self {
-        Self { message, lens, method, flags }
+        let lens = lens.target as u64 | (lens.head as u64) << 16;
+        let rest = method as u64 | (flags.bits() as u64) << 4;
+        Self { message: Tagged::new(message, lens | rest << 32) }
+    }
+
+    const fn lens(&self) -> Lens {
+        let tag = self.message.tag();
+        Lens { target: tag as u16, head: (tag >> 16) as u16 }
+    }
+
+    const fn flags(&self) -> RequestFlags {
+        RequestFlags::from_bits_truncate((self.message.tag() >> 36) as u8)
     }
 
     pub(crate) fn places(&self) -> Places {
-        let method_len = match self.method.as_str() {
+        let method_len = match self.method().as_str() {
             Some(name) => name.len(),
-            None => self.message.iter().position(|byte| *byte == b' ').unwrap_or_default(),
+            None => self.message.bytes().iter().position(|b| *b == b' ').unwrap_or_default(),
         };
-        let Lens { target, head } = self.lens;
+        let Lens { target, head } = self.lens();
         Places::new(method_len as u16, target, head, self.message.len() as u32)
     }
 
     fn part(&self, start: u16, len: u16) -> &'a [u8] {
-        self.message.get(usize::from(start)..usize::from(start) + usize::from(len)).unwrap_or(&[])
+        let place = usize::from(start)..usize::from(start) + usize::from(len);
+        self.message.bytes().get(place).unwrap_or(&[])
     }
 
     /// The method, RFC 9110 §9.
     #[must_use]
     pub const fn method(&self) -> HttpMethod {
-        self.method
+        HttpMethod::from_number((self.message.tag() >> 32) as u8 & 15)
     }
 
     /// The method's name, also that of an extension ([`HttpMethod::Other`]).
@@ -114,7 +125,7 @@ impl<'a> HttpRequest<'a> {
     /// The request target as it was sent, RFC 9112 §3.2.
     #[must_use]
     pub fn target(&self) -> &'a str {
-        text(self.part(self.places().target_start, self.lens.target))
+        text(self.part(self.places().target_start, self.lens().target))
     }
 
     /// The path of the target, still percent-encoded, without the query: `/` where the target has
@@ -138,8 +149,8 @@ impl<'a> HttpRequest<'a> {
 
     /// The target without the scheme and authority of the absolute form (RFC 9112 §3.2.2).
     fn path_and_query(&self) -> &'a [u8] {
-        let target = self.part(self.places().target_start, self.lens.target);
-        if target.first() == Some(&b'/') || self.method == HttpMethod::Connect {
+        let target = self.part(self.places().target_start, self.lens().target);
+        if target.first() == Some(&b'/') || self.method() == HttpMethod::Connect {
             return target;
         }
         let Some(at) = target.windows(3).position(|bytes| bytes == b"://") else { return target };
@@ -164,34 +175,34 @@ impl<'a> HttpRequest<'a> {
     /// The body, if it came whole with the request; see [`body_follows`](Self::body_follows).
     #[must_use]
     pub fn body(&self) -> &'a [u8] {
-        self.message.get(usize::from(self.lens.head)..).unwrap_or(&[])
+        self.message.bytes().get(usize::from(self.lens().head)..).unwrap_or(&[])
     }
 
     /// Whether the body comes in `Event::HttpBodyChunk`s behind this: it is chunked, or longer than
     /// `HttpListenConfig::max_body_inline`.
     #[must_use]
     pub const fn body_follows(&self) -> bool {
-        self.flags.contains(RequestFlags::BODY_FOLLOWS)
+        self.flags().contains(RequestFlags::BODY_FOLLOWS)
     }
 
     /// Whether the client offers to speak another protocol on the connection (RFC 9110 §7.8): see
     /// `http_upgrade`. The header field `Upgrade` says which.
     #[must_use]
     pub const fn wants_upgrade(&self) -> bool {
-        self.flags.contains(RequestFlags::UPGRADE)
+        self.flags().contains(RequestFlags::UPGRADE)
     }
 
     /// Whether the client waits for `100 Continue` before it sends the body, and
     /// `HttpListenConfig::auto_continue` is off: see `http_continue`.
     #[must_use]
     pub const fn expects_continue(&self) -> bool {
-        self.flags.contains(RequestFlags::EXPECTS)
+        self.flags().contains(RequestFlags::EXPECTS)
     }
 
     /// The minor version: 1 for HTTP/1.1, 0 for HTTP/1.0.
     #[must_use]
     pub const fn version_minor(&self) -> u8 {
-        if self.flags.contains(RequestFlags::VERSION_10) { 0 } else { 1 }
+        if self.flags().contains(RequestFlags::VERSION_10) { 0 } else { 1 }
     }
 }
 

@@ -68,13 +68,20 @@ both! {
         id: RequestId,
         response: ZeroResponse<'_>,
     ) -> Result<()> {
-        let mut response = response;
-        if self_.respond_short(conn, id.as_u64(), &response) {
+        let (code, media, own) = (response.status, response.content_type, response.has_own_type);
+        if let Some(body) = response.short_body()
+            && self_.respond_short(conn, id.as_u64(), code, media, own, body)
+        {
             // It borrows all that it is made of.
             std::mem::forget(response);
             return Ok(());
         }
-        self_.respond_any(conn, id.as_u64(), &mut response)
+        // Taken apart and put together, so that it is in memory here alone: else each answer, of
+        // which the short way needs next to nothing, would be copied whole to be looked at.
+        let ZeroResponse { status, close, content_type, has_own_type, fields, content } = response;
+        let response =
+            ZeroResponse { status, close, content_type, has_own_type, fields, content };
+        self_.respond_any(conn, id.as_u64(), response)
     }
 
     /// Writes a piece of a body that was begun with [`ZeroResponse::stream`]. Returns how many

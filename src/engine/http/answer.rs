@@ -12,7 +12,7 @@ use crate::http::HttpMethod;
 use crate::ids::{ConnId, RequestId};
 use crate::pool::HEADROOM;
 use crate::proto::App;
-use crate::proto::http::{BodyLen, Coding, Content, Head, Parts, Reply, ZeroResponse};
+use crate::proto::http::{BodyLen, Coding, Head, Parts, Reply, ZeroResponse};
 use crate::proto::http1::{HeadFlags, Http1, Pending, Waited, Writing};
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -24,7 +24,7 @@ impl Engine {
         &mut self,
         conn: ConnId,
         request: u64,
-        response: &mut ZeroResponse<'_>,
+        mut response: ZeroResponse<'_>,
     ) -> Result<()> {
         response.check()?;
         if response.status == 101 {
@@ -35,16 +35,15 @@ impl Engine {
         }
         let index = conn.index();
         if self.http_place(conn, request, response.status)? > 0 {
-            let reply = Reply::new(response, |len| self.pool.send_buffer(len).ok())?;
+            let reply = Reply::new(&mut response, |len| self.pool.send_buffer(len).ok())?;
             if let Some(http) = machine(self.conns.at(index)) {
                 http.keep(request, reply);
             }
             return Ok(());
         }
-        let content = std::mem::replace(&mut response.content, Content::None);
-        let ZeroResponse { status, close, content_type, fields, .. } = response;
-        let parts = Parts::Fields { content_type, fields };
-        let (status, close, coding) = (*status, *close, Coding::Same);
+        let ZeroResponse { status, close, content_type, fields, content, .. } = response;
+        let parts = Parts::Fields { content_type, fields: &fields };
+        let coding = Coding::Same;
         self.write_answer(index, Answer { status, close, parts, content, coding })?;
         self.http_settle(index);
         Ok(())

@@ -487,7 +487,7 @@ impl Engine {
 
     fn answer_with(&mut self, index: u32, id: u64, status: u16) {
         let conn = self.conns.at(index).id(index);
-        let answered = self.respond_any(conn, id, &mut ZeroResponse::status(status).close());
+        let answered = self.respond_any(conn, id, ZeroResponse::status(status).close());
         if answered.is_err() {
             let code = machine(self.conns.at(index)).map_or(code::NONE, |http| http.code);
             self.begin_end(index, code, false);

@@ -9,23 +9,20 @@ use crate::ids::ConnId;
 use crate::pool::{BufId, Class, HEADROOM, Pool, Use};
 use crate::proto::App;
 use crate::proto::gzip::Gzip;
-use crate::proto::http::{Content, ZeroResponse};
 
 impl Engine {
-    /// Whether the answer was given. Then nothing of it is left to be dropped.
+    /// Whether the answer was given. Its parts come in registers: what is put into memory to be
+    /// read again at once is waited for.
     pub(crate) fn respond_short(
         &mut self,
         id: ConnId,
         request: u64,
-        response: &ZeroResponse<'_>,
+        status: u16,
+        media: &str,
+        is_own_media: bool,
+        body: &[u8],
     ) -> bool {
-        let body = match &response.content {
-            Content::Copied(bytes) => *bytes,
-            Content::None => &[],
-            _ => return false,
-        };
-        let is_short = body.len() <= COPY_MAX && response.is_short();
-        if self.now >= self.http.clock_until || !is_short {
+        if self.now >= self.http.clock_until || body.len() > COPY_MAX {
             return false;
         }
         let Some(conn) = self.conns.place(id) else { return false };
@@ -36,7 +33,7 @@ impl Engine {
             return false;
         }
         let hub = &mut self.http;
-        let (status, media) = (response.status, (response.content_type, response.has_own_type));
+        let media = (media, is_own_media);
         let Some(head) = hub.short_head.of(status, media, body.len(), &hub.clock) else {
             return false;
         };

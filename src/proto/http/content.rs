@@ -23,6 +23,22 @@ pub(crate) enum Content<'a> {
     Later(Option<u64>),
 }
 
+impl<'a> Content<'a> {
+    /// `*self = content`. A first content has no call to drop what was there before: with one, a
+    /// compiler has to put the message together in memory, field by field.
+    #[inline]
+    pub(super) fn give_way_to(&mut self, content: Self) {
+        match std::mem::replace(self, content) {
+            Self::None => {}
+            before => before.end(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end(self) {}
+}
+
 pub(super) const BINARY: &str = "application/octet-stream";
 
 /// The methods of a message, answer or request, that give it a body.
@@ -92,7 +108,7 @@ macro_rules! content_methods {
             if !self.has_own_type {
                 self.content_type = media_type;
             }
-            self.content = content;
+            self.content.give_way_to(content);
             self
         }
 

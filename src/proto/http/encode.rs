@@ -1,6 +1,7 @@
 //! How HTTP/1.1 writes the head of an answer, RFC 9112 §4 to §6.
 
 use super::fields::is_field_byte;
+use super::same::is_same;
 use super::{Coding, HttpFieldValue, Parts};
 use crate::http::date::{self, DATE_LEN};
 use crate::http::status;
@@ -181,11 +182,13 @@ impl ShortHead {
     #[inline]
     fn has_media(&self, media: &str, own: bool) -> bool {
         let (addr, len) = self.media;
-        let is_same = match own {
-            true => self.bytes.get(self.media_at..self.media_at + len) == Some(media.as_bytes()),
-            false => addr == media.as_ptr().addr(),
-        };
-        is_same && len == media.len()
+        match own {
+            true => {
+                let known = self.bytes.get(self.media_at..self.media_at + len);
+                is_same(known.unwrap_or_default(), media.as_bytes())
+            }
+            false => addr == media.as_ptr().addr() && len == media.len(),
+        }
     }
 
     #[inline(never)]

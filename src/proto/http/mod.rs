@@ -26,6 +26,7 @@ mod request;
 #[cfg(feature = "http-client")]
 mod request_head;
 mod response;
+mod same;
 
 pub(crate) use coding::{Coding, is_compressible};
 pub(crate) use content::Content;
@@ -52,3 +53,4 @@ pub use request::ZeroRequest;
 pub(crate) use request_head::RequestHead;
 pub(crate) use response::Parts;
 pub use response::ZeroResponse;
+pub(crate) use same::is_same;

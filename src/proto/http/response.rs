@@ -113,14 +113,21 @@ impl<'a> ZeroResponse<'a> {
         self
     }
 
-    /// Whether nothing but its type has to be looked at before it is written: the status is a final
-    /// one that has a body, no field was given, and the connection goes on.
-    #[inline]
-    pub(crate) const fn is_short(&self) -> bool {
-        self.status >= 200
+    /// The body, where nothing but its type has to be looked at before it is written: the status
+    /// is a final one that has a body, no field was given, the body is there, and the connection
+    /// goes on.
+    #[inline(always)]
+    pub(crate) const fn short_body(&self) -> Option<&'a [u8]> {
+        let body = match &self.content {
+            Content::Copied(bytes) => *bytes,
+            Content::None => &[],
+            _ => return None,
+        };
+        let is_short = self.status >= 200
             && !status::has_no_body(self.status)
             && self.fields.is_empty()
-            && !self.close
+            && !self.close;
+        if is_short { Some(body) } else { None }
     }
 
     /// Whether it can be sent: the status code is a final one, or 101, and the fields are sound.

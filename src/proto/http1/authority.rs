@@ -1,16 +1,18 @@
 //! Hosts with ports: the value of `Host`, and the authority of a target (RFC 9110 §7.2,
 //! RFC 3986 §3.2).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::Ipv6Addr;
 use std::str;
 
 use super::bytes::{REG_NAME, is, name_len};
+use crate::proto::http::is_same;
 
 /// The host that was found good last: a listener is asked for few, most of the time for one.
 #[derive(Debug)]
 pub(crate) struct KnownHost {
-    bytes: Cell<[u8; Self::LEN_MAX]>,
+    // Not a cell: what is copied out of one is compared before it has reached memory.
+    bytes: RefCell<[u8; Self::LEN_MAX]>,
     len: Cell<usize>,
 }
 
@@ -18,24 +20,26 @@ impl KnownHost {
     const LEN_MAX: usize = 32;
 
     pub(crate) const fn new() -> Self {
-        Self { bytes: Cell::new([0; Self::LEN_MAX]), len: Cell::new(0) }
+        Self { bytes: RefCell::new([0; Self::LEN_MAX]), len: Cell::new(0) }
     }
 
     /// As [`is_authority`].
     #[inline]
     pub(super) fn is_authority(&self, host: &[u8]) -> bool {
-        let known = self.bytes.get();
-        let is_known = known.get(..self.len.get()) == Some(host) && !host.is_empty();
-        is_known || self.is_new_authority(host)
+        self.is_known(host) || self.is_new_authority(host)
+    }
+
+    #[inline]
+    fn is_known(&self, host: &[u8]) -> bool {
+        let known = self.bytes.borrow();
+        !host.is_empty() && is_same(known.get(..self.len.get()).unwrap_or_default(), host)
     }
 
     #[inline(never)]
     fn is_new_authority(&self, host: &[u8]) -> bool {
         let is_good = is_authority(host);
-        let mut bytes = [0; Self::LEN_MAX];
-        if let (true, Some(place)) = (is_good, bytes.get_mut(..host.len())) {
+        if let (true, Some(place)) = (is_good, self.bytes.borrow_mut().get_mut(..host.len())) {
             place.copy_from_slice(host);
-            self.bytes.set(bytes);
             self.len.set(host.len());
         }
         is_good

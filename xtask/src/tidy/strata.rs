@@ -10,7 +10,7 @@ use super::source::{Source, words};
 
 /// Bottom first.
 const STRATA: &[&[&str]] = &[
-    &["code", "error", "ids", "http", "config", "time", "rng", "sync", "stats"],
+    &["code", "error", "ids", "http", "config", "time", "rng", "sync", "stats", "tagged"],
     &["ring", "sys", "sim"],
     &["pool"],
     &["event", "trace", "trace_off"],
