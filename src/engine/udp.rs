@@ -299,8 +299,13 @@ impl Engine {
         loop {
             let Some(endpoint) = self.endpoints.at(index) else { return };
             let fd = endpoint.fd;
-            let EndpointKind::Udp(udp) = &mut endpoint.kind else {
-                return self.quic_flush(index);
+            let udp = match &mut endpoint.kind {
+                EndpointKind::Udp(udp) => udp,
+                EndpointKind::Quic(udp) => {
+                    udp.unlist();
+                    return self.quic_flush(index);
+                }
+                EndpointKind::Listener(_) => return,
             };
             udp.dirty = false;
             self.send_batch.clear();

@@ -30,9 +30,6 @@ impl Engine {
         let mut left = TICK_BYTES_MAX;
         // The application had its time since the tick began: round trips are measured from here.
         self.now = self.ring.now();
-        if let Some(udp) = self.endpoints.quic(socket) {
-            udp.is_listed = false;
-        }
         while left > 0 {
             let Some(udp) = self.endpoints.quic(socket) else { return };
             let Some(route) = udp.dirty.pop_front() else { break };
