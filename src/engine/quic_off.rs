@@ -57,7 +57,7 @@ impl Engine {
 
     pub(super) const fn quic_receive(&mut self, _: u32) {}
 
-    pub(super) const fn quic_flush(&mut self, _: u32) {}
+    pub(super) const fn quic_flush_listed(&mut self, _: u32) {}
 
     pub(super) const fn quic_list(&mut self, _: u32) {}
 

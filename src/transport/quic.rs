@@ -153,11 +153,6 @@ impl QuicSocket {
         &mut self.out_armed
     }
 
-    /// It was taken from the list.
-    pub(crate) const fn unlist(&mut self) {
-        self.is_listed = false;
-    }
-
     /// Whether it can send there.
     pub(crate) fn check_reach(&self, ip: IpAddr) -> Result<()> {
         let is_v4 = self.family == SockAddr::from(ANY_V4).family();

@@ -8,8 +8,4 @@ impl QuicSocket {
     pub(crate) const fn out_armed(&mut self) -> &mut bool {
         match *self {}
     }
-
-    pub(crate) const fn unlist(&mut self) {
-        match *self {}
-    }
 }
