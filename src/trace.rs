@@ -56,3 +56,8 @@ pub(crate) fn pressure(info: &PoolPressureInfo) {
 pub(crate) fn tls_failed(conn: ConnId, code: u64, reason: &str) {
     tracing::debug!(target: "zero_io", %conn, code, reason, "TLS failed");
 }
+
+/// Connections have no log from now on: there are as many as there may be.
+pub(crate) fn qlog_ends() {
+    tracing::warn!(target: "zero_io", "no further QUIC logs: logs_max or total_bytes_max of Qlog");
+}

@@ -27,3 +27,6 @@ pub(crate) const fn conn_ended(_conn: ConnId, _code: u64, _clean: bool) {}
 pub(crate) const fn pressure(_info: &PoolPressureInfo) {}
 
 pub(crate) fn tls_failed(_: ConnId, _: u64, _: &str) {}
+
+/// Connections have no log from now on.
+pub(crate) const fn qlog_ends() {}

@@ -81,8 +81,12 @@ impl Guards {
         self.place(conn, token, 0, Memory::Guard { _keeps: memory })
     }
 
-    /// Keeps a received payload that is sent on, with one hold; nothing is told of it.
+    /// Keeps a received payload that is sent on, with one hold; nothing is told of it. `None` when
+    /// half of the guards are in use: the others are the application's, whatever peers do not read.
     pub(crate) fn insert_payload(&mut self, conn: ConnId, payload: Payload) -> Option<u32> {
+        if self.used >= self.capacity / 2 {
+            return None;
+        }
         self.place(conn, None, 0, Memory::Payload { _keeps: payload })
     }
 
@@ -190,11 +194,6 @@ impl Guards {
     /// Whether the bound is reached; never so where there are no guard writes at all.
     pub(crate) const fn is_full(&self) -> bool {
         self.used == self.capacity && self.capacity > 0
-    }
-
-    /// Whether every second one is in use.
-    pub(crate) const fn is_half_used(&self) -> bool {
-        self.used >= self.capacity / 2
     }
 
     pub(crate) const fn has_done(&self) -> bool {

@@ -75,11 +75,18 @@ impl Engine {
 
     #[inline]
     fn release_current(&mut self) {
-        if let Some(payload) = self.inbox.current.take() {
-            self.http.forget();
-            self.clients.forget();
+        if let Some(payload) = self.take_current() {
             self.let_go(payload.buf);
         }
+    }
+
+    /// The current event's payload, with its hold: the event is not known any more.
+    #[inline]
+    fn take_current(&mut self) -> Option<Payload> {
+        let payload = self.inbox.current.take()?;
+        self.http.forget();
+        self.clients.forget();
+        Some(payload)
     }
 
     /// Lends the payload out; its buffer stays held until the next event is asked for.
@@ -219,9 +226,8 @@ impl Engine {
         if self.pressure() < PressureState::Critical
             && let Ok(owned) = self.pool.detach(buf, offset, len)
         {
-            self.inbox.current = None;
-            self.http.forget();
-            self.clients.forget();
+            // Its hold is the detached one's now.
+            self.take_current();
             return Ok(owned);
         }
         let exhausted = IoError::exhausted(PoolKind::Detached);

@@ -25,7 +25,7 @@ pub(super) struct Lists {
     /// there is one.
     pub(super) stalled: Option<ConnId>,
     /// UDP sockets with something to send.
-    pub(super) udp_dirty: Vec<u32>,
+    pub(super) udp_dirty: VecDeque<u32>,
     /// Some endpoint can be accepted or received from at once.
     pub(super) endpoint_work: bool,
     /// Some endpoint waits for a buffer.
@@ -47,7 +47,7 @@ impl Lists {
             notices: VecDeque::with_capacity(connections * 2),
             resend: Vec::new(),
             stalled: None,
-            udp_dirty: Vec::with_capacity(endpoints),
+            udp_dirty: VecDeque::with_capacity(endpoints),
             endpoint_work: false,
             endpoint_starved: false,
             retry_at: Time::MAX,

@@ -205,7 +205,8 @@ impl Engine {
         buffer: SendBuffer,
     ) -> Result<()> {
         if let Err(error) = self.writable(conn, stream) {
-            return self.quic_write_buffer(conn, stream, buffer, error);
+            let waiting_max = self.config.send_high_water;
+            return self.quic_write_buffer(conn, stream, buffer, waiting_max, error);
         }
         self.check_segment(conn)?;
         let raw = self.pool.adopt(buffer)?;
@@ -246,7 +247,7 @@ impl Engine {
         buffer: SendBuffer,
     ) -> Result<()> {
         if let Err(error) = self.writable(conn, stream) {
-            return self.quic_append_buffer(conn, stream, buffer, error);
+            return self.quic_write_buffer(conn, stream, buffer, usize::MAX, error);
         }
         let raw = self.pool.adopt(buffer)?;
         self.write_raw(conn, raw)
@@ -313,7 +314,9 @@ impl Engine {
         token: u64,
     ) -> Result<()> {
         if let Err(error) = self.writable(conn, stream) {
-            return self.quic_write_guard(conn, stream, memory, token, error);
+            let waiting_max = self.config.send_high_water;
+            let to = (conn, stream);
+            return self.quic_write_guard(to, memory, Some(token), waiting_max, error);
         }
         self.check_segment(conn)?;
         self.append_guard(conn, stream, memory, Some(token))
@@ -329,7 +332,7 @@ impl Engine {
         token: Option<u64>,
     ) -> Result<()> {
         if let Err(error) = self.writable(conn, stream) {
-            return self.quic_append_guard(conn, stream, memory, token, error);
+            return self.quic_write_guard((conn, stream), memory, token, usize::MAX, error);
         }
         let (ptr, len) = (memory.bytes().as_ptr(), memory.bytes().len());
         let Ok(len) = u32::try_from(len) else {

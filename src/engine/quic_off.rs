@@ -57,7 +57,7 @@ impl Engine {
 
     pub(super) const fn quic_receive(&mut self, _: u32) {}
 
-    pub(super) const fn quic_flush(&mut self, _: u32) {}
+    pub(super) const fn quic_flush_listed(&mut self, _: u32) {}
 
     pub(super) const fn quic_list(&mut self, _: u32) {}
 
@@ -109,16 +109,7 @@ impl Engine {
         _: ConnId,
         _: StreamId,
         _: SendBuffer,
-        error: IoError,
-    ) -> Result<()> {
-        Err(error)
-    }
-
-    pub(super) fn quic_append_buffer(
-        &mut self,
-        _: ConnId,
-        _: StreamId,
-        _: SendBuffer,
+        _: usize,
         error: IoError,
     ) -> Result<()> {
         Err(error)
@@ -126,21 +117,10 @@ impl Engine {
 
     pub(super) fn quic_write_guard(
         &mut self,
-        _: ConnId,
-        _: StreamId,
-        _: WriteGuard,
-        _: u64,
-        error: IoError,
-    ) -> Result<()> {
-        Err(error)
-    }
-
-    pub(super) fn quic_append_guard(
-        &mut self,
-        _: ConnId,
-        _: StreamId,
+        _: (ConnId, StreamId),
         _: WriteGuard,
         _: Option<u64>,
+        _: usize,
         error: IoError,
     ) -> Result<()> {
         Err(error)

@@ -218,7 +218,7 @@ impl Engine {
         let len = data.len() as u32;
         let datagram = TxDatagram { buf, offset: 0, len, segment: 0, tos: None, to };
         if udp.push(datagram) {
-            self.lists.udp_dirty.push(endpoint.index());
+            self.lists.udp_dirty.push_back(endpoint.index());
         }
         Ok(())
     }
@@ -238,7 +238,7 @@ impl Engine {
         let RawSend { buf, start, len } = self.pool.adopt(buffer)?;
         let segment = if u32::from(segment) >= len { 0 } else { segment };
         if udp.push(TxDatagram { buf, offset: start, len, segment, tos, to }) {
-            self.lists.udp_dirty.push(endpoint.index());
+            self.lists.udp_dirty.push_back(endpoint.index());
         }
         Ok(())
     }
@@ -263,7 +263,7 @@ impl Engine {
         self.pool.hold(buf);
         let len = data.len() as u32;
         if udp.push(TxDatagram { buf, offset, len, segment: 0, tos: None, to }) {
-            self.lists.udp_dirty.push(endpoint.index());
+            self.lists.udp_dirty.push_back(endpoint.index());
         }
         Ok(())
     }
@@ -284,15 +284,19 @@ impl Engine {
         self.pool.hold(buf);
         let len = len as u32;
         if udp.push(TxDatagram { buf, offset, len, segment: 0, tos: None, to }) {
-            self.lists.udp_dirty.push(endpoint.index());
+            self.lists.udp_dirty.push_back(endpoint.index());
         }
         Ok(())
     }
 
     pub(super) fn flush_udp(&mut self) {
-        while let Some(index) = self.lists.udp_dirty.pop() {
+        // Once each: who has more after its share is listed again, behind the others.
+        for _ in 0..self.lists.udp_dirty.len() {
+            let Some(index) = self.lists.udp_dirty.pop_front() else { break };
             self.flush_socket(index);
         }
+        // The next tick goes on, and this one does not sleep.
+        self.lists.endpoint_work |= !self.lists.udp_dirty.is_empty();
     }
 
     fn flush_socket(&mut self, index: u32) {
@@ -300,7 +304,7 @@ impl Engine {
             let Some(endpoint) = self.endpoints.at(index) else { return };
             let fd = endpoint.fd;
             let EndpointKind::Udp(udp) = &mut endpoint.kind else {
-                return self.quic_flush(index);
+                return self.quic_flush_listed(index);
             };
             udp.dirty = false;
             self.send_batch.clear();
@@ -418,7 +422,7 @@ impl Engine {
         };
         if !udp.dirty && !udp.queue.is_empty() {
             udp.dirty = true;
-            self.lists.udp_dirty.push(index);
+            self.lists.udp_dirty.push_back(index);
         }
     }
 

@@ -30,6 +30,25 @@ fn relay(io: &mut Io, routes: &mut Routes, tcp: &mut Vec<ConnId>) {
     }
 }
 
+/// The client's stream brings back what was written to it, by the server's routes.
+fn echo(net: &mut Net, (conn, stream): (ConnId, StreamId), routes: &mut Routes) {
+    let data = pattern(300_000);
+    let mut done = 0;
+    net.until_custom("the echo", |net| {
+        let client = &mut net.nodes[CLIENT].io;
+        if done < data.len() {
+            done += client.stream_write(conn, stream, &data[done..]).unwrap();
+            if done == data.len() {
+                client.stream_finish(conn, stream).unwrap();
+            }
+        }
+        relay(&mut net.nodes[SERVER].io, routes, &mut Vec::new());
+        net.round_of(CLIENT);
+        net.nodes[CLIENT].got(conn, stream).closed
+    });
+    assert!(net.nodes[CLIENT].got(conn, stream).data == data, "what came back");
+}
+
 /// A client and a server of QUIC, connected; on the server's shard also both ends of a connection
 /// of TCP.
 fn with_tcp(backend: Backend) -> (Net, ConnId, ConnId, [ConnId; 2]) {
@@ -59,21 +78,7 @@ fn between_connections_of_all_kinds_without_a_copy() {
             ((other, StreamId::ZERO), (accepted, stream)),
         ]);
         let before = net.nodes[SERVER].io.io_stats();
-        let data = pattern(300_000);
-        let mut done = 0;
-        net.until_custom("the echo", |net| {
-            let client = &mut net.nodes[CLIENT].io;
-            if done < data.len() {
-                done += client.stream_write(conn, stream, &data[done..]).unwrap();
-                if done == data.len() {
-                    client.stream_finish(conn, stream).unwrap();
-                }
-            }
-            relay(&mut net.nodes[SERVER].io, &mut routes, &mut Vec::new());
-            net.round_of(CLIENT);
-            net.nodes[CLIENT].got(conn, stream).closed
-        });
-        assert!(net.nodes[CLIENT].got(conn, stream).data == data, "{backend:?}");
+        echo(&mut net, (conn, stream), &mut routes);
         let after = net.nodes[SERVER].io.io_stats();
         assert_eq!(after.bytes_copied_rx - before.bytes_copied_rx, 0);
         assert_eq!(after.bytes_copied_tx - before.bytes_copied_tx, 0);
@@ -89,21 +94,7 @@ fn between_connections_of_quic_without_a_copy() {
         let client = &mut net.nodes[CLIENT].io;
         let stream = client.stream_open(conn, StreamDir::Bidi).unwrap();
         let mut routes = Routes::from([((accepted, stream), (accepted, stream))]);
-        let data = pattern(300_000);
-        let mut done = 0;
-        net.until_custom("the echo", |net| {
-            let client = &mut net.nodes[CLIENT].io;
-            if done < data.len() {
-                done += client.stream_write(conn, stream, &data[done..]).unwrap();
-                if done == data.len() {
-                    client.stream_finish(conn, stream).unwrap();
-                }
-            }
-            relay(&mut net.nodes[SERVER].io, &mut routes, &mut Vec::new());
-            net.round_of(CLIENT);
-            net.nodes[CLIENT].got(conn, stream).closed
-        });
-        assert!(net.nodes[CLIENT].got(conn, stream).data == data, "{backend:?}");
+        echo(&mut net, (conn, stream), &mut routes);
         let stats = net.nodes[SERVER].io.io_stats();
         assert_eq!((stats.bytes_copied_rx, stats.bytes_copied_tx, stats.quic_rx_copied), (0, 0, 0));
         net.all_home();

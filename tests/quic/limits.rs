@@ -1,6 +1,7 @@
 //! Bounds, figures, and many connections at a time.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use zero_io::sim::{Fault, Faults, World};
 use zero_io::{
@@ -8,7 +9,7 @@ use zero_io::{
     StreamDir, code,
 };
 
-use super::kit::{BOTH, CLIENT, Net, SERVER, Seen, pattern};
+use super::kit::{BOTH, CLIENT, Net, PATIENCE, SERVER, Seen, pattern};
 
 #[test]
 fn figures_of_a_connection() {
@@ -56,6 +57,52 @@ fn forty_connections_each_echo() {
         }
         assert_eq!(net.nodes[SERVER].io.io_stats().quic_handshakes, 40);
         net.all_home();
+    }
+}
+
+#[test]
+fn a_socket_sends_so_much_in_a_tick_and_the_rest_in_the_next_ones() {
+    /// Of the engine: what a socket sends in a tick, and a connection in its turn.
+    const TICK_BYTES_MAX: u64 = (4 << 20) + (256 << 10);
+    const CONNS: usize = 60;
+    for backend in BOTH {
+        let mut net = Net::new(backend);
+        let addr = net.listen(|_| ());
+        // All that is written may be sent at once.
+        let dial = |c: &mut QuicConnectConfig| c.transport.initial_window = Some(16 << 20);
+        let conns: Vec<_> = (0..CONNS).map(|_| net.dial(addr, dial)).collect();
+        net.until("all of them", |net| {
+            net.nodes[SERVER].open.len() == CONNS && net.nodes[CLIENT].open.len() == CONNS
+        });
+        net.run_for(Duration::from_millis(50));
+        let client = &mut net.nodes[CLIENT].io;
+        let data: Arc<[u8]> = pattern(200_000).into();
+        let mut streams = Vec::new();
+        for conn in &conns {
+            let stream = client.stream_open(*conn, StreamDir::Uni).unwrap();
+            client.stream_write_guard(*conn, stream, Arc::clone(&data), 0).unwrap();
+            client.stream_finish(*conn, stream).unwrap();
+            streams.push(stream);
+        }
+        let sent = |net: &mut Net| -> u64 {
+            let io = &mut net.nodes[CLIENT].io;
+            conns.iter().map(|conn| io.conn_stats(*conn).unwrap().bytes_sent).sum()
+        };
+        let (first, begun) = (sent(&mut net), Instant::now());
+        let mut ticks = 0;
+        while sent(&mut net) - first < (CONNS * data.len()) as u64 {
+            let before = sent(&mut net);
+            net.nodes[CLIENT].io.poll(PATIENCE).unwrap();
+            let in_tick = sent(&mut net) - before;
+            assert!(in_tick <= TICK_BYTES_MAX, "{backend:?}: {in_tick} bytes");
+            ticks += 1;
+        }
+        assert!((3..20).contains(&ticks), "{backend:?}: {ticks}");
+        assert!(begun.elapsed() < PATIENCE, "nothing waits for what is to come");
+        net.until("all of it", |net| {
+            let ends = net.nodes[SERVER].seen.iter();
+            ends.filter(|seen| matches!(seen, Seen::ReadClosed(..))).count() == CONNS
+        });
     }
 }
 

@@ -128,6 +128,27 @@ fn a_log_ends_at_its_bound_and_the_connection_does_not() {
 }
 
 #[test]
+fn connections_beyond_so_many_logs_have_none() {
+    let dir = std::env::temp_dir().join(format!("zero-io-qlogs-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let mut net = Net::new(Backend::Sim);
+    net.nodes[SERVER].echoes = true;
+    let log = Qlog::to_dir(&dir).logs_max(3);
+    let theirs = log.clone();
+    let addr = net.listen(|l| l.transport.qlog = Some(theirs));
+    for _ in 0..7 {
+        let conn = net.dial(addr, |_| ());
+        let (conn, _) = net.connected(conn);
+        let stream = net.nodes[CLIENT].io.stream_open(conn, StreamDir::Bidi).unwrap();
+        net.send_all(CLIENT, conn, stream, b"as good as any");
+        net.until("the echo", |net| net.nodes[CLIENT].got(conn, stream).closed);
+    }
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 3);
+    assert_eq!(log.left_out(), 4);
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
 fn a_build_without_the_feature_says_so() {
     if cfg!(feature = "quic-qlog") {
         return;

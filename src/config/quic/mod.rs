@@ -18,6 +18,7 @@ pub use connect::QuicConnectConfig;
 pub(crate) use connect::check_ticket;
 pub use keys::QuicKeys;
 pub use listen::{QuicListenConfig, RetryPolicy};
+pub(crate) use qlog::NoLog;
 pub use qlog::{Qlog, QlogStart, QlogWriter};
 pub use transport::{
     AckFrequency, Congestion, DatagramsFull, MtuDiscovery, QuicDatagrams, QuicReceive,

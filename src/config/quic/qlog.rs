@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What is written to at a time.
 const BUFFER_LEN: usize = 64 << 10;
 const BYTES_MAX: u64 = 64 << 20;
+const LOGS_MAX: u64 = 256;
+const TOTAL_BYTES_MAX: u64 = 1 << 30;
 
 /// Where one log goes.
 pub type QlogWriter = Box<dyn Write + Send + Sync>;
@@ -33,6 +35,11 @@ type Open = dyn Fn(QlogStart) -> Option<QlogWriter> + Send + Sync;
 /// makes of them, as JSON text sequences (RFC 7464). It takes feature `quic-qlog`, and it costs:
 /// each packet is written down on the shard's thread, under a lock that nobody else takes.
 ///
+/// Whoever can connect can make a log: their length, their number and their length together are
+/// bounded. Clones count together, on whatever shard they are. Connections beyond have no log, and
+/// are as good as any; [`left_out`](Self::left_out) says how many there were, and so does a warning
+/// (feature `tracing`) with the first.
+///
 /// ```
 /// use zero_io::{Qlog, QuicTransport};
 /// let transport = QuicTransport::default().with(|t| t.qlog = Some(Qlog::to_dir("/var/log/quic")));
@@ -41,8 +48,37 @@ type Open = dyn Fn(QlogStart) -> Option<QlogWriter> + Send + Sync;
 #[derive(Clone)]
 pub struct Qlog {
     open: Arc<Open>,
-    begun: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     bytes_max: u64,
+    total_bytes_max: u64,
+    logs_max: u64,
+}
+
+/// What clones have in common.
+#[derive(Debug, Default)]
+struct Counts {
+    begun: AtomicU64,
+    logs: AtomicU64,
+    bytes: AtomicU64,
+    left_out: AtomicU64,
+}
+
+/// Adds to a count what does not take it beyond its bound; whether it did.
+fn count_up(count: &AtomicU64, by: u64, max: u64) -> bool {
+    let add = |now: u64| now.checked_add(by).filter(|sum| *sum <= max);
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+}
+
+/// Why a connection has no log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoLog {
+    /// Nobody wants one, or it could not be made.
+    Unwanted,
+    /// There are as many as there may be, or as much of them.
+    Bound {
+        /// It is the first one that has none for that.
+        is_first: bool,
+    },
 }
 
 impl Qlog {
@@ -67,7 +103,13 @@ impl Qlog {
     pub fn with_writer(
         open: impl Fn(QlogStart) -> Option<QlogWriter> + Send + Sync + 'static,
     ) -> Self {
-        Self { open: Arc::new(open), begun: Arc::default(), bytes_max: BYTES_MAX }
+        Self {
+            open: Arc::new(open),
+            counts: Arc::default(),
+            bytes_max: BYTES_MAX,
+            total_bytes_max: TOTAL_BYTES_MAX,
+            logs_max: LOGS_MAX,
+        }
     }
 
     /// How long one log may become; what comes beyond is left out, and the last record may be cut.
@@ -78,23 +120,64 @@ impl Qlog {
         self
     }
 
+    /// How long all logs together may become, those of connections that are over included. Where
+    /// that is reached, logs under way end as at [`bytes_max`](Self::bytes_max), and no other one
+    /// is begun. Default 1 GiB.
+    #[must_use]
+    pub const fn total_bytes_max(mut self, bytes: u64) -> Self {
+        self.total_bytes_max = bytes;
+        self
+    }
+
+    /// How many logs are begun at most, those of connections that are over included. Each has a
+    /// descriptor and 64 KiB of memory for as long as its connection lasts, where it is a file.
+    /// Default 256.
+    #[must_use]
+    pub const fn logs_max(mut self, logs: u64) -> Self {
+        self.logs_max = logs;
+        self
+    }
+
+    /// Connections so far that have no log because [`logs_max`](Self::logs_max) or
+    /// [`total_bytes_max`](Self::total_bytes_max) was reached.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.counts.left_out.load(Ordering::Relaxed)
+    }
+
     /// The writer of a connection that begins.
-    pub(crate) fn begin(&self, is_server: bool, peer: SocketAddr) -> Option<QlogWriter> {
-        let number = self.begun.fetch_add(1, Ordering::Relaxed);
-        let inner = (self.open)(QlogStart { is_server, peer, number })?;
-        Some(Box::new(Bounded { inner, left: self.bytes_max }))
+    pub(crate) fn begin(&self, is_server: bool, peer: SocketAddr) -> Result<QlogWriter, NoLog> {
+        let counts = &self.counts;
+        let number = counts.begun.fetch_add(1, Ordering::Relaxed);
+        let has_bytes = counts.bytes.load(Ordering::Relaxed) < self.total_bytes_max;
+        if !(has_bytes && count_up(&counts.logs, 1, self.logs_max)) {
+            let is_first = counts.left_out.fetch_add(1, Ordering::Relaxed) == 0;
+            return Err(NoLog::Bound { is_first });
+        }
+        let Some(inner) = (self.open)(QlogStart { is_server, peer, number }) else {
+            counts.logs.fetch_sub(1, Ordering::Relaxed);
+            return Err(NoLog::Unwanted);
+        };
+        let (total, total_max) = (Arc::clone(counts), self.total_bytes_max);
+        Ok(Box::new(Bounded { inner, left: self.bytes_max, total, total_max }))
     }
 }
 
 impl PartialEq for Qlog {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.begun, &other.begun) && self.bytes_max == other.bytes_max
+        let bounds = |log: &Self| (log.bytes_max, log.total_bytes_max, log.logs_max);
+        Arc::ptr_eq(&self.counts, &other.counts) && bounds(self) == bounds(other)
     }
 }
 
 impl fmt::Debug for Qlog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Qlog").field("bytes_max", &self.bytes_max).finish_non_exhaustive()
+        f.debug_struct("Qlog")
+            .field("bytes_max", &self.bytes_max)
+            .field("total_bytes_max", &self.total_bytes_max)
+            .field("logs_max", &self.logs_max)
+            .field("counts", &self.counts)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,13 +185,16 @@ impl fmt::Debug for Qlog {
 struct Bounded {
     inner: QlogWriter,
     left: u64,
+    total: Arc<Counts>,
+    total_max: u64,
 }
 
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let fits = bytes.len() as u64 <= self.left;
+        let len = bytes.len() as u64;
+        let fits = len <= self.left && count_up(&self.total.bytes, len, self.total_max);
         self.left = match fits && self.inner.write_all(bytes).is_ok() {
-            true => self.left - bytes.len() as u64,
+            true => self.left - len,
             false => 0,
         };
         Ok(bytes.len())
@@ -162,7 +248,41 @@ mod tests {
     #[test]
     fn a_directory_that_is_not_there_is_no_error() {
         let log = Qlog::to_dir("/nonexistent/directory");
-        assert!(log.begin(false, ([0; 4], 1).into()).is_none());
+        assert_eq!(log.begin(false, ([0; 4], 1).into()).err(), Some(NoLog::Unwanted));
         assert!(log.clone() == log && Qlog::to_dir("/") != log);
+        assert!(log.clone().logs_max(1) != log && log.left_out() == 0);
+    }
+
+    fn into_nothing() -> Qlog {
+        Qlog::with_writer(|start| (start.number != 1).then(|| Box::new(std::io::sink()) as _))
+    }
+
+    #[test]
+    fn beyond_so_many_there_is_none_and_clones_count_together() {
+        let log = into_nothing().logs_max(3);
+        let begin = |log: &Qlog| log.begin(true, ([0; 4], 1).into()).err();
+        assert_eq!(begin(&log), None);
+        // One that nobody wants does not count.
+        assert_eq!(begin(&log), Some(NoLog::Unwanted));
+        let other = log.clone();
+        assert_eq!((begin(&other), begin(&log)), (None, None));
+        assert_eq!(begin(&other), Some(NoLog::Bound { is_first: true }));
+        assert_eq!(begin(&log), Some(NoLog::Bound { is_first: false }));
+        assert_eq!((log.left_out(), other.left_out()), (2, 2));
+    }
+
+    #[test]
+    fn beyond_so_many_bytes_together_logs_end_and_none_begins() {
+        let log = into_nothing().total_bytes_max(10);
+        let mut writer = log.begin(true, ([0; 4], 1).into()).unwrap();
+        writer.write_all(b"abcdef").unwrap();
+        let clone = log.clone();
+        assert!(log.begin(true, ([0; 4], 1).into()).is_err(), "nobody wants that one");
+        let mut other = clone.begin(true, ([0; 4], 1).into()).unwrap();
+        other.write_all(b"abcdef").unwrap();
+        assert_eq!(log.counts.bytes.load(Ordering::Relaxed), 6, "a record that does not fit");
+        writer.write_all(b"abcd").unwrap();
+        let beyond = log.begin(true, ([0; 4], 1).into()).err();
+        assert_eq!(beyond, Some(NoLog::Bound { is_first: true }));
     }
 }

@@ -511,7 +511,6 @@ impl Engine {
         let follows = flags.contains(RequestFlags::BODY_FOLLOWS);
         let upload = if follows { Some(self.open_upload()?) } else { None };
         let message = self.detach_current()?;
-        self.http.current = None;
         let id = RequestId::from_u64(extra & u64::from(u32::MAX));
         let body = upload.map(|(place, stream)| {
             self.begin_upload(conn, extra as u32, place);

@@ -70,7 +70,6 @@ impl Engine {
     pub(crate) fn detach_http_response(&mut self) -> Result<HttpOwnedResponse> {
         let (key, head_len, flags) = self.clients.current.ok_or(NOT_A_RESPONSE)?;
         let message = self.detach_current()?;
-        self.clients.current = None;
         let view = response(&message, head_len, flags);
         let (places, status) = (view.places(), view.status());
         Ok(HttpOwnedResponse::new(message, id_of(key), places, status, flags))

@@ -52,15 +52,7 @@ impl Engine {
     fn quic_flush_early(&mut self, id: ConnId) {
         let Some(conn) = self.conns.find(id) else { return };
         let socket = socket_of(conn);
-        let Some(udp) = self.endpoints.quic(socket) else { return };
-        let is_listed = udp.is_listed;
-        let listed = self.lists.udp_dirty.len();
         self.quic_flush(socket);
-        if is_listed && let Some(udp) = self.endpoints.quic(socket) {
-            // It stays on the list, where it stands once.
-            udp.is_listed = true;
-            self.lists.udp_dirty.truncate(listed);
-        }
     }
 
     /// What the connection whose turn it is was sent, the short way; `None` where there is a longer

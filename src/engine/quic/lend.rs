@@ -27,7 +27,7 @@ use crate::proto::quic::session::Session;
 
 impl Engine {
     /// Whether a stream takes something to be sent from where it lies. `waiting_max`: bytes that
-    /// may wait there already.
+    /// may wait there already, which is no bound for what a handle was promised.
     fn quic_takes(
         &mut self,
         conn: ConnId,
@@ -48,50 +48,28 @@ impl Engine {
         conn: ConnId,
         stream: StreamId,
         buffer: SendBuffer,
+        waiting_max: usize,
         error: IoError,
     ) -> Result<()> {
-        self.quic_takes(conn, stream, self.config.send_high_water, error)?;
-        self.quic_append_buffer(conn, stream, buffer, error)
-    }
-
-    /// The same without regard to the high-water mark, for what a handle was promised.
-    pub(in crate::engine) fn quic_append_buffer(
-        &mut self,
-        conn: ConnId,
-        stream: StreamId,
-        buffer: SendBuffer,
-        error: IoError,
-    ) -> Result<()> {
-        let session = session(self.conns.get(conn)?).ok_or(error)?;
+        self.quic_takes(conn, stream, waiting_max, error)?;
         self.pool.check_own(&buffer)?;
+        let session = session(self.conns.get(conn)?).ok_or(error)?;
         session.write_bytes(stream, self.pool.lend_buffer(buffer))?;
         self.quic_dirty_conn(conn);
         Ok(())
     }
 
     /// Sends memory of the application, which is kept alive until the peer acknowledged all of it.
+    /// Without a token nothing is told.
     pub(in crate::engine) fn quic_write_guard(
         &mut self,
-        conn: ConnId,
-        stream: StreamId,
-        memory: WriteGuard,
-        token: u64,
-        error: IoError,
-    ) -> Result<()> {
-        self.quic_takes(conn, stream, self.config.send_high_water, error)?;
-        self.quic_append_guard(conn, stream, memory, Some(token), error)
-    }
-
-    /// The same without regard to the high-water mark. Without a token nothing is told.
-    pub(in crate::engine) fn quic_append_guard(
-        &mut self,
-        conn: ConnId,
-        stream: StreamId,
+        (conn, stream): (ConnId, StreamId),
         memory: WriteGuard,
         token: Option<u64>,
+        waiting_max: usize,
         error: IoError,
     ) -> Result<()> {
-        self.quic_takes(conn, stream, usize::MAX, error)?;
+        self.quic_takes(conn, stream, waiting_max, error)?;
         let len = memory.bytes().len();
         let guard = self.guards.insert_lent(conn, token, len);
         let guard = guard.ok_or(IoError::exhausted(PoolKind::Guards))?;
@@ -169,18 +147,17 @@ impl Engine {
         error: IoError,
     ) -> Result<()> {
         self.quic_takes(conn, stream, self.config.send_high_water, error)?;
-        let may_keep = self.quic.memory.as_ref().is_some_and(|m| m.packets.may_keep());
         let bytes = match self.quic.current(self.stats.events) {
-            // A packet is kept for however few bytes, and a peer may send many such.
-            Some(shown) if !may_keep => {
-                shown.share_part(data).ok_or(NOT_OF_THIS_EVENT)?;
-                return self.quic_forward_copy(conn, stream, data, error);
+            Some(shown) => {
+                let part = shown.share_part(data).ok_or(NOT_OF_THIS_EVENT)?;
+                // A packet is kept for however few bytes, and a peer may send many such.
+                let may_keep = self.quic.memory.as_ref().is_some_and(|m| m.packets.may_keep());
+                may_keep.then_some(part)
             }
-            Some(shown) => shown.share_part(data).ok_or(NOT_OF_THIS_EVENT)?,
-            None => match self.detach_part(data)? {
-                Some(owned) => loans::payload(owned),
-                None => return self.quic_forward_copy(conn, stream, data, error),
-            },
+            None => self.detach_part(data)?.map(loans::payload),
+        };
+        let Some(bytes) = bytes else {
+            return self.quic_forward_copy(conn, stream, data, error);
         };
         let session = session(self.conns.get(conn)?).ok_or(error)?;
         session.write_bytes(stream, bytes)?;
@@ -236,12 +213,9 @@ impl Engine {
         if self.segments.room() == 0 {
             return Err(IoError::exhausted(PoolKind::SendQueue));
         }
-        // Half of the guards are the application's, whatever peers do not read.
-        let guard = match self.guards.is_half_used() {
-            true => None,
-            false => self.guards.insert_payload(conn, Payload::new(part)),
+        let Some(guard) = self.guards.insert_payload(conn, Payload::new(part)) else {
+            return self.quic_forward_out(conn, data);
         };
-        let Some(guard) = guard else { return self.quic_forward_out(conn, data) };
         self.start_write_clock(conn.index());
         let source = Source::Guard { guard };
         let segment = Segment { ptr: data.as_ptr(), source, len: data.len() as u32 };
@@ -249,7 +223,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The same by a copy, while all guards are in use.
+    /// The same by a copy, while payload may have no guard.
     fn quic_forward_out(&mut self, conn: ConnId, data: &[u8]) -> Result<()> {
         let class = self.pool.class_for(data.len())?;
         let taken = self.pool.take_filled(class, Use::TxBulk, data);

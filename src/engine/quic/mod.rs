@@ -253,7 +253,7 @@ impl Engine {
         let Some(udp) = self.endpoints.quic(socket) else { return };
         let has_some = !udp.dirty.is_empty() || !udp.staged().is_empty();
         if has_some && !*udp.out_armed() && !std::mem::replace(&mut udp.is_listed, true) {
-            self.lists.udp_dirty.push(socket);
+            self.lists.udp_dirty.push_back(socket);
         }
     }
 

@@ -4,8 +4,8 @@
 //! *Invariants*
 //! - Buffers are free when the call that sends them returns; what the kernel did not take stays
 //!   staged, in order.
-//! - A connection sends so much in its turn, a socket so much in a tick: acknowledgements are read
-//!   in between.
+//! - A connection sends so much in its turn, a socket so much in a flush, and what it has then
+//!   waits for the next tick: acknowledgements are read in between.
 
 use super::session_at;
 use crate::engine::Engine;
@@ -18,21 +18,29 @@ use crate::transport::Kind as EndpointKind;
 const TURN_BYTES_MAX: usize = 256 << 10;
 /// What a turn counts at the least.
 const TURN_BYTES_MIN: usize = 64;
-/// Bytes that one socket sends in a tick.
-const TICK_BYTES_MAX: usize = 4 << 20;
+/// Bytes that one socket sends in a flush.
+const FLUSH_BYTES_MAX: usize = 4 << 20;
 /// The longest UDP payload over IPv4, of a train as of a datagram.
 const TRAIN_BYTES_MAX: usize = 65_507;
 /// Datagrams in one train: what every kernel from 4.18 on takes.
 const TRAIN_COUNT_MAX: usize = 64;
 
 impl Engine {
-    pub(in crate::engine) fn quic_flush(&mut self, socket: u32) {
-        let mut left = TICK_BYTES_MAX;
-        // The application had its time since the tick began: round trips are measured from here.
-        self.now = self.ring.now();
+    /// Flushes a socket that was taken from the list. It counts as listed meanwhile, so that what
+    /// it does puts it there at most once more, for the next tick.
+    pub(in crate::engine) fn quic_flush_listed(&mut self, socket: u32) {
+        self.quic_flush(socket);
         if let Some(udp) = self.endpoints.quic(socket) {
             udp.is_listed = false;
         }
+        self.quic_list(socket);
+    }
+
+    /// Sends what connections have, as far as a socket's share goes.
+    pub(super) fn quic_flush(&mut self, socket: u32) {
+        let mut left = FLUSH_BYTES_MAX;
+        // The application had its time since the tick began: round trips are measured from here.
+        self.now = self.ring.now();
         while left > 0 {
             let Some(udp) = self.endpoints.quic(socket) else { return };
             let Some(route) = udp.dirty.pop_front() else { break };
@@ -45,12 +53,8 @@ impl Engine {
                 return;
             }
         }
-        let is_sent = self.quic_send(socket);
-        let has_more = self.endpoints.quic(socket).is_some_and(|udp| !udp.dirty.is_empty());
-        if is_sent && has_more {
-            // The next tick goes on, and does not sleep.
+        if self.quic_send(socket) {
             self.quic_list(socket);
-            self.lists.endpoint_work = true;
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use quinn_proto::{QlogConfig, TransportConfig};
 
-use crate::config::Qlog;
+use crate::config::{NoLog, Qlog};
 
 /// Whether there can be any.
 pub(super) const IS_BUILT: bool = true;
@@ -18,7 +18,11 @@ pub(super) fn attach(
     peer: SocketAddr,
     now: Instant,
 ) {
-    let Some(writer) = log.begin(is_server, peer) else { return };
+    let writer = match log.begin(is_server, peer) {
+        Ok(writer) => writer,
+        Err(NoLog::Bound { is_first: true }) => return crate::trace::qlog_ends(),
+        Err(NoLog::Bound { .. } | NoLog::Unwanted) => return,
+    };
     let side = if is_server { "server" } else { "client" };
     let mut config = QlogConfig::default();
     config.writer(writer).title(Some(format!("zero-io, {side} of {peer}"))).start_time(now);

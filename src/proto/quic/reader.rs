@@ -140,6 +140,8 @@ impl Reader {
     /// The stream was reset, which is told behind what was read of it.
     pub(super) fn on_reset(&mut self, stream: StreamId, error_code: u64) {
         let number = stream.as_u64();
+        // Left there it would read nothing, but resets go first: where they are told slowly, the
+        // peer opens the next streams meanwhile, and the queue would have no bound.
         if self.queued.remove(&number) {
             self.ready.retain(|ready| *ready != stream);
         }

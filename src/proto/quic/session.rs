@@ -402,10 +402,9 @@ impl Session {
         let stats = self.conn.stats();
         let noted = Meter::read(self.conn.congestion_state());
         let (path, sent, received) = (&stats.path, &stats.udp_tx, &stats.udp_rx);
-        let micros =
-            |span: std::time::Duration| u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
+        let micros = |span: Duration| u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
         let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-        let has_rtt = path.min_rtt < std::time::Duration::MAX;
+        let has_rtt = path.min_rtt < Duration::MAX;
         ConnStats {
             bytes_received: received.bytes,
             bytes_sent: sent.bytes,

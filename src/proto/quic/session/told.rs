@@ -48,10 +48,7 @@ impl Session {
         if !self.has_datagrams || self.reader.has_some() || !self.is_plain() {
             return None;
         }
-        let datagram = self.conn.datagrams().recv();
-        self.has_datagrams = datagram.is_some();
-        self.datagrams_told += u64::from(self.has_datagrams);
-        datagram
+        self.take_datagram()
     }
 
     /// As `next`, when something of a stream comes next and nothing else waits.
@@ -87,13 +84,14 @@ impl Session {
     }
 
     fn datagram(&mut self) -> Option<Signal> {
-        if !self.has_datagrams {
-            return None;
-        }
+        if self.has_datagrams { self.take_datagram().map(Signal::Datagram) } else { None }
+    }
+
+    fn take_datagram(&mut self) -> Option<Bytes> {
         let datagram = self.conn.datagrams().recv();
         self.has_datagrams = datagram.is_some();
         self.datagrams_told += u64::from(self.has_datagrams);
-        datagram.map(Signal::Datagram)
+        datagram
     }
 
     #[inline]

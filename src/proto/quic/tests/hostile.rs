@@ -143,6 +143,28 @@ fn stops_and_resets_without_end_are_bounded() {
     assert!(backlog <= 3 * (10 + RESETS_MAX), "{backlog}");
 }
 
+#[test]
+fn resets_that_are_told_slowly_are_bounded() {
+    const STREAMS: usize = 100;
+    let listen = listen_config().with(|c| c.transport.max_uni_streams = STREAMS as u32);
+    let mut pair = Pair::connected(listen, connect_config());
+    pair.server.is_deaf = true;
+    for _ in 0..50 {
+        let mut ids = Vec::new();
+        while let Ok(id) = pair.client.session(0).open(StreamDir::Uni) {
+            pair.client.session(0).write_bytes(id, b"x".as_slice().into()).unwrap();
+            ids.push(id);
+        }
+        // There is something to read, and then it was reset.
+        pair.run(Duration::from_millis(20));
+        ids.iter().for_each(|id| pair.client.session(0).reset(*id, 2).unwrap());
+        pair.run(Duration::from_millis(20));
+        let server = pair.server.session(0);
+        assert!((0..RESETS_MAX / 2).all(|_| server.next().is_some()));
+        assert!(server.backlog() <= STREAMS + RESETS_MAX, "{}", server.backlog());
+    }
+}
+
 /// The first packets of so many clients, held.
 fn flood(pair: &mut Pair, count: usize) -> Vec<Incoming> {
     let mut held = Vec::new();

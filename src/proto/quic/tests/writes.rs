@@ -1,10 +1,12 @@
 //! What is written, before it is the machine's.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::pair::{Pair, connect_config, heard, listen_config};
 use crate::error::IoError;
-use crate::ids::StreamDir;
+use crate::ids::{StreamDir, StreamId};
 use crate::pool::quic::cells::Cells;
 use crate::proto::quic::signal::Signal;
 
@@ -80,20 +82,26 @@ fn writes_of_all_sizes_to_two_streams_stay_in_order() {
     assert!(cells.is_home(), "all was acknowledged");
 }
 
-#[test]
-fn an_end_behind_what_waits_is_the_end() {
+/// A client with a stream whose window is smaller than a tail, and a server that gives no other.
+fn behind_a_window() -> (Pair, Cells, StreamId) {
     let listen = listen_config().with(|c| c.transport.stream_window = 4096);
     let mut pair = Pair::connected(listen, connect_config());
     pair.server.session(0).pause();
+    let id = pair.client.session(0).open(StreamDir::Uni).unwrap();
+    (pair, Cells::new(CELLS), id)
+}
+
+#[test]
+fn an_end_behind_what_waits_is_the_end() {
+    let (mut pair, _, id) = behind_a_window();
     let client = pair.client.session(0);
-    let id = client.open(StreamDir::Uni).unwrap();
     let data = Bytes::from(pattern(50_000));
     client.write_bytes(id, data.clone()).unwrap();
     client.finish(id).unwrap();
     let conn = client.write_bytes(id, data.clone()).unwrap_err();
     assert!(matches!(conn, IoError::WriteClosed { .. }));
     assert!(client.finish(id).is_err() && client.is_full(id, 1).is_err());
-    pair.run(std::time::Duration::from_secs(1));
+    pair.run(Duration::from_secs(1));
     pair.server.session(0).resume();
     pair.until("its end", |pair| {
         pair.client.told.iter().any(|told| matches!(told.1, Signal::Finished(_)))
@@ -103,17 +111,13 @@ fn an_end_behind_what_waits_is_the_end() {
 
 #[test]
 fn what_was_cut_takes_nothing_before_writable() {
-    let listen = listen_config().with(|c| c.transport.stream_window = 4096);
-    let mut pair = Pair::connected(listen, connect_config());
-    let mut cells = Cells::new(CELLS);
-    pair.server.session(0).pause();
+    let (mut pair, mut cells, id) = behind_a_window();
     let client = pair.client.session(0);
-    let id = client.open(StreamDir::Uni).unwrap();
     assert_eq!(client.write_copy(id, &pattern(10_000), &mut cells), Ok(4096));
     for len in [1, 100, 10_000] {
         assert_eq!(client.write_copy(id, &pattern(len), &mut cells), Ok(0));
     }
-    pair.run(std::time::Duration::from_secs(1));
+    pair.run(Duration::from_secs(1));
     assert_eq!(pair.client.session(0).write_copy(id, b"x", &mut cells), Ok(0));
     assert!(pair.client.take(0).is_empty());
     pair.server.session(0).resume();
@@ -124,17 +128,13 @@ fn what_was_cut_takes_nothing_before_writable() {
 
 #[test]
 fn a_tail_that_finds_its_window_closed_waits() {
-    let listen = listen_config().with(|c| c.transport.stream_window = 4096);
-    let mut pair = Pair::connected(listen, connect_config());
-    let mut cells = Cells::new(CELLS);
-    pair.server.session(0).pause();
+    let (mut pair, mut cells, id) = behind_a_window();
     let client = pair.client.session(0);
-    let id = client.open(StreamDir::Uni).unwrap();
     let data = pattern(6000);
     // Not until a packet is made does the second half meet the window.
     assert_eq!(client.write_copy(id, &data[..3000], &mut cells), Ok(3000));
     assert_eq!(client.write_copy(id, &data[3000..], &mut cells), Ok(3000));
-    pair.run(std::time::Duration::from_secs(1));
+    pair.run(Duration::from_secs(1));
     assert_eq!(pair.client.session(0).write_copy(id, b"x", &mut cells), Ok(0));
     pair.server.session(0).resume();
     pair.until("Writable", |pair| !pair.client.told.is_empty());
