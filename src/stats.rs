@@ -78,8 +78,8 @@ counters! {
         quic_refused,
         /// QUIC clients that were asked to retry.
         quic_retried,
-        /// QUIC packets that were copied on arrival, because peers kept too many buffers from coming
-        /// home.
+        /// QUIC packets that were copied on arrival, because peers kept too many buffers from
+        /// coming home.
         quic_rx_copied,
         /// Commands taken from handles.
         commands,

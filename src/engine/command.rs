@@ -101,7 +101,7 @@ impl Engine {
             None => !self.commands.is_empty(),
             Some(command) => self.has_room_for(command),
         };
-        has_command || self.has_mail_to_run()
+        has_command || self.fleet_has_work()
     }
 
     /// Ends and posts need no room in the send queues: a peer that does not read cannot keep a

@@ -67,7 +67,7 @@ impl Engine {
     }
 
     /// Whether `run_mail` would do anything.
-    pub(in crate::engine) fn has_mail_to_run(&self) -> bool {
+    pub(super) fn has_mail_to_run(&self) -> bool {
         match &self.fleet {
             None => false,
             Some(fleet) if fleet.mail_waits.is_some() => self.inbox.room() > 0,

@@ -79,6 +79,11 @@ impl Engine {
         }
     }
 
+    /// Whether `run_fleet` would do anything; asked before each sleep, and by who spins.
+    pub(super) fn fleet_has_work(&self) -> bool {
+        self.has_mail_to_run()
+    }
+
     /// Wakes the shards that were sent something, as far as they sleep.
     pub(super) fn nudge_fleet(&mut self) {
         let Some(fleet) = &mut self.fleet else { return };
