@@ -9,6 +9,7 @@
 use std::net::SocketAddr;
 use std::{fmt, io};
 
+use crate::config::RoutingRefusal;
 use crate::ids::{ConnId, EndpointId, Protocol, StreamDir};
 
 mod tls;
@@ -422,6 +423,23 @@ pub enum IoError {
     /// The shard of this handle was dropped. What was queued and not yet taken is dropped.
     #[error("the Io of this handle is gone; nothing was sent")]
     IoGone,
+    /// A routing strategy that was asked for by name cannot be had.
+    #[error("{0}; RoutingStrategy::Auto takes what there is")]
+    RoutingRefused(RoutingRefusal),
+    /// The shard does not run: it is not grown yet, or it ended. Nothing was sent.
+    #[error("shard {shard} does not run: it is not grown yet, or it ended; nothing was sent")]
+    ShardDown {
+        /// Its number.
+        shard: u16,
+    },
+    /// The cluster has no shard of that number.
+    #[error("there is no shard {shard}: this cluster has {shards}, counted from 0")]
+    NoSuchShard {
+        /// The number.
+        shard: u16,
+        /// How many there are.
+        shards: u16,
+    },
     /// The process forked, and the ring belongs to the parent.
     #[error(
         "this Io belongs to the parent process: an io_uring cannot be used after fork; make \
@@ -491,6 +509,7 @@ impl From<IoError> for io::Error {
             | IoError::DatagramsUnsupported { .. }
             | IoError::EarlyDataUnavailable { .. }
             | IoError::NotForProtocol { .. }
+            | IoError::RoutingRefused(_)
             | IoError::StreamNotPullable { .. } => K::Unsupported,
             IoError::UringDenied { .. } | IoError::ProfileForbidden | IoError::HmacMismatch => {
                 K::PermissionDenied
@@ -507,13 +526,15 @@ impl From<IoError> for io::Error {
             | IoError::BufferTooLarge { .. }
             | IoError::WrongEndpoint { .. }
             | IoError::NoSuchRequest { .. }
+            | IoError::NoSuchShard { .. }
             | IoError::NoSuchStream { .. } => K::InvalidInput,
             IoError::StaleConn { .. }
             | IoError::StaleEndpoint { .. }
             | IoError::NotConnected { .. } => K::NotConnected,
-            IoError::WriteClosed { .. } | IoError::StreamStopped { .. } | IoError::IoGone => {
-                K::BrokenPipe
-            }
+            IoError::WriteClosed { .. }
+            | IoError::StreamStopped { .. }
+            | IoError::ShardDown { .. }
+            | IoError::IoGone => K::BrokenPipe,
             IoError::AddrInUse { .. } => K::AddrInUse,
             IoError::Os { errno, .. } => errno.kind(),
             _ => K::Other,

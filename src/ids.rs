@@ -76,6 +76,34 @@ id! {
     HttpPool, "http_pool#"
 }
 
+/// One listener or UDP socket of a cluster: an endpoint on each of its shards. It stays what it is
+/// for as long as the cluster lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterEndpoint(u16);
+
+impl ClusterEndpoint {
+    pub(crate) const fn new(group: u16) -> Self {
+        Self(group)
+    }
+
+    /// Its number, counted from 0 in the order in which they were opened.
+    pub(crate) const fn group(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for ClusterEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cluster_endpoint#{}", self.0)
+    }
+}
+
+impl fmt::Debug for ClusterEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// Whether both sides send on a QUIC stream, or only the one that opened it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StreamDir {

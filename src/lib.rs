@@ -11,6 +11,7 @@
     expect(dead_code, reason = "features use parts that are always compiled")
 )]
 
+mod cluster;
 pub mod code;
 mod config;
 mod conn;
@@ -44,6 +45,9 @@ mod trace;
 mod trace;
 mod transport;
 
+pub use cluster::{
+    ClusterHandle, ClusterReport, IoCluster, ShardExit, ShardIo, ShardReport, ShardSeed,
+};
 pub use config::*;
 pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, TlsConfigFault, UringDenied};
 #[cfg(feature = "http")]
@@ -56,7 +60,8 @@ pub use http::{HttpFile, HttpHeaders, HttpMethod, HttpRequest};
 #[cfg(feature = "http-client")]
 pub use http::{HttpResponse, HttpUrl, HttpUrlError};
 pub use ids::{
-    ConnId, EndpointId, HttpPool, Protocol, RequestId, StreamDir, StreamId, TimerId, WatchId,
+    ClusterEndpoint, ConnId, EndpointId, HttpPool, Protocol, RequestId, StreamDir, StreamId,
+    TimerId, WatchId,
 };
 pub use io::{Events, Io, IoHandle, IoSeed, Sender, UdpTransmit};
 pub use pool::{
@@ -73,6 +78,6 @@ pub use proto::http_fuzz;
 #[cfg(all(feature = "_sim", feature = "tls"))]
 #[doc(hidden)]
 pub use proto::tls_fuzz;
-pub use stats::{ConnStats, EcnState, IoStats, QuicStats};
+pub use stats::{ConnStats, EcnState, FleetStats, IoStats, QuicStats};
 pub use sys::affinity::{allowed_cpus, pin_current_thread};
 pub use sys::sockopt::PeerCred;

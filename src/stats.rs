@@ -1,52 +1,104 @@
 //! Counters of one shard.
+//!
+//! Role: figures, plain data. Not role: publishing them, or asking the kernel.
 
-/// What one `Io` has done so far. Single-threaded plain counters; they only grow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct IoStats {
-    /// Calls of `poll`.
-    pub polls: u64,
-    /// Entries into the kernel (`io_uring_enter`).
-    pub enters: u64,
-    /// Completions taken from the ring.
-    pub completions: u64,
-    /// Events handed out.
-    pub events: u64,
-    /// Connections accepted.
-    pub accepted: u64,
-    /// Times accepting rested for want of descriptors or kernel memory.
-    pub accept_errors: u64,
-    /// Bytes received on streams.
-    pub bytes_received: u64,
-    /// Bytes handed to the kernel on streams.
-    pub bytes_sent: u64,
-    /// Payload bytes copied in user space on the way in.
-    pub bytes_copied_rx: u64,
-    /// Payload bytes copied in user space on the way out, those included that handles copied.
-    pub bytes_copied_tx: u64,
-    /// Datagrams received.
-    pub datagrams_received: u64,
-    /// Datagrams (and trains of them) handed to the kernel.
-    pub datagrams_sent: u64,
-    /// Datagrams that the kernel refused and that were dropped.
-    pub datagrams_dropped: u64,
-    /// Errors reported by UDP sockets.
-    pub udp_errors: u64,
-    /// Times a connection's receive ended for want of buffers.
-    pub starved: u64,
-    /// QUIC handshakes that were done, as client or server.
-    pub quic_handshakes: u64,
-    /// QUIC clients that were refused.
-    pub quic_refused: u64,
-    /// QUIC clients that were asked to retry.
-    pub quic_retried: u64,
-    /// QUIC packets that were copied on arrival, because peers kept too many buffers from coming
-    /// home.
-    pub quic_rx_copied: u64,
-    /// Commands taken from handles.
-    pub commands: u64,
-    /// Commands of handles that came too late: their connection had ended.
-    pub commands_refused: u64,
+/// A structure of counters, which is also a row of words: so that all of it can be summed up, or
+/// put where another thread reads it, without a list of its fields.
+macro_rules! counters {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $field:ident,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        #[non_exhaustive]
+        pub struct $name {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        impl $name {
+            /// How many counters there are.
+            pub(crate) const WORDS: usize = [$(stringify!($field)),*].len();
+
+            /// The counters in the order in which they stand above.
+            pub(crate) const fn words(&self) -> [u64; Self::WORDS] {
+                [$(self.$field),*]
+            }
+
+            /// The counters that such a row is.
+            pub(crate) const fn from_words(words: [u64; Self::WORDS]) -> Self {
+                let [$($field),*] = words;
+                Self { $($field),* }
+            }
+        }
+
+        /// Sums up shards.
+        impl std::ops::AddAssign for $name {
+            fn add_assign(&mut self, other: Self) {
+                let (mine, others) = (self.words(), other.words());
+                *self = Self::from_words(std::array::from_fn(|at| mine[at] + others[at]));
+            }
+        }
+    };
+}
+
+counters! {
+    /// What one `Io` has done so far. Single-threaded plain counters; they only grow.
+    IoStats {
+        /// Calls of `poll`.
+        polls,
+        /// Entries into the kernel (`io_uring_enter`).
+        enters,
+        /// Completions taken from the ring.
+        completions,
+        /// Events handed out.
+        events,
+        /// Connections accepted.
+        accepted,
+        /// Times accepting rested for want of descriptors or kernel memory.
+        accept_errors,
+        /// Bytes received on streams.
+        bytes_received,
+        /// Bytes handed to the kernel on streams.
+        bytes_sent,
+        /// Payload bytes copied in user space on the way in.
+        bytes_copied_rx,
+        /// Payload bytes copied in user space on the way out, those included that handles copied.
+        bytes_copied_tx,
+        /// Datagrams received.
+        datagrams_received,
+        /// Datagrams (and trains of them) handed to the kernel.
+        datagrams_sent,
+        /// Datagrams that the kernel refused and that were dropped.
+        datagrams_dropped,
+        /// Errors reported by UDP sockets.
+        udp_errors,
+        /// Times a connection's receive ended for want of buffers.
+        starved,
+        /// QUIC handshakes that were done, as client or server.
+        quic_handshakes,
+        /// QUIC clients that were refused.
+        quic_refused,
+        /// QUIC clients that were asked to retry.
+        quic_retried,
+        /// QUIC packets that were copied on arrival, because peers kept too many buffers from
+        /// coming home.
+        quic_rx_copied,
+        /// Commands taken from handles.
+        commands,
+        /// Commands of handles that came too late: their connection had ended.
+        commands_refused,
+    }
+}
+
+counters! {
+    /// What a shard has had to do with the other shards of its cluster so far; nothing, without a
+    /// cluster.
+    FleetStats {
+        /// Posts that came from other shards, and from handles of the cluster.
+        posts_in,
+        /// Posts that were sent to other shards.
+        posts_out,
+        /// Times that this shard woke another one.
+        wakes,
+    }
 }
 
 /// Figures of one connection: the engine's own, and for TCP the kernel's (`TCP_INFO`, tcp(7)).
@@ -134,4 +186,20 @@ pub struct QuicStats {
     /// Datagrams that made room for later ones before they were handed out; brought up to date
     /// whenever all that wait were.
     pub datagrams_dropped_rx: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_words_in_their_order() {
+        let mut stats = IoStats { polls: 1, commands_refused: 2, ..IoStats::default() };
+        let words = stats.words();
+        assert_eq!(words.len(), IoStats::WORDS);
+        assert_eq!((words[0], words[IoStats::WORDS - 1]), (1, 2));
+        assert_eq!(IoStats::from_words(words), stats);
+        stats += stats;
+        assert_eq!((stats.polls, stats.commands_refused, stats.enters), (2, 4, 0));
+    }
 }

@@ -4,7 +4,7 @@
 //! Role: one function per fact, none on the hot path. Not role: statistics
 //! ([`IoStats`](crate::IoStats)).
 
-use crate::config::Effective;
+use crate::config::{Effective, EffectiveRouting};
 use crate::error::IoError;
 use crate::ids::{ConnId, EndpointId, Protocol};
 use crate::pool::PoolPressureInfo;
@@ -29,6 +29,16 @@ pub(crate) fn io_stopped(came_home: bool) {
 /// A listener or a UDP socket was opened.
 pub(crate) fn endpoint_opened(endpoint: EndpointId, protocol: Protocol) {
     tracing::debug!(target: "zero_io", %endpoint, %protocol, "endpoint opened");
+}
+
+/// A shard could not take its part of an endpoint of the cluster.
+pub(crate) fn listen_failed(shard: u16, group: u16, error: &IoError) {
+    tracing::error!(target: "zero_io", shard, group, %error, "a shard does not listen");
+}
+
+/// The cluster's routing is found out.
+pub(crate) fn routing(routing: &EffectiveRouting) {
+    tracing::info!(target: "zero_io", %routing, "cluster routing");
 }
 
 /// Accepting rests.

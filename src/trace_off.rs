@@ -1,6 +1,6 @@
 //! The twin of `trace.rs` without the feature `tracing`: the same functions, which do nothing.
 
-use crate::config::Effective;
+use crate::config::{Effective, EffectiveRouting};
 use crate::error::IoError;
 use crate::ids::{ConnId, EndpointId, Protocol};
 use crate::pool::PoolPressureInfo;
@@ -13,6 +13,12 @@ pub(crate) const fn io_stopped(_came_home: bool) {}
 
 /// A listener or a UDP socket was opened.
 pub(crate) const fn endpoint_opened(_endpoint: EndpointId, _protocol: Protocol) {}
+
+/// A shard could not take its part of an endpoint of the cluster.
+pub(crate) const fn listen_failed(_shard: u16, _group: u16, _error: &IoError) {}
+
+/// The cluster's routing is found out.
+pub(crate) const fn routing(_routing: &EffectiveRouting) {}
 
 /// Accepting rests.
 pub(crate) const fn accept_rests(_endpoint: EndpointId, _error: &IoError) {}

@@ -3,6 +3,7 @@
 //! Role: plain data with defaults and [`Config::validate`]. Not role: reading files or the
 //! environment.
 
+mod cluster;
 mod endpoint;
 mod framing;
 #[cfg(feature = "http")]
@@ -13,12 +14,16 @@ mod http_pool;
 mod http_proxy;
 #[cfg(feature = "quic")]
 mod quic;
+mod routing;
 #[cfg(feature = "tls")]
 mod tls;
 mod uring;
 
 use std::time::Duration;
 
+pub use cluster::{
+    ClusterConfig, CpuAffinity, DrainOptions, ExpectedProtocols, OnPanic, ScidCover, Steer,
+};
 pub use endpoint::{
     ConnTimeouts, HostOrAddr, Keepalive, MulticastGroup, TcpConnectConfig, TcpListenConfig,
     UdpEndpointConfig, UdsConnectConfig, UdsListenConfig,
@@ -36,11 +41,30 @@ pub use http_proxy::HttpProxy;
 pub(crate) use http_proxy::ProxyServer;
 #[cfg(feature = "quic")]
 pub use quic::*;
+pub use routing::{ClusterWarnings, EffectiveRouting, RoutingRefusal, RoutingStrategy};
 #[cfg(feature = "tls")]
 pub use tls::*;
 pub use uring::{Effective, HugePages, UringConfig};
 
 use crate::error::{IoError, Result};
+
+/// What the QUIC listeners of a cluster share: nothing, without the feature.
+#[cfg(feature = "quic")]
+pub(crate) type ClusterKeys = QuicKeys;
+#[cfg(not(feature = "quic"))]
+pub(crate) type ClusterKeys = std::convert::Infallible;
+
+/// What this build can listen for: UDP always.
+const IN_BUILD: ExpectedProtocols = {
+    let mut protocols = ExpectedProtocols::UDP;
+    if cfg!(feature = "tcp") {
+        protocols = protocols.union(ExpectedProtocols::TCP).union(ExpectedProtocols::UDS);
+    }
+    if cfg!(feature = "quic") {
+        protocols = protocols.union(ExpectedProtocols::QUIC);
+    }
+    protocols
+};
 
 /// What a pool of HTTP connections speaks TLS with: nothing, without the feature.
 #[cfg(all(feature = "http-client", feature = "tls"))]

@@ -120,23 +120,15 @@ impl Engine {
             }
             let now = self.now;
             let Some(endpoint) = self.endpoints.at(index) else { return };
-            let (fd, protocol) = (endpoint.fd, endpoint.protocol);
-            let generation = endpoint.generation;
+            let (fd, generation) = (endpoint.fd, endpoint.generation);
             let EndpointKind::Listener(listener) = &mut endpoint.kind else { return };
             if let Some(until) = listener.resting_until.filter(|until| now < *until) {
                 self.lists.retry_at = self.lists.retry_at.min(until);
                 return;
             }
             listener.resting_until = None;
-            let (timeouts, speaks) = (listener.timeouts, listener.speaks.clone());
-            let tls = listener.tls.clone();
             match self.ring.accept(fd) {
-                Ok(Some((fd, peer))) => {
-                    self.stats.accepted += 1;
-                    let endpoint = EndpointId::new(index, generation).as_u64();
-                    let index = self.accepted(fd, protocol, endpoint, peer, timeouts, speaks);
-                    self.begin_accepted(index, fd, tls.as_deref());
-                }
+                Ok(Some((fd, peer))) => self.take_accepted(index, fd, peer),
                 Ok(None) => {
                     if let Some(endpoint) = self.endpoints.at(index) {
                         endpoint.ready = false;
@@ -156,28 +148,28 @@ impl Engine {
         self.lists.endpoint_work = true;
     }
 
-    fn accepted(
-        &mut self,
-        fd: Fd,
-        protocol: Protocol,
-        endpoint: u64,
-        peer: SockAddr,
-        timeouts: ConnTimeouts,
-        speaks: Speaks,
-    ) -> Option<u32> {
-        let Ok(index) = self.conns.insert(Phase::Open, protocol, self.now) else {
-            self.ring.close_now(fd);
-            return None;
+    /// Begins with a connection that came to the listener at `from`, there being room for its
+    /// event.
+    pub(super) fn take_accepted(&mut self, from: u32, fd: Fd, peer: SockAddr) {
+        let Some(endpoint) = self.endpoints.at(from) else { return self.ring.close_now(fd) };
+        let EndpointKind::Listener(listener) = &endpoint.kind else {
+            return self.ring.close_now(fd);
+        };
+        let (timeouts, speaks) = (listener.timeouts, listener.speaks.clone());
+        let tls = listener.tls.clone();
+        let id = EndpointId::new(from, endpoint.generation);
+        self.stats.accepted += 1;
+        let Ok(index) = self.conns.insert(Phase::Open, endpoint.protocol, self.now) else {
+            return self.ring.close_now(fd);
         };
         let conn = self.conns.at(index);
-        conn.endpoint = endpoint;
+        conn.endpoint = id.as_u64();
         conn.peer = peer;
         conn.configure(App::new(speaks), timeouts);
-        Some(index)
+        self.begin_accepted(index, fd, tls.as_deref());
     }
 
-    fn begin_accepted(&mut self, index: Option<u32>, fd: Fd, tls: Option<&Acceptor>) {
-        let Some(index) = index else { return };
+    fn begin_accepted(&mut self, index: u32, fd: Fd, tls: Option<&Acceptor>) {
         let failed = match tls.map(Acceptor::start) {
             None => None,
             Some(Ok(start)) => {

@@ -66,11 +66,13 @@ pub(crate) enum Command {
 
 impl Engine {
     /// Runs what handles asked for, up to the first command that finds no room; it waits for some,
-    /// and what was asked for later with it.
+    /// and what was asked for later with it. Then what other shards sent.
     #[inline]
     pub(super) fn run_commands(&mut self) {
-        if self.has_command_to_run() {
+        if self.looks_further || !self.commands.is_empty() {
             self.run_waiting_commands();
+            self.run_fleet();
+            self.looks_further = self.command_waits.is_some() || self.fleet.is_some();
         }
     }
 
@@ -87,14 +89,19 @@ impl Engine {
         }
     }
 
-    /// Whether `run_commands` would run one. A command without room is no work: what makes room is
-    /// a completion or a call of this thread, and the next poll looks again.
+    /// Whether `run_commands` would run anything. What lacks room is no work: what makes room is a
+    /// completion or a call of this thread, and the next poll looks again.
     #[inline]
     pub(super) fn has_command_to_run(&self) -> bool {
-        match &self.command_waits {
+        if self.looks_further { self.has_more_to_run() } else { !self.commands.is_empty() }
+    }
+
+    fn has_more_to_run(&self) -> bool {
+        let has_command = match &self.command_waits {
             None => !self.commands.is_empty(),
             Some(command) => self.has_room_for(command),
-        }
+        };
+        has_command || self.fleet_has_work()
     }
 
     /// Ends and posts need no room in the send queues: a peer that does not read cannot keep a
@@ -156,7 +163,7 @@ impl Engine {
         self.ring.now().saturating_add(timeout)
     }
 
-    fn posted(&mut self, token: u64, buffer: Option<SendBuffer>) {
+    pub(super) fn posted(&mut self, token: u64, buffer: Option<SendBuffer>) {
         let raw = buffer.and_then(|b| self.pool.adopt(b).ok());
         let raw = raw.unwrap_or(RawSend { buf: BufId::NONE, start: 0, len: 0 });
         self.inbox.push(Record {

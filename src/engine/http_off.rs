@@ -6,8 +6,13 @@ use crate::error::Result;
 use crate::event::http::HttpKind;
 use crate::event::record::Record;
 use crate::ids::ConnId;
+use crate::proto::Speaks;
 use crate::proto::http1::Reply;
 use crate::time::Time;
+
+/// None.
+#[derive(Clone, Debug)]
+pub(crate) enum HttpPlan {}
 
 pub(super) struct Hub;
 
@@ -37,6 +42,10 @@ impl Hub {
 #[expect(clippy::unused_self, reason = "the same shape as with the feature")]
 #[expect(clippy::needless_pass_by_ref_mut, reason = "the same shape as with the feature")]
 impl Engine {
+    pub(crate) const fn http_speaks(&self, plan: &HttpPlan) -> Speaks {
+        match *plan {}
+    }
+
     pub(super) const fn http_diverts(&mut self, _: u32, _: &Record) -> bool {
         false
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! poll:  flush what is to be sent → lend buffers → enter the kernel (spin, sleep): none of it
 //!        while completions of the last time wait
-//!        → returned buffers → commands of handles → stalled bytes → completions
+//!        → returned buffers → commands of handles → mail of shards → stalled bytes → completions
 //!        → accepts and datagrams → connection timers → pressure → audit
 //! ```
 //!
@@ -22,6 +22,7 @@ mod command;
 mod connect;
 mod end;
 mod events;
+pub(crate) mod fleet;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(not(feature = "http"))]
@@ -70,6 +71,9 @@ use crate::time::wheel::Wheel;
 use crate::transport::Endpoints;
 pub(crate) use command::Command;
 use connect::Plans;
+pub(crate) use events::peer_addr;
+use fleet::Fleet;
+pub(crate) use http::HttpPlan;
 use lists::Lists;
 pub(crate) use quic::QuicCommand;
 use spin::Spinner;
@@ -112,6 +116,10 @@ pub(crate) struct Engine {
     commands: Consumer<Command>,
     /// The oldest one, when it found no room.
     command_waits: Option<Command>,
+    /// A command waits, or there is a fleet: one look for what hardly ever is.
+    looks_further: bool,
+    /// The other shards, if this one has joined some.
+    fleet: Option<Box<Fleet>>,
     producer: Producer<Command>,
     gate: Arc<Gate>,
     cascade: Cascade,
@@ -169,6 +177,8 @@ impl Engine {
             clients: http_client::Clients::new(),
             commands,
             command_waits: None,
+            looks_further: false,
+            fleet: None,
             producer,
             gate: Arc::new(Gate::new()),
             segments_calm_max: cascade.calm_max(config.send_queue_entries as u32) as usize,
@@ -421,6 +431,7 @@ impl Engine {
     /// Ends everything: what is under way is cancelled, descriptors are closed. Whether the kernel
     /// let go of all memory.
     pub(crate) fn shut_down(&mut self) -> bool {
+        self.leave();
         self.pool.shared().set_gone();
         let fds = self.close_all();
         // In a forked child the ring does nothing, and its descriptors are closed here.

@@ -50,6 +50,9 @@ impl Engine {
             self.ring.push(Op::Send { sock, ptr, len }, token);
         }
         self.flush_udp();
+        if self.looks_further {
+            self.nudge_fleet();
+        }
     }
 
     /// The same in every other case.

@@ -13,12 +13,12 @@
 use std::net::SocketAddr;
 
 use super::Engine;
-use crate::config::{GRO_BUFFER_SIZE, UdpEndpointConfig};
+use crate::config::{Config, GRO_BUFFER_SIZE, UdpEndpointConfig};
 use crate::error::{IoError, PoolKind, Result};
 use crate::event::record::{Kind, Record};
 use crate::ids::{EndpointId, Protocol};
 use crate::pool::{BufId, Class, Pool, PressureState, RawSend, SendBuffer, Use};
-use crate::ring::{Completion, Op, Sock, Tag};
+use crate::ring::{Completion, Fd, Op, Sock, Tag};
 use crate::sys::addr::SockAddr;
 use crate::sys::batch::{BATCH_MAX, Received, RecvBatch, Transmit};
 use crate::sys::{POLLOUT, errno};
@@ -103,17 +103,30 @@ impl Notes {
     }
 }
 
+/// The buffers that a socket receives into, and how much it asks for.
+pub(super) fn udp_class(shard: &Config, config: &UdpEndpointConfig) -> Result<(Class, usize)> {
+    let slot = shard.pool_slot_size;
+    let max = config.datagram_max.unwrap_or(slot);
+    if !config.gro && max <= slot {
+        return Ok((Class::Slots, max));
+    }
+    if shard.gro_buffer_count == 0 {
+        return Err(IoError::exhausted(PoolKind::GroBuffers));
+    }
+    Ok((Class::Gro, if config.gro { GRO_BUFFER_SIZE } else { max }))
+}
+
 impl Engine {
     pub(crate) fn udp_bind(&mut self, config: &UdpEndpointConfig) -> Result<EndpointId> {
         self.endpoints.check_room()?;
-        let slot = self.config.pool_slot_size;
-        let max = config.datagram_max.unwrap_or(slot);
-        let class = if config.gro || max > slot { Class::Gro } else { Class::Slots };
-        if class == Class::Gro && self.pool.count(Class::Gro) == 0 {
-            return Err(IoError::exhausted(PoolKind::GroBuffers));
-        }
-        let asked = if config.gro { GRO_BUFFER_SIZE } else { max };
+        udp_class(&self.config, config)?;
         let fd = self.ring.udp_bind(config)?;
+        self.add_udp(fd, config)
+    }
+
+    /// Takes a bound socket in.
+    pub(super) fn add_udp(&mut self, fd: Fd, config: &UdpEndpointConfig) -> Result<EndpointId> {
+        let (class, asked) = udp_class(&self.config, config)?;
         let socket = UdpSocket::new(class, asked, config);
         let index =
             self.endpoints.insert(fd, Protocol::Udp, EndpointKind::Udp(Box::new(socket)))?;

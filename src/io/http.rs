@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 
 use super::Events;
 use super::split::both;
@@ -12,9 +11,7 @@ use crate::error::{IoError, Result};
 use crate::event::HttpOwnedRequest;
 use crate::ids::{ConnId, EndpointId, Protocol, RequestId};
 use crate::pool::SendBuffer;
-use crate::proto::Speaks;
 use crate::proto::http::{Reply, ZeroResponse};
-use crate::proto::http1::HttpServer;
 use crate::proto::tls::Acceptor;
 
 both! {
@@ -236,7 +233,7 @@ impl Engine {
     ) -> Result<EndpointId> {
         config.validate()?;
         self.endpoints.check_room()?;
-        let speaks = self.speaks(config);
+        let speaks = self.http_speaks(config);
         let (fd, protocol) = match &config.socket {
             HttpSocket::Tcp(tcp) => (self.ring.tcp_listen(tcp)?, Protocol::Tcp),
             HttpSocket::Uds(uds) => (self.ring.uds_listen(uds)?, Protocol::Uds),
@@ -252,11 +249,7 @@ impl Engine {
         tls: Option<Acceptor>,
     ) -> Result<EndpointId> {
         config.validate()?;
-        let speaks = self.speaks(config);
+        let speaks = self.http_speaks(config);
         self.adopt_listener(socket, config.socket.timeouts(), speaks, tls)
-    }
-
-    fn speaks(&self, config: &HttpListenConfig) -> Speaks {
-        Speaks::Http1(Rc::new(HttpServer::new(config, self.config.compression_threshold)))
     }
 }

@@ -3,6 +3,7 @@
 //! Role: the public methods, by subject, one file each. Not role: doing anything: every method is
 //! one call into the engine.
 
+mod cluster;
 mod handle;
 #[cfg(feature = "http")]
 mod http;

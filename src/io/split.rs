@@ -92,8 +92,12 @@ impl Sender<'_> {
 
 impl super::Io {
     #[inline]
-    pub(super) const fn engine(&mut self) -> &mut Engine {
+    pub(crate) const fn engine(&mut self) -> &mut Engine {
         &mut self.engine
+    }
+
+    pub(crate) const fn engine_ref(&self) -> &Engine {
+        &self.engine
     }
 }
 

@@ -9,6 +9,7 @@
 mod bufring;
 mod fixed;
 pub(crate) mod op;
+pub(crate) mod ports;
 mod setup;
 mod uring;
 
@@ -29,6 +30,7 @@ use crate::sys::ktls;
 use crate::sys::sockopt::{PeerCred, TcpInfo};
 use crate::sys::wake::Waker;
 use crate::time::Time;
+use ports::Passed;
 pub(crate) use uring::Uring;
 
 /// Whether the kernel is asked to do TLS at all.
@@ -152,6 +154,11 @@ forward! {
     /// Whether a descriptor from outside is a listening stream socket, a connected one, or a UDP
     /// socket; it is made non-blocking.
     fn adopt(&mut self, fd: Fd) -> Result<crate::sys::sockopt::Adopted>;
+    /// Takes in what was passed; the engine owns the descriptor from here on.
+    fn import(&mut self, passed: Passed) -> Result<Fd>;
+    /// Gives a descriptor away, on which nothing is under way.
+    #[expect(dead_code, reason = "connections that move to another shard will take it")]
+    fn export(&mut self, fd: Fd) -> Result<Passed>;
     /// `TCP_INFO`.
     fn tcp_info(&mut self, fd: Fd) -> Result<TcpInfo>;
     /// `SO_PEERCRED`.

@@ -17,7 +17,7 @@
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -28,6 +28,7 @@ use io_uring::{CompletionStatus, EnterFlags, IoUring, SubmissionQueue, opcode};
 
 use super::bufring::BufRing;
 use super::op::{Completion, Fd, Op, Sock, Tag, Token, Wait};
+use super::ports::Passed;
 use super::setup::{self, Built};
 use crate::config::{
     Effective, MulticastGroup, TcpConnectConfig, TcpListenConfig, UdpEndpointConfig,
@@ -460,6 +461,16 @@ impl Uring {
 
     pub(crate) fn udp_bind(&mut self, config: &UdpEndpointConfig) -> Result<Fd> {
         udp::bind(config)
+    }
+
+    pub(crate) fn import(&mut self, passed: Passed) -> Result<Fd> {
+        match passed {
+            Passed::Os(fd) => Ok(fd.into_raw_fd()),
+        }
+    }
+
+    pub(crate) fn export(&mut self, fd: Fd) -> Result<Passed> {
+        Ok(Passed::os(fd))
     }
 
     pub(crate) fn udp_recv(&mut self, fd: Fd, batch: &mut RecvBatch) -> Result<usize> {

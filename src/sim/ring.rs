@@ -23,6 +23,7 @@ use crate::config::{
 use crate::error::{Errno, IoError, Result};
 use crate::ids::Protocol;
 use crate::ring::op::{Completion, Fd, Op, Token, Wait};
+use crate::ring::ports::{NO_PORTS, Passed};
 use crate::rng::Rng;
 use crate::sys::addr::{SockAddr, UnixAddr};
 use crate::sys::batch::{RecvBatch, SendBatch};
@@ -241,6 +242,14 @@ impl SimRing {
             kernel.listen_unix(node, name, listener)
         };
         self.call("listen", run, |fd| (*fd).into())
+    }
+
+    pub(crate) fn import(&mut self, _: Passed) -> Result<Fd> {
+        Err(NO_PORTS)
+    }
+
+    pub(crate) const fn export(&mut self, _: Fd) -> Result<Passed> {
+        Err(NO_PORTS)
     }
 
     #[inline(never)]

@@ -295,6 +295,22 @@ pub(crate) fn linger_zero(fd: i32) -> Result<()> {
     set_option(fd, "SO_LINGER", libc::SOL_SOCKET, libc::SO_LINGER, &linger)
 }
 
+/// Whether an address can be had without sharing it: by a socket that is bound to it for a moment.
+///
+/// # Errors
+/// [`IoError::AddrInUse`] when another socket has it, though it might share it; `Os` as bind(2).
+pub(crate) fn is_free(addr: SocketAddr, is_datagram: bool, dual_stack: bool) -> Result<()> {
+    let kind = if is_datagram { libc::SOCK_DGRAM } else { libc::SOCK_STREAM };
+    let socket = NewSocket::new(SockAddr::from(addr).family(), kind, 0)?;
+    // Connections in TIME-WAIT do not hold a TCP address. Among UDP sockets the option would share.
+    socket.switch_on("SO_REUSEADDR", libc::SOL_SOCKET, libc::SO_REUSEADDR, !is_datagram)?;
+    if addr.is_ipv6() {
+        let only = i32::from(!dual_stack);
+        socket.set("IPV6_V6ONLY", libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, only)?;
+    }
+    socket.bind(addr)
+}
+
 /// Closes a descriptor that the caller owns.
 pub(crate) fn close(fd: i32) {
     // Linux has given the number up even when it answers EINTR, close(2): never again.

@@ -55,12 +55,17 @@ impl Kind {
     }
 }
 
+/// The group of an endpoint that is none of a cluster's.
+pub(crate) const NO_GROUP: u16 = u16::MAX;
+
 /// One listener or UDP socket.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) generation: u32,
     pub(crate) fd: Fd,
     pub(crate) protocol: Protocol,
+    /// The number that the cluster's endpoint has, of which this is one shard's.
+    pub(crate) group: u16,
     pub(crate) kind: Kind,
     /// The readiness poll is armed.
     pub(crate) armed: bool,
@@ -117,6 +122,7 @@ impl Endpoints {
             generation: place.0,
             fd,
             protocol,
+            group: NO_GROUP,
             kind,
             armed: false,
             ready: false,
@@ -161,6 +167,13 @@ impl Endpoints {
             Kind::Quic(quic) => Some(quic),
             Kind::Listener(_) | Kind::Udp(_) => None,
         }
+    }
+
+    /// The endpoint of a cluster's group, while the application knows it.
+    pub(crate) fn of_group(&mut self, group: u16) -> Option<EndpointId> {
+        let is_it = |e: &Endpoint| e.group == group && !e.closing && !e.is_lame;
+        let index = self.places.iter().position(|p| p.1.as_ref().is_some_and(is_it))?;
+        self.id(index as u32)
     }
 
     pub(crate) fn of_token(&mut self, token: Token) -> Option<&mut Endpoint> {

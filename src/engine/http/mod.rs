@@ -20,10 +20,12 @@ mod stream;
 mod upload;
 pub(super) mod write;
 
+use std::rc::Rc;
+
 use super::Engine;
 use super::events::peer_addr;
 use crate::code;
-use crate::config::HttpCounters;
+use crate::config::{HttpCounters, HttpListenConfig};
 use crate::conn::{Conn, Flags, Phase, Span};
 use crate::error::{IoError, Result};
 use crate::event::HttpOwnedRequest;
@@ -33,7 +35,7 @@ use crate::ids::{ConnId, EndpointId, RequestId};
 use crate::pool::BufId;
 use crate::proto::gzip::Gzip;
 use crate::proto::http::{Clock, ShortHead, ZeroResponse};
-use crate::proto::http1::{Http1, Writing};
+use crate::proto::http1::{Http1, HttpServer, Writing};
 use crate::proto::{App, Speaks};
 use crate::time::Time;
 use crate::transport::Kind as EndpointKind;
@@ -41,6 +43,9 @@ use crate::transport::Kind as EndpointKind;
 /// Nothing is read, and the client is not to blame: the application pauses it, or others have its
 /// buffers.
 const UNREAD: Flags = Flags::PAUSED.union(Flags::HOLDING);
+
+/// What a server is made of that a cluster has on each shard.
+pub(crate) type HttpPlan = HttpListenConfig;
 
 /// What the HTTP connections of a shard share.
 pub(super) struct Hub {
@@ -104,6 +109,11 @@ const fn machine(conn: &mut Conn) -> Option<&mut Http1> {
 }
 
 impl Engine {
+    /// What is to speak on the connections of a server.
+    pub(crate) fn http_speaks(&self, config: &HttpListenConfig) -> Speaks {
+        Speaks::Http1(Rc::new(HttpServer::new(config, self.config.compression_threshold)))
+    }
+
     // ---- what arrives
 
     /// Whether received bytes have to wait behind others. They are kept then.

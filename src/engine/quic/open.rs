@@ -12,6 +12,7 @@ use crate::ids::{ConnId, EndpointId, Protocol};
 use crate::proto::App;
 use crate::proto::quic::endpoint::Endpoint;
 use crate::proto::quic::parts::{ClientParts, EndpointParts, Secrets};
+use crate::ring::Fd;
 use crate::sys::addr::SockAddr;
 use crate::transport::Kind as EndpointKind;
 use crate::transport::quic::{Listening, OTHER_FAMILY, QuicSocket};
@@ -20,17 +21,26 @@ impl Engine {
     pub(crate) fn quic_listen(&mut self, config: &QuicListenConfig) -> Result<EndpointId> {
         config.validate()?;
         self.endpoints.check_room()?;
+        let parts = self.quic_parts(config)?;
+        let fd = self.ring.udp_bind(&listening(config))?;
+        self.quic_take_in(fd, config, parts).inspect_err(|_| self.ring.close_now(fd))
+    }
+
+    /// What a listener is made of, besides its socket.
+    fn quic_parts(&mut self, config: &QuicListenConfig) -> Result<EndpointParts> {
         let secrets = Secrets::draw(config.keys.as_ref(), |out| self.ring.entropy(out))?;
         let wall = std::sync::Arc::clone(&self.quic_memory().past.wall);
-        let parts = EndpointParts::listen(config, &secrets, &wall)?;
-        let udp = bind(config.addr).with(|udp| {
-            udp.reuseport = config.reuseport;
-            udp.dual_stack = config.dual_stack;
-            udp.gro = config.gro;
-            udp.recv_buffer = config.recv_buffer;
-            udp.send_buffer = config.send_buffer;
-        });
-        let index = self.quic_bind(&udp, parts, Some(Listening::new(config)))?;
+        EndpointParts::listen(config, &secrets, &wall)
+    }
+
+    /// Listens on a socket that was made as [`listening`] says.
+    fn quic_take_in(
+        &mut self,
+        fd: Fd,
+        config: &QuicListenConfig,
+        parts: EndpointParts,
+    ) -> Result<EndpointId> {
+        let index = self.quic_add(fd, &listening(config), parts, Some(Listening::new(config)))?;
         let id = self.endpoints.id(index).ok_or(IoError::exhausted(PoolKind::Endpoints))?;
         crate::trace::endpoint_opened(id, Protocol::Quic);
         Ok(id)
@@ -126,30 +136,28 @@ impl Engine {
         self.endpoints.check_room()?;
         let secrets = Secrets::draw(None, |out| self.ring.entropy(out))?;
         let parts = EndpointParts::connect(&secrets)?;
-        let socket = self.quic_bind(&own(addr), parts, None)?;
+        let udp = own(addr);
+        let fd = self.ring.udp_bind(&udp)?;
+        let added = self.quic_add(fd, &udp, parts, None);
+        let socket = added.inspect_err(|_| self.ring.close_now(fd))?;
         if let Some(endpoint) = self.endpoints.at(socket) {
             endpoint.is_lame = true;
         }
         Ok(socket)
     }
 
-    fn quic_bind(
+    /// Takes a bound socket in.
+    fn quic_add(
         &mut self,
+        fd: Fd,
         udp: &UdpEndpointConfig,
         parts: EndpointParts,
         listening: Option<Listening>,
     ) -> Result<u32> {
         let base = self.quic_memory().base;
-        let fd = self.ring.udp_bind(udp)?;
         let socket = QuicSocket::new(Endpoint::new(parts, base), listening, udp);
         let kind = EndpointKind::Quic(Box::new(socket));
-        let index = match self.endpoints.insert(fd, Protocol::Quic, kind) {
-            Ok(index) => index,
-            Err(error) => {
-                self.ring.close_now(fd);
-                return Err(error);
-            }
-        };
+        let index = self.endpoints.insert(fd, Protocol::Quic, kind)?;
         // Looking comes first, and arms the poll.
         if let Some(endpoint) = self.endpoints.at(index) {
             endpoint.ready = true;
@@ -174,6 +182,17 @@ pub(super) fn own(addr: SocketAddr) -> UdpEndpointConfig {
         udp.dual_stack = false;
         udp.recv_buffer = Some(SOCKET_BUFFER_LEN);
         udp.send_buffer = Some(SOCKET_BUFFER_LEN);
+    })
+}
+
+/// What the socket of a listener asks for.
+fn listening(config: &QuicListenConfig) -> UdpEndpointConfig {
+    bind(config.addr).with(|udp| {
+        udp.reuseport = config.reuseport;
+        udp.dual_stack = config.dual_stack;
+        udp.gro = config.gro;
+        udp.recv_buffer = config.recv_buffer;
+        udp.send_buffer = config.send_buffer;
     })
 }
 

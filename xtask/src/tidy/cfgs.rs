@@ -6,6 +6,7 @@ use super::source::{Source, close_of, words};
 /// The files of the engine in which a feature may be asked for.
 const ALLOWED: &[&str] = &[
     "src/lib.rs",
+    "src/cluster/mod.rs",
     "src/config/mod.rs",
     "src/config/tls/mod.rs",
     "src/engine/mod.rs",

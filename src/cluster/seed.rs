@@ -1,0 +1,93 @@
+//! [`ShardSeed`]: a shard on its way to its thread.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::{IoCluster, ShardIo};
+use crate::config::Config;
+use crate::engine::fleet::listen::ListenPlan;
+use crate::engine::fleet::mail::Mail;
+use crate::engine::fleet::shared::Shared;
+use crate::error::Result;
+use crate::io::Io;
+use crate::ring::ports::Passed;
+use crate::sync::mpsc::Consumer;
+
+/// What a [`ShardIo`] is grown from. `Send`, as the shard is not: move it to the thread and
+/// [`grow`](Self::grow) it there. Dropped instead, the shard is down.
+///
+/// ```compile_fail
+/// # let mut cluster = zero_io::IoCluster::new(zero_io::ClusterConfig::new(1)).unwrap();
+/// let seed = cluster.seeds().unwrap().pop().unwrap();
+/// let once = seed.grow();
+/// let twice = seed.grow();
+/// ```
+pub struct ShardSeed {
+    shard: u16,
+    cpu: Option<usize>,
+    config: Config,
+    shared: Arc<Shared>,
+    mail: Consumer<Mail>,
+    parts: Vec<(ListenPlan, Passed)>,
+}
+
+impl ShardSeed {
+    /// The shard's number.
+    #[must_use]
+    pub const fn shard(&self) -> u16 {
+        self.shard
+    }
+
+    /// The processor that its thread belongs on:
+    /// [`pin_current_thread`](crate::pin_current_thread).
+    #[must_use]
+    pub const fn cpu(&self) -> Option<usize> {
+        self.cpu
+    }
+
+    /// Makes the shard on this thread.
+    ///
+    /// # Errors
+    /// As [`Io::new`]. The shard is down then.
+    pub fn grow(self) -> Result<ShardIo> {
+        let mut io = Io::new(self.config)?;
+        io.engine().join(self.shared, self.shard, self.mail, self.parts)?;
+        Ok(ShardIo { io, _here: PhantomData })
+    }
+}
+
+impl std::fmt::Debug for ShardSeed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShardSeed").field("shard", &self.shard).finish_non_exhaustive()
+    }
+}
+
+impl IoCluster {
+    /// The shards whose seeds are not out, for who has threads of his own; all of them, the first
+    /// time. Keep the cluster: it holds the sockets.
+    ///
+    /// # Errors
+    /// `NofileLimit`; `Os`: no seed is out then.
+    pub fn seeds(&mut self) -> Result<Vec<ShardSeed>> {
+        self.deliver();
+        let shards = (0..self.config.shard_count).filter(|s| !self.is_out[usize::from(*s)]);
+        let shards = shards.collect::<Vec<_>>();
+        let seeds = shards.iter().map(|shard| self.seed(*shard)).collect::<Result<Vec<_>>>()?;
+        for shard in shards {
+            self.is_out[usize::from(shard)] = true;
+        }
+        Ok(seeds)
+    }
+
+    fn seed(&mut self, shard: u16) -> Result<ShardSeed> {
+        let parts = self.parts(shard)?;
+        Ok(ShardSeed {
+            shard,
+            cpu: self.cpus[usize::from(shard)],
+            config: self.config.io.clone(),
+            mail: self.shared.begin(shard)?,
+            shared: Arc::clone(&self.shared),
+            parts,
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! A cluster's endpoint, as one shard takes it in.
+//!
+//! Role: [`ListenPlan`] is what every shard makes of its socket. Not role: the socket, which the
+//! cluster made.
+
+use crate::config::{Config, ConnTimeouts, Framing, UdpEndpointConfig};
+use crate::engine::udp::udp_class;
+use crate::engine::{Engine, HttpPlan};
+use crate::error::Result;
+use crate::ids::{EndpointId, Protocol};
+use crate::proto::tls::Acceptor;
+use crate::ring::Fd;
+use crate::ring::ports::Passed;
+
+/// One endpoint of the cluster, the same on every shard.
+#[derive(Clone, Debug)]
+pub(crate) struct ListenPlan {
+    /// Its number.
+    pub(crate) group: u16,
+    pub(crate) what: What,
+}
+
+/// What is made of the socket.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    /// A listener of TCP or Unix sockets.
+    Stream {
+        protocol: Protocol,
+        timeouts: ConnTimeouts,
+        framing: Option<Framing>,
+        tls: Option<Acceptor>,
+    },
+    /// A server of HTTP.
+    Http { protocol: Protocol, timeouts: ConnTimeouts, plan: Box<HttpPlan>, tls: Option<Acceptor> },
+    /// A UDP socket.
+    Udp(Box<UdpEndpointConfig>),
+}
+
+impl What {
+    /// Whether shards of that configuration can have it.
+    pub(crate) fn check(&self, shard: &Config) -> Result<()> {
+        match self {
+            Self::Stream { .. } | Self::Http { .. } => Ok(()),
+            Self::Udp(config) => udp_class(shard, config).map(drop),
+        }
+    }
+}
+
+impl Engine {
+    /// Takes in this shard's socket of an endpoint of the cluster.
+    pub(super) fn take_in(&mut self, plan: ListenPlan, passed: Passed) -> Result<EndpointId> {
+        let fd = self.ring.import(passed)?;
+        let added = self.add(fd, plan.what).inspect_err(|_| self.ring.close_now(fd))?;
+        if let Some(endpoint) = self.endpoints.at(added.index()) {
+            endpoint.group = plan.group;
+        }
+        Ok(added)
+    }
+
+    fn add(&mut self, fd: Fd, what: What) -> Result<EndpointId> {
+        match what {
+            What::Stream { protocol, timeouts, framing, tls } => {
+                self.add_listener(fd, protocol, timeouts, framing, tls)
+            }
+            What::Http { protocol, timeouts, plan, tls } => {
+                let speaks = self.http_speaks(&plan);
+                self.add_listener(fd, protocol, timeouts, speaks, tls)
+            }
+            What::Udp(config) => self.add_udp(fd, &config),
+        }
+    }
+}

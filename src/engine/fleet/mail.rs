@@ -1,0 +1,110 @@
+//! What shards send each other, and what the cluster tells them.
+//!
+//! *Invariants*
+//! - Mail of one sender is taken in its order.
+//! - Nothing is dropped for want of room in the event queue: it waits, and what came later with it.
+
+use super::listen::ListenPlan;
+use crate::engine::{Command, Engine};
+use crate::error::{IoError, Result};
+use crate::pool::SendBuffer;
+use crate::ring::ports::Passed;
+use crate::sync::mpsc::PushError;
+
+/// Mail taken in one tick at most.
+const MAIL_PER_TICK_MAX: usize = 256;
+
+/// What is sent to a shard.
+pub(crate) enum Mail {
+    /// A message of the application's; the buffer is of the receiver's reserve.
+    Post { token: u64, buffer: Option<SendBuffer> },
+    /// The cluster's.
+    Control(Box<Control>),
+}
+
+/// What the cluster has a shard do.
+pub(crate) enum Control {
+    /// Take a socket in.
+    Listen(ListenPlan, Passed),
+    /// Leave the loop.
+    Stop,
+}
+
+impl Engine {
+    /// Takes the mail, up to the first that finds no room.
+    pub(super) fn run_mail(&mut self) {
+        for _ in 0..MAIL_PER_TICK_MAX {
+            let Some(fleet) = &mut self.fleet else { return };
+            let Some(mail) = fleet.mail_waits.take().or_else(|| fleet.mail.pop()) else { return };
+            match mail {
+                Mail::Post { .. } if self.inbox.room() == 0 => {
+                    fleet.mail_waits = Some(mail);
+                    return;
+                }
+                Mail::Post { token, buffer } => {
+                    fleet.stats.posts_in += 1;
+                    self.posted(token, buffer);
+                }
+                Mail::Control(control) => self.run_control(*control),
+            }
+        }
+    }
+
+    fn run_control(&mut self, control: Control) {
+        match control {
+            Control::Listen(plan, passed) => {
+                let group = plan.group;
+                if let Err(error) = self.take_in(plan, passed) {
+                    crate::trace::listen_failed(self.shard_id(), group, &error);
+                }
+            }
+            Control::Stop => {
+                if let Some(fleet) = &mut self.fleet {
+                    fleet.stopped = true;
+                }
+            }
+        }
+    }
+
+    /// Whether `run_mail` would do anything.
+    pub(super) fn has_mail_to_run(&self) -> bool {
+        match &self.fleet {
+            None => false,
+            Some(fleet) if fleet.mail_waits.is_some() => self.inbox.room() > 0,
+            Some(fleet) => !fleet.mail.is_empty(),
+        }
+    }
+
+    /// Sends a message to the loop of a shard. It is woken, if it sleeps, when what was written in
+    /// this tick is sent.
+    pub(crate) fn post_to(&mut self, shard: u16, token: u64, data: Option<&[u8]>) -> Result<()> {
+        let Some(fleet) = &mut self.fleet else { return self.post_alone(shard, token, data) };
+        fleet.shared.post(shard, token, data)?;
+        fleet.stats.posts_out += 1;
+        if shard != fleet.me && !fleet.to_nudge.contains(&shard) {
+            fleet.to_nudge.push(shard);
+        }
+        Ok(())
+    }
+
+    /// The same where there is no other shard.
+    fn post_alone(&self, shard: u16, token: u64, data: Option<&[u8]>) -> Result<()> {
+        if shard != 0 {
+            return Err(IoError::NoSuchShard { shard, shards: 1 });
+        }
+        let buffer = match data {
+            None => None,
+            Some(data) => {
+                let mut buffer = self.pool.shared().reserve_buffer(data.len())?;
+                buffer.as_mut_slice().copy_from_slice(data);
+                Some(buffer)
+            }
+        };
+        self.producer.push(Command::Post { token, buffer }).map_err(|error| match error {
+            PushError::Closed(_) => IoError::IoGone,
+            PushError::Full(_) => {
+                IoError::QueueFull { queue: "handle", capacity: self.producer.capacity() }
+            }
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! The other shards of a cluster, as one shard knows them.
+//!
+//! Role: joining and leaving, and when in a tick something is done with or for the others. Not
+//! role: making sockets, routing, supervising (the cluster's); what lies between the threads
+//! ([`shared`]); what is sent ([`mail`]).
+//!
+//! *Invariants*
+//! - An engine that has joined nothing pays one look at `Engine::looks_further` for all of it.
+//! - Who left is down for everybody before its mail is closed, and nothing in it is forgotten.
+
+pub(crate) mod listen;
+pub(crate) mod mail;
+pub(crate) mod shared;
+
+use std::sync::Arc;
+
+use super::Engine;
+use crate::error::{IoError, Result};
+use crate::ids::{ClusterEndpoint, EndpointId};
+use crate::ring::ports::Passed;
+use crate::stats::FleetStats;
+use crate::sync::mpsc::Consumer;
+use crate::transport::NO_GROUP;
+use listen::ListenPlan;
+use mail::Mail;
+use shared::Shared;
+
+/// What one shard has of its cluster.
+pub(crate) struct Fleet {
+    shared: Arc<Shared>,
+    me: u16,
+    mail: Consumer<Mail>,
+    /// The oldest one, when it found no room.
+    mail_waits: Option<Mail>,
+    /// Shards that were sent something and not woken yet, each once.
+    to_nudge: Vec<u16>,
+    stopped: bool,
+    stats: FleetStats,
+}
+
+impl Engine {
+    /// Becomes shard `me` of a cluster: takes its sockets in, and can be reached from then on.
+    /// `mail` is the end of the queue that the shard's berth has the other end of.
+    pub(crate) fn join(
+        &mut self,
+        shared: Arc<Shared>,
+        me: u16,
+        mail: Consumer<Mail>,
+        plans: Vec<(ListenPlan, Passed)>,
+    ) -> Result<()> {
+        for (plan, passed) in plans {
+            self.take_in(plan, passed)?;
+        }
+        let (gate, pool) = (Arc::clone(&self.gate), Arc::clone(self.pool.shared()));
+        shared.moor(me, gate, pool)?;
+        let to_nudge = Vec::with_capacity(shared.count().into());
+        let stats = FleetStats::default();
+        let mail_waits = None;
+        let fleet = Fleet { shared, me, mail, mail_waits, to_nudge, stopped: false, stats };
+        self.fleet = Some(Box::new(fleet));
+        self.looks_further = true;
+        Ok(())
+    }
+
+    /// Ends all that the others have with this shard.
+    pub(super) fn leave(&mut self) {
+        self.nudge_fleet();
+        let Some(fleet) = self.fleet.take() else { return };
+        fleet.shared.vacate(fleet.me);
+        // Closes the queue: what is in it goes, posts to their buffers' pool and descriptors to the
+        // kernel.
+        drop(fleet);
+    }
+
+    /// What the others sent; in each tick of a shard that has joined.
+    pub(super) fn run_fleet(&mut self) {
+        if self.fleet.is_some() {
+            self.run_mail();
+        }
+    }
+
+    /// Whether `run_fleet` would do anything; asked before each sleep, and by who spins.
+    pub(super) fn fleet_has_work(&self) -> bool {
+        self.has_mail_to_run()
+    }
+
+    /// Wakes the shards that were sent something, as far as they sleep.
+    pub(super) fn nudge_fleet(&mut self) {
+        let Some(fleet) = &mut self.fleet else { return };
+        while let Some(shard) = fleet.to_nudge.pop() {
+            fleet.stats.wakes += u64::from(fleet.shared.nudge(shard));
+        }
+    }
+
+    /// The number of this shard; 0 where there is no cluster.
+    pub(crate) fn shard_id(&self) -> u16 {
+        self.fleet.as_ref().map_or(0, |fleet| fleet.me)
+    }
+
+    /// How many there are.
+    pub(crate) fn shard_count(&self) -> u16 {
+        self.fleet.as_ref().map_or(1, |fleet| fleet.shared.count())
+    }
+
+    /// Whether the shard is to go on.
+    pub(crate) fn is_running(&self) -> bool {
+        self.fleet.as_ref().is_some_and(|fleet| !fleet.stopped)
+    }
+
+    pub(crate) fn fleet_stats(&self) -> FleetStats {
+        self.fleet.as_ref().map_or_else(FleetStats::default, |fleet| fleet.stats)
+    }
+
+    /// This shard's part of an endpoint of the cluster.
+    pub(crate) fn endpoint_of(&mut self, of: ClusterEndpoint) -> Result<EndpointId> {
+        const ELSEWHERE: IoError = IoError::InvalidArgument {
+            what: "cluster endpoint",
+            why: "this shard has not heard of it yet, has closed it, or is of another cluster",
+        };
+        self.endpoints.of_group(of.group()).ok_or(ELSEWHERE)
+    }
+
+    /// The endpoint of the cluster that this is part of.
+    pub(crate) fn cluster_endpoint(&mut self, of: EndpointId) -> Option<ClusterEndpoint> {
+        let group = self.endpoints.get(of).ok()?.group;
+        (group != NO_GROUP).then(|| ClusterEndpoint::new(group))
+    }
+}

@@ -1,0 +1,160 @@
+//! What the threads of a cluster share.
+//!
+//! Role: one [`Slot`] per shard, and in it the [`Berth`] of its present life: where its mail goes,
+//! and how it is woken. Not role: what is in the mail.
+//!
+//! ```text
+//! seeded     grown (moor)            left (vacate)
+//!   berth ──▶ berth with a resident ──▶ none            a new seed begins anew
+//! ```
+//!
+//! *Invariants*
+//! - A berth never changes: it is replaced. So whoever has one may use all of it, and learns from
+//!   the queue that its life is over.
+//! - Nothing here is written while shards serve, but by those who send something or sleep.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use super::mail::Mail;
+use crate::error::{IoError, PoolKind, Result};
+use crate::pool::{PoolShared, SendBuffer};
+use crate::sync::Padded;
+use crate::sync::atomic::{Ordering, fence};
+use crate::sync::gate::Gate;
+use crate::sync::mpsc::{Consumer, Producer, PushError, channel};
+
+/// What the threads of a cluster share.
+pub(crate) struct Shared {
+    slots: Box<[Padded<Slot>]>,
+    mail_entries: usize,
+}
+
+/// One shard, through all of its lives.
+#[derive(Default)]
+pub(crate) struct Slot {
+    berth: ArcSwapOption<Berth>,
+}
+
+/// One life of a shard.
+pub(crate) struct Berth {
+    mail: Producer<Mail>,
+    /// Once it is grown.
+    resident: Option<Resident>,
+}
+
+/// The way to a shard that runs.
+struct Resident {
+    gate: Arc<Gate>,
+    pool: Arc<PoolShared>,
+}
+
+impl Resident {
+    /// Ends its sleep, if it sleeps and nobody else has; whether it did.
+    fn nudge(&self) -> bool {
+        let wakes = self.gate.needs_wake();
+        if wakes {
+            self.pool.wake();
+        }
+        wakes
+    }
+
+    /// A filled buffer of its reserve.
+    fn filled(&self, data: &[u8]) -> Result<SendBuffer> {
+        let mut buffer = self.pool.reserve_buffer(data.len()).inspect_err(|error| {
+            // What was dropped is made up by the shard, which may sleep.
+            if matches!(error, IoError::PoolExhausted { pool: PoolKind::HandleReserve }) {
+                self.nudge();
+            }
+        })?;
+        buffer.as_mut_slice().copy_from_slice(data);
+        Ok(buffer)
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(shards: u16, mail_entries: usize) -> Self {
+        let slots = (0..shards).map(|_| Padded::default()).collect();
+        Self { slots, mail_entries }
+    }
+
+    /// How many shards there are.
+    pub(crate) const fn count(&self) -> u16 {
+        self.slots.len() as u16
+    }
+
+    /// What the mail of one shard holds.
+    pub(crate) const fn mail_entries(&self) -> usize {
+        self.mail_entries
+    }
+
+    fn slot(&self, shard: u16) -> Result<&Slot> {
+        let shards = self.count();
+        let slot = self.slots.get(usize::from(shard)).ok_or(IoError::NoSuchShard { shard, shards });
+        slot.map(|slot| &slot.0)
+    }
+
+    /// Begins a life: the end of its mail, for the thread that will run it.
+    pub(crate) fn begin(&self, shard: u16) -> Result<Consumer<Mail>> {
+        let (mail, consumer) = channel(self.mail_entries);
+        self.slot(shard)?.berth.store(Some(Arc::new(Berth { mail, resident: None })));
+        Ok(consumer)
+    }
+
+    /// The shard runs: it can be woken, and its reserve be written to.
+    pub(crate) fn moor(&self, shard: u16, gate: Arc<Gate>, pool: Arc<PoolShared>) -> Result<()> {
+        let slot = self.slot(shard)?;
+        let berth = slot.berth.load_full().ok_or(IoError::ShardDown { shard })?;
+        let resident = Some(Resident { gate, pool });
+        slot.berth.store(Some(Arc::new(Berth { mail: berth.mail.clone(), resident })));
+        Ok(())
+    }
+
+    /// Its life is over.
+    pub(crate) fn vacate(&self, shard: u16) {
+        if let Ok(slot) = self.slot(shard) {
+            slot.berth.store(None);
+        }
+    }
+
+    /// Puts a post into the mail of a shard that runs; the caller wakes it.
+    pub(crate) fn post(&self, shard: u16, token: u64, data: Option<&[u8]>) -> Result<()> {
+        let down = IoError::ShardDown { shard };
+        let berth = self.slot(shard)?.berth.load();
+        let berth = berth.as_ref().ok_or(down)?;
+        let resident = berth.resident.as_ref().filter(|r| !r.pool.is_gone()).ok_or(down)?;
+        let buffer = data.map(|data| resident.filled(data)).transpose()?;
+        let pushed = berth.mail.push(Mail::Post { token, buffer });
+        pushed.map_err(|error| match error {
+            PushError::Closed(_) => down,
+            PushError::Full(_) => full(&berth.mail),
+        })
+    }
+
+    /// Wakes a shard, if it sleeps and nobody else has; whether it did.
+    pub(crate) fn nudge(&self, shard: u16) -> bool {
+        let Ok(slot) = self.slot(shard) else { return false };
+        let berth = slot.berth.load();
+        berth.as_ref().and_then(|berth| berth.resident.as_ref()).is_some_and(Resident::nudge)
+    }
+
+    /// Puts something into the mail of a shard that need not run yet, and wakes it if it does.
+    /// What could not be put there comes back.
+    pub(crate) fn send(&self, shard: u16, mail: Mail) -> Result<(), PushError<Mail>> {
+        let Ok(slot) = self.slot(shard) else { return Err(PushError::Closed(mail)) };
+        match slot.berth.load().as_ref() {
+            Some(berth) => berth.mail.push(mail)?,
+            None => return Err(PushError::Closed(mail)),
+        }
+        // If it was grown since, it sees the push before its first sleep, or is seen here: each
+        // side has a fence between what it writes and what it reads (G1).
+        fence(Ordering::SeqCst);
+        self.nudge(shard);
+        Ok(())
+    }
+}
+
+fn full(mail: &Producer<Mail>) -> IoError {
+    IoError::QueueFull { queue: "mail", capacity: mail.capacity() }
+}

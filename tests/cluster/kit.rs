@@ -1,0 +1,81 @@
+//! A cluster that serves on threads of its own, and is shut down in the end.
+
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use zero_io::{
+    ClusterConfig, ClusterHandle, ClusterReport, Config, CpuAffinity, DrainOptions, IoCluster,
+    Result, ShardIo,
+};
+
+use crate::common::PATIENCE;
+
+/// The longest sleep of a shard: wakes have to end it sooner.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// Small shards, wherever the system runs them.
+pub(crate) fn config(shards: u16) -> ClusterConfig {
+    ClusterConfig::new(shards).with(|c| {
+        c.cpu_affinity = CpuAffinity::Off;
+        c.io = Config::default().with(|io| {
+            io.pool_slot_count = 512;
+            io.stream_buffer_count = 128;
+            io.debug.audit_every_tick = true;
+        });
+    })
+}
+
+/// A cluster under way.
+pub(crate) struct Running {
+    pub(crate) handle: ClusterHandle,
+    thread: Option<JoinHandle<Result<ClusterReport>>>,
+}
+
+impl Running {
+    pub(crate) fn start(
+        cluster: IoCluster,
+        serve: impl Fn(&mut ShardIo) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let handle = cluster.handle();
+        let thread = Some(std::thread::spawn(move || cluster.run(serve)));
+        Self { handle, thread }
+    }
+
+    /// Waits until every shard can be reached.
+    pub(crate) fn wait_until_up(&self) {
+        let end = Instant::now() + PATIENCE;
+        for shard in 0..self.handle.shard_count() {
+            while let Err(error) = self.handle.post_to(shard, u64::MAX) {
+                assert!(Instant::now() < end, "shard {shard}: {error}");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// Waits for the end of all loops.
+    pub(crate) fn end(mut self) -> ClusterReport {
+        self.thread.take().expect("once").join().expect("no panic").expect("a report")
+    }
+
+    /// Has all loops end in order.
+    pub(crate) fn shut_down(self) {
+        self.handle.shutdown(DrainOptions::default()).expect("room in the mail");
+        let report = self.end();
+        assert!(report.is_clean(), "{report:?}");
+    }
+}
+
+/// Polls while the shard runs, and hands events to `on_event` with the half that sends.
+pub(crate) fn serve(
+    shard: &mut ShardIo,
+    mut on_event: impl FnMut(zero_io::Event<'_>, &mut zero_io::Sender<'_>),
+) -> Result<()> {
+    while shard.is_running() {
+        shard.poll(LONG)?;
+        let (mut events, mut sender) = shard.split();
+        while let Some(event) = events.next_event() {
+            on_event(event, &mut sender);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! Several shards behind the same addresses, on the real kernel.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod config;
+mod echo;
+mod endings;
+mod kit;
+mod posts;
+mod sockets;
