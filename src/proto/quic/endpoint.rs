@@ -37,7 +37,11 @@ pub(super) struct Handle(pub(super) ConnectionHandle);
 
 /// Something for a connection to take in.
 #[derive(Debug)]
-pub(crate) struct Input(pub(super) ConnectionEvent);
+pub(crate) struct Input {
+    pub(super) event: ConnectionEvent,
+    /// The address that it came to, where it is known.
+    pub(super) local: Option<IpAddr>,
+}
 
 /// A client whose first packet arrived. One of [`Endpoint::accept`], [`refuse`](Endpoint::refuse),
 /// [`retry`](Endpoint::retry) and [`ignore`](Endpoint::ignore) must have it, or the endpoint keeps
@@ -118,7 +122,7 @@ impl Endpoint {
         match self.inner.handle(now, from, local, ecn, data, &mut self.reply) {
             None => Arrival::Nothing,
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                Arrival::For(self.route(Handle(handle)), Input(event))
+                Arrival::For(self.route(Handle(handle)), Input { event, local })
             }
             Some(DatagramEvent::NewConnection(incoming)) => Arrival::New(Incoming(incoming)),
             Some(DatagramEvent::Response(transmit)) => Arrival::Reply(outgoing(&transmit)),

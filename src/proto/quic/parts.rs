@@ -3,7 +3,7 @@
 //! *Invariant*: nothing is left at the machine's own defaults, which may change, and some of which
 //! draw entropy, take locks or bound nothing.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -104,6 +104,8 @@ pub(super) struct How {
     /// no ClientHello again that does not fit into the congestion window beside them: so there must
     /// be room for it, also after the window was halved.
     pub(super) early_max: usize,
+    /// Of a server: where it would rather be.
+    pub(super) preferred: (Option<Ipv4Addr>, Option<Ipv6Addr>),
 }
 
 impl How {
@@ -118,6 +120,7 @@ impl How {
             when_full: datagrams.when_full,
             datagrams_max: datagrams.send_bytes as usize,
             early_max: (initial_window(transport) / 4) as usize,
+            preferred: (None, None),
         }
     }
 }
@@ -140,7 +143,10 @@ impl EndpointParts {
         wall: &Arc<Wall>,
     ) -> Result<Self> {
         let server = server(config, secrets, wall)?;
-        let server = Some((Arc::new(server), How::new(&config.transport)));
+        let preferred = (config.preferred_v4, config.preferred_v6);
+        let preferred = (preferred.0.map(|v4| *v4.ip()), preferred.1.map(|v6| *v6.ip()));
+        let how = How { preferred, ..How::new(&config.transport) };
+        let server = Some((Arc::new(server), how));
         let log = Logged::new(&config.transport, secrets.number());
         Ok(Self { log, ..Self::new(&config.cids, secrets, server)? })
     }
@@ -254,7 +260,7 @@ fn server(config: &QuicListenConfig, secrets: &Secrets, wall: &Arc<Wall>) -> Res
     server.transport_config(Arc::new(transport(&config.transport, secrets.number())?));
     server.retry_token_lifetime(config.retry_token_lifetime);
     server.migration(config.migration);
-    server.preferred_address_v4(None).preferred_address_v6(None);
+    server.preferred_address_v4(config.preferred_v4).preferred_address_v6(config.preferred_v6);
     server.max_incoming(config.incoming_max);
     server.incoming_buffer_size(INCOMING_BYTES);
     server.incoming_buffer_size_total(INCOMING_BYTES_TOTAL);

@@ -16,6 +16,7 @@
 
 mod calls;
 mod early;
+mod preferred;
 mod told;
 mod writes;
 
@@ -40,6 +41,7 @@ use crate::ids::{ConnId, StreamDir};
 use crate::stats::{ConnStats, EcnState, QuicStats};
 use crate::time::Time;
 use early::Early;
+use preferred::{Frames, Preferred};
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +86,7 @@ pub(crate) struct Session {
     pub(super) datagrams_told: u64,
     datagrams_lost: u64,
     ecn: EcnState,
+    preferred: Option<Preferred>,
     /// Keeps to the rate of the congestion controller, if that names one.
     pacer: Option<Pacer>,
     /// A timer that stays in the past is not looked at before.
@@ -146,6 +149,7 @@ impl Session {
             pacer: how.is_paced.then(Pacer::new),
             not_before: Time::ZERO,
             ecn: if how.ecn { EcnState::On } else { EcnState::Off },
+            preferred: Preferred::new(how.preferred),
             is_gone: false,
             wants_send: true,
             no_gso: !how.gso,
@@ -161,8 +165,20 @@ impl Session {
 
     /// Takes in what its endpoint had for it.
     pub(crate) fn on_input(&mut self, input: Input) {
-        self.conn.handle_event(input.0);
+        let Input { event, local } = input;
+        let place = self.preferred.as_ref().zip(local).filter(|(known, ip)| known.is_new(*ip));
+        let Some((_, local)) = place else {
+            self.conn.handle_event(event);
+            self.wants_send = true;
+            return;
+        };
+        let before = Frames::of(&self.conn.stats().frame_rx);
+        self.conn.handle_event(event);
         self.wants_send = true;
+        let after = Frames::of(&self.conn.stats().frame_rx);
+        if let Some(preferred) = &mut self.preferred {
+            preferred.on_arrival(local, before, after);
+        }
     }
 
     /// Its deadline has passed. Too early is harmless.
@@ -308,6 +324,8 @@ impl Session {
             self.wants_send = false;
             return None;
         }
+        let may_answer = self.preferred.as_ref().is_some_and(Preferred::may_answer);
+        let before = may_answer.then(|| Frames::of(&self.conn.stats().frame_tx));
         let transmit = self.conn.poll_transmit(self.base.instant(now), segments_max, buf);
         let Some(transmit) = transmit else {
             self.wants_send = false;
@@ -317,6 +335,11 @@ impl Session {
             pacer.on_sent(transmit.size);
         }
         let mut out = outgoing(&transmit);
+        if let Some(preferred) = &mut self.preferred {
+            let after = || Frames::of(&self.conn.stats().frame_tx);
+            let has_answer = before.is_some_and(|before| after().has_answered_since(before));
+            out.from = preferred.from(has_answer).or(out.from);
+        }
         if self.how.ecn {
             self.ecn = if out.ecn == 0 { EcnState::Failed } else { EcnState::On };
         } else {
