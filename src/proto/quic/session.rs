@@ -23,6 +23,7 @@ mod writes;
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quinn_proto::{Connection, Dir, Event, StreamEvent};
@@ -30,7 +31,7 @@ use quinn_proto::{Connection, Dir, Event, StreamEvent};
 use super::endpoint::{Endpoint, Handle, Input, Route, outgoing};
 use super::lost::Lost;
 use super::meter::Meter;
-use super::pacer::Pacer;
+use super::pacer::{Counts, Pacer, Reins};
 use super::parts::How;
 use super::reader::Reader;
 use super::signal::{Outgoing, Settled, Signal};
@@ -121,6 +122,7 @@ impl Session {
         id: ConnId,
         base: Base,
         how: How,
+        reins: Option<Arc<Reins>>,
     ) -> Box<Self> {
         let (is_client, told_peer) = (conn.side().is_client(), conn.remote_address());
         Box::new(Self {
@@ -146,7 +148,7 @@ impl Session {
             datagrams_dropped: 0,
             datagrams_told: 0,
             datagrams_lost: 0,
-            pacer: how.is_paced.then(Pacer::new),
+            pacer: reins.map(Pacer::new),
             not_before: Time::ZERO,
             ecn: if how.ecn { EcnState::On } else { EcnState::Off },
             preferred: Preferred::new(how.preferred),
@@ -320,20 +322,17 @@ impl Session {
         self.flush_tail();
         let segments_max = if self.no_gso { 1 } else { segments_max.max(1) };
         let segments_max = segments_max.min(self.allowance(now));
-        if segments_max == 0 {
-            self.wants_send = false;
-            return None;
-        }
         let may_answer = self.preferred.as_ref().is_some_and(Preferred::may_answer);
         let before = may_answer.then(|| Frames::of(&self.conn.stats().frame_tx));
         let transmit = self.conn.poll_transmit(self.base.instant(now), segments_max, buf);
+        if let Some(pacer) = &mut self.pacer {
+            let sent = transmit.as_ref().map(|transmit| transmit.size);
+            pacer.end(now, sent, Counts::of(&self.conn));
+        }
         let Some(transmit) = transmit else {
             self.wants_send = false;
             return None;
         };
-        if let Some(pacer) = &mut self.pacer {
-            pacer.on_sent(transmit.size);
-        }
         let mut out = outgoing(&transmit);
         if let Some(preferred) = &mut self.preferred {
             let after = || Frames::of(&self.conn.stats().frame_tx);
@@ -348,12 +347,12 @@ impl Session {
         Some(out)
     }
 
-    /// Packets that may be sent now.
+    /// Packets to ask for now.
     fn allowance(&mut self, now: Time) -> usize {
         let mtu = self.mtu();
         let (Some(pacer), Phase::Open) = (&mut self.pacer, self.phase) else { return usize::MAX };
         let bits = self.conn.congestion_state().metrics().pacing_rate;
-        bits.map_or(usize::MAX, |bits| pacer.allowance(now, bits as f64 / 8.0, mtu))
+        bits.map_or(usize::MAX, |bits| pacer.begin(now, bits as f64 / 8.0, mtu))
     }
 
     /// When `on_timeout` is due.
@@ -498,6 +497,16 @@ impl Session {
 
     pub(super) const fn handle(&self) -> Handle {
         self.handle
+    }
+
+    /// Frames so far.
+    pub(super) fn counts(&self) -> Counts {
+        Counts::of(&self.conn)
+    }
+
+    /// Bytes that its controller, which is BBR, believes to be in flight.
+    pub(super) fn in_flight(&self) -> u64 {
+        super::meter::Meter::of(self.conn.congestion_state()).in_flight()
     }
 
     /// Pieces that the machine was given of streams.
