@@ -41,6 +41,20 @@ pub(crate) fn routing(routing: &EffectiveRouting) {
     tracing::info!(target: "zero_io", %routing, "cluster routing");
 }
 
+/// A shard's life is over; `again`: another one follows.
+pub(crate) fn shard_left(shard: u16, panicked: bool, again: bool) {
+    if panicked {
+        tracing::error!(target: "zero_io", shard, again, "a shard panicked");
+    } else {
+        tracing::info!(target: "zero_io", shard, again, "a shard ended");
+    }
+}
+
+/// A listener that is to end may reset who comes late.
+pub(crate) fn brake_failed(group: u16, error: &IoError) {
+    tracing::warn!(target: "zero_io", group, %error, "a listener cannot be braked");
+}
+
 /// Accepting rests.
 pub(crate) fn accept_rests(endpoint: EndpointId, error: &IoError) {
     tracing::warn!(target: "zero_io", %endpoint, %error, "accepting rests");

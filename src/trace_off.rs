@@ -20,6 +20,12 @@ pub(crate) const fn listen_failed(_shard: u16, _group: u16, _error: &IoError) {}
 /// The cluster's routing is found out.
 pub(crate) const fn routing(_routing: &EffectiveRouting) {}
 
+/// A shard's life is over; `again`: another one follows.
+pub(crate) const fn shard_left(_shard: u16, _panicked: bool, _again: bool) {}
+
+/// A listener that is to end may reset who comes late.
+pub(crate) const fn brake_failed(_group: u16, _error: &IoError) {}
+
 /// Accepting rests.
 pub(crate) const fn accept_rests(_endpoint: EndpointId, _error: &IoError) {}
 

@@ -82,7 +82,7 @@ impl Engine {
     /// Accepts and receives where there is something, as far as there is room.
     pub(super) fn run_endpoints(&mut self) {
         if self.now >= self.lists.retry_at {
-            self.lists.retry_at = Time::MAX;
+            self.lists.retry_at = self.drains_due();
             self.lists.endpoint_work = true;
             self.retry_connects();
             self.resend();
@@ -128,7 +128,12 @@ impl Engine {
             }
             listener.resting_until = None;
             match self.ring.accept(fd) {
-                Ok(Some((fd, peer))) => self.take_accepted(index, fd, peer),
+                Ok(Some((fd, peer))) => {
+                    if self.looks_further {
+                        self.note_accepted(index, fd);
+                    }
+                    self.take_accepted(index, fd, peer);
+                }
                 Ok(None) => {
                     if let Some(endpoint) = self.endpoints.at(index) {
                         endpoint.ready = false;

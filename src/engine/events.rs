@@ -4,6 +4,8 @@
 //! [`Engine::next_event`] and [`Engine::detach_current`] let go of it. Nothing that the sending
 //! half of a split can call releases or writes it.
 
+use std::time::Duration;
+
 use super::Engine;
 use super::end::Notice;
 use crate::conn::Flags;
@@ -176,6 +178,7 @@ impl Engine {
                 Event::FdReady { watch, token: extra, readiness }
             }
             Kind::User => Event::User { token: extra, data },
+            Kind::Draining => Event::Draining { deadline: Duration::from_nanos(extra) },
         })
     }
 

@@ -59,6 +59,12 @@ impl Engine {
 
     pub(super) const fn quic_flush_listed(&mut self, _: u32) {}
 
+    pub(super) const fn quic_cut(&mut self, _: ConnId, _: u64) {}
+
+    pub(super) const fn quic_has_drains(&self) -> bool {
+        false
+    }
+
     pub(super) const fn quic_list(&mut self, _: u32) {}
 
     pub(super) const fn quic_timeout(&mut self, _: ConnId) {}

@@ -33,6 +33,7 @@ pub use owned_response::HttpOwnedResponse;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::code;
 use crate::config::MessageKind;
@@ -352,6 +353,14 @@ pub enum Event<'poll> {
         token: u64,
         /// The message's bytes; empty for `IoHandle::post`.
         data: &'poll [u8],
+    },
+    /// The shard is about to end, once: finish what is under way, and begin nothing new. No
+    /// listener takes connections any more, or will not for long; HTTP connections end by
+    /// themselves. What came to the shard and is left after `deadline` is closed with the code
+    /// [`SHUTDOWN`](crate::code::SHUTDOWN).
+    Draining {
+        /// How long there is.
+        deadline: Duration,
     },
     /// The pools changed their state.
     PoolPressure {

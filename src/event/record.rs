@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     FdReady,
     /// `extra` is the token.
     User,
+    /// `extra` is the deadline, in nanoseconds from now.
+    Draining,
 }
 
 /// One waiting event.

@@ -6,14 +6,16 @@
 //! *Invariant*: a passed descriptor has one owner, who closes it by dropping it.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use super::Fd;
 use crate::config::{TcpListenConfig, UdpEndpointConfig, UdsListenConfig};
 use crate::error::{IoError, Result};
+use crate::ids::Protocol;
 use crate::sys::addr::SockAddr;
-use crate::sys::kernel::fd_error;
-use crate::sys::{socket, tcp, udp, uds};
+use crate::sys::kernel::{fd_error, monotonic_ns};
+use crate::sys::{brake, socket, tcp, udp, uds};
+use crate::time::Time;
 
 /// A descriptor between two rings.
 #[derive(Debug)]
@@ -77,6 +79,39 @@ impl Ports {
     pub(crate) fn is_free(&mut self, addr: SocketAddr, how: Transport) -> Result<()> {
         match self {
             Self::Os => socket::is_free(addr, how.is_datagram, how.dual_stack),
+        }
+    }
+
+    /// The clock that the rings have too.
+    pub(crate) fn now(&mut self) -> Time {
+        match self {
+            Self::Os => Time::from_nanos(monotonic_ns()),
+        }
+    }
+
+    /// Accepts one connection, if there is one.
+    pub(crate) fn accept(&mut self, listener: &Passed) -> Result<Option<(Passed, SockAddr)>> {
+        match (self, listener) {
+            (Self::Os, Passed::Os(fd)) => {
+                let accepted = socket::accept(fd.as_raw_fd())?;
+                Ok(accepted.map(|(fd, peer)| (Passed::os(fd), peer)))
+            }
+        }
+    }
+
+    /// A listener takes nothing new, and finishes what has begun; other sockets go on.
+    pub(crate) fn brake(&mut self, listener: &Passed, protocol: Protocol) -> Result<()> {
+        match (self, listener, protocol) {
+            (Self::Os, Passed::Os(fd), Protocol::Tcp) => brake::tcp(fd.as_raw_fd()),
+            (Self::Os, Passed::Os(fd), Protocol::Uds) => brake::uds(fd.as_raw_fd()),
+            (Self::Os, Passed::Os(_), _) => Ok(()),
+        }
+    }
+
+    /// What says by poll(2) that there is something to accept.
+    pub(crate) fn watched(&mut self, listener: &Passed) -> RawFd {
+        match (self, listener) {
+            (Self::Os, Passed::Os(fd)) => fd.as_raw_fd(),
         }
     }
 

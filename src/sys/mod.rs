@@ -7,8 +7,10 @@
 pub(crate) mod addr;
 pub(crate) mod affinity;
 pub(crate) mod batch;
+pub(crate) mod brake;
 pub(crate) mod clock;
 pub(crate) mod cmsg;
+pub(crate) mod control;
 pub(crate) mod entropy;
 pub(crate) mod file;
 pub(crate) mod gather;
@@ -17,6 +19,7 @@ pub(crate) mod ktls;
 pub(crate) mod mem;
 pub(crate) mod park;
 pub(crate) mod resolve;
+pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod sockopt;
 #[cfg(test)]

@@ -3,8 +3,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod config;
+mod drain;
+#[cfg(feature = "http")]
+mod drain_http;
 mod echo;
 mod endings;
 mod kit;
+mod life;
 mod posts;
 mod sockets;

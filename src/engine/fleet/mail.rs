@@ -4,12 +4,14 @@
 //! - Mail of one sender is taken in its order.
 //! - Nothing is dropped for want of room in the event queue: it waits, and what came later with it.
 
+use super::drain::Order;
 use super::listen::ListenPlan;
 use crate::engine::{Command, Engine};
 use crate::error::{IoError, Result};
 use crate::pool::SendBuffer;
 use crate::ring::ports::Passed;
 use crate::sync::mpsc::PushError;
+use crate::sys::addr::SockAddr;
 
 /// Mail taken in one tick at most.
 const MAIL_PER_TICK_MAX: usize = 256;
@@ -18,6 +20,8 @@ const MAIL_PER_TICK_MAX: usize = 256;
 pub(crate) enum Mail {
     /// A message of the application's; the buffer is of the receiver's reserve.
     Post { token: u64, buffer: Option<SendBuffer> },
+    /// A connection that came to another shard's listener of that group.
+    Accepted { group: u16, fd: Passed, peer: SockAddr },
     /// The cluster's.
     Control(Box<Control>),
 }
@@ -26,6 +30,8 @@ pub(crate) enum Mail {
 pub(crate) enum Control {
     /// Take a socket in.
     Listen(ListenPlan, Passed),
+    /// End it, or one of its listeners, in order.
+    Drain(Order),
     /// Leave the loop.
     Stop,
 }
@@ -37,7 +43,7 @@ impl Engine {
             let Some(fleet) = &mut self.fleet else { return };
             let Some(mail) = fleet.mail_waits.take().or_else(|| fleet.mail.pop()) else { return };
             match mail {
-                Mail::Post { .. } if self.inbox.room() == 0 => {
+                _ if self.inbox.room() == 0 => {
                     fleet.mail_waits = Some(mail);
                     return;
                 }
@@ -45,6 +51,7 @@ impl Engine {
                     fleet.stats.posts_in += 1;
                     self.posted(token, buffer);
                 }
+                Mail::Accepted { group, fd, peer } => self.accepted_elsewhere(group, fd, peer),
                 Mail::Control(control) => self.run_control(*control),
             }
         }
@@ -58,10 +65,27 @@ impl Engine {
                     crate::trace::listen_failed(self.shard_id(), group, &error);
                 }
             }
+            Control::Drain(order) => self.begin_drain(order),
             Control::Stop => {
                 if let Some(fleet) = &mut self.fleet {
                     fleet.stopped = true;
                 }
+            }
+        }
+    }
+
+    /// Takes in a connection that came to another shard. Who finds no place is closed, as is who
+    /// comes when the listener has gone.
+    fn accepted_elsewhere(&mut self, group: u16, fd: Passed, peer: SockAddr) {
+        let Ok(fd) = self.ring.import(fd) else { return };
+        match self.endpoints.of_group(group).filter(|_| !self.conns.is_full()) {
+            Some(listener) => {
+                self.note_accepted(listener.index(), fd);
+                self.take_accepted(listener.index(), fd, peer);
+            }
+            None => {
+                self.stats.accept_errors += 1;
+                self.ring.close_now(fd);
             }
         }
     }

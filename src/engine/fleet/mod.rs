@@ -8,8 +8,11 @@
 //! - An engine that has joined nothing pays one look at `Engine::looks_further` for all of it.
 //! - Who left is down for everybody before its mail is closed, and nothing in it is forgotten.
 
+pub(crate) mod ask;
+pub(crate) mod drain;
 pub(crate) mod listen;
 pub(crate) mod mail;
+pub(crate) mod ready;
 pub(crate) mod shared;
 
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use crate::ring::ports::Passed;
 use crate::stats::FleetStats;
 use crate::sync::mpsc::Consumer;
 use crate::transport::NO_GROUP;
+use drain::Drain;
 use listen::ListenPlan;
 use mail::Mail;
 use shared::Shared;
@@ -34,6 +38,8 @@ pub(crate) struct Fleet {
     mail_waits: Option<Mail>,
     /// Shards that were sent something and not woken yet, each once.
     to_nudge: Vec<u16>,
+    /// What is about to end of it.
+    drains: Vec<Drain>,
     stopped: bool,
     stats: FleetStats,
 }
@@ -56,7 +62,8 @@ impl Engine {
         let to_nudge = Vec::with_capacity(shared.count().into());
         let stats = FleetStats::default();
         let mail_waits = None;
-        let fleet = Fleet { shared, me, mail, mail_waits, to_nudge, stopped: false, stats };
+        let (drains, stopped) = (Vec::new(), false);
+        let fleet = Fleet { shared, me, mail, mail_waits, to_nudge, drains, stopped, stats };
         self.fleet = Some(Box::new(fleet));
         self.looks_further = true;
         Ok(())
@@ -76,6 +83,9 @@ impl Engine {
     pub(super) fn run_fleet(&mut self) {
         if self.fleet.is_some() {
             self.run_mail();
+            if self.fleet.as_ref().is_some_and(|fleet| !fleet.drains.is_empty()) {
+                self.drain_step();
+            }
         }
     }
 

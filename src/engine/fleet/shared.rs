@@ -17,24 +17,41 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
+use super::ask::{Ask, Bell, Desk, Left, desk};
 use super::mail::Mail;
+use super::ready::ClusterReadiness::{Draining, Ready, Starting, Stopped};
+use super::ready::{ClusterReadiness, Readiness};
+use crate::config::DrainOptions;
 use crate::error::{IoError, PoolKind, Result};
 use crate::pool::{PoolShared, SendBuffer};
 use crate::sync::Padded;
-use crate::sync::atomic::{Ordering, fence};
+use crate::sync::atomic::{AtomicBool, Ordering, fence};
 use crate::sync::gate::Gate;
 use crate::sync::mpsc::{Consumer, Producer, PushError, channel};
+use crate::sys::wake::Waker;
 
 /// What the threads of a cluster share.
 pub(crate) struct Shared {
     slots: Box<[Padded<Slot>]>,
     mail_entries: usize,
+    bell: Bell,
+    /// Of the whole; of a cluster that neither drains nor is over it is looked up.
+    readiness: Readiness,
 }
 
 /// One shard, through all of its lives.
-#[derive(Default)]
 pub(crate) struct Slot {
     berth: ArcSwapOption<Berth>,
+    readiness: Readiness,
+    /// It was grown once.
+    has_been_up: AtomicBool,
+}
+
+impl Slot {
+    fn new() -> Self {
+        let berth = ArcSwapOption::empty();
+        Self { berth, readiness: Readiness::new(Starting), has_been_up: AtomicBool::new(false) }
+    }
 }
 
 /// One life of a shard.
@@ -74,19 +91,16 @@ impl Resident {
 }
 
 impl Shared {
-    pub(crate) fn new(shards: u16, mail_entries: usize) -> Self {
-        let slots = (0..shards).map(|_| Padded::default()).collect();
-        Self { slots, mail_entries }
+    /// `supervisor` ends the sleep of who has the desk.
+    pub(crate) fn new(shards: u16, mail_entries: usize, supervisor: Waker) -> (Self, Desk) {
+        let slots = (0..shards).map(|_| Padded(Slot::new())).collect();
+        let (bell, desk) = desk(shards, supervisor);
+        (Self { slots, mail_entries, bell, readiness: Readiness::new(Ready) }, desk)
     }
 
     /// How many shards there are.
     pub(crate) const fn count(&self) -> u16 {
         self.slots.len() as u16
-    }
-
-    /// What the mail of one shard holds.
-    pub(crate) const fn mail_entries(&self) -> usize {
-        self.mail_entries
     }
 
     fn slot(&self, shard: u16) -> Result<&Slot> {
@@ -98,6 +112,7 @@ impl Shared {
     /// Begins a life: the end of its mail, for the thread that will run it.
     pub(crate) fn begin(&self, shard: u16) -> Result<Consumer<Mail>> {
         let (mail, consumer) = channel(self.mail_entries);
+        self.slot(shard)?.readiness.set(Starting);
         self.slot(shard)?.berth.store(Some(Arc::new(Berth { mail, resident: None })));
         Ok(consumer)
     }
@@ -108,13 +123,84 @@ impl Shared {
         let berth = slot.berth.load_full().ok_or(IoError::ShardDown { shard })?;
         let resident = Some(Resident { gate, pool });
         slot.berth.store(Some(Arc::new(Berth { mail: berth.mail.clone(), resident })));
+        slot.has_been_up.store(true, Ordering::Release);
+        // It may have been told to drain before it was grown.
+        let _ = slot.readiness.change(Starting, Ready);
         Ok(())
     }
 
-    /// Its life is over.
+    /// Nobody reaches it any more.
     pub(crate) fn vacate(&self, shard: u16) {
         if let Ok(slot) = self.slot(shard) {
             slot.berth.store(None);
+        }
+    }
+
+    /// Its life is over, grown or not.
+    pub(crate) fn left(&self, left: Left) {
+        self.vacate(left.shard);
+        if let Ok(slot) = self.slot(left.shard) {
+            slot.readiness.set(Stopped);
+        }
+        self.bell.left(left);
+    }
+
+    /// Asks the supervisor. Whether it will hear it: not when it is gone.
+    pub(crate) fn ask(&self, ask: Ask) -> Result<bool> {
+        self.bell.ask(ask)
+    }
+
+    /// Asks for the end of one shard, unless one is under way or over.
+    pub(crate) fn ask_to_leave(&self, shard: u16, drain: DrainOptions, again: bool) -> Result<()> {
+        let slot = self.slot(shard)?;
+        let (busy, down) = (IoError::ClusterBusy { shard }, IoError::ShardDown { shard });
+        if self.readiness.get() != Ready {
+            return Err(busy);
+        }
+        let (was, is) = match slot.readiness.change(Ready, Draining) {
+            Ok(()) => (Ready, Draining),
+            Err(Stopped) if again && slot.readiness.change(Stopped, Starting).is_ok() => {
+                (Stopped, Starting)
+            }
+            Err(Stopped) => return Err(down),
+            Err(_) => return Err(busy),
+        };
+        let asked = self.ask(Ask::Leave { shard, drain, again });
+        if asked != Ok(true) {
+            let _ = slot.readiness.change(is, was);
+        }
+        if asked? { Ok(()) } else { Err(down) }
+    }
+
+    /// How ready a shard is.
+    pub(crate) fn shard_readiness(&self, shard: u16) -> Result<ClusterReadiness> {
+        Ok(self.slot(shard)?.readiness.get())
+    }
+
+    /// How ready the whole is.
+    pub(crate) fn readiness(&self) -> ClusterReadiness {
+        let whole = self.readiness.get();
+        let slots = || self.slots.iter().map(|slot| &slot.0);
+        let has_begun = slots().all(|slot| slot.has_been_up.load(Ordering::Acquire));
+        match whole {
+            Ready if has_begun && slots().any(|slot| slot.readiness.get() == Ready) => Ready,
+            Ready => Starting,
+            Starting | Draining | Stopped => whole,
+        }
+    }
+
+    /// The whole drains, or is over.
+    pub(crate) fn set_readiness(&self, to: ClusterReadiness) {
+        if self.readiness.get() != Stopped {
+            self.readiness.set(to);
+        }
+    }
+
+    /// The shard drains.
+    pub(crate) fn set_draining(&self, shard: u16) {
+        if let Ok(slot) = self.slot(shard) {
+            let _ = slot.readiness.change(Starting, Draining);
+            let _ = slot.readiness.change(Ready, Draining);
         }
     }
 
@@ -157,4 +243,10 @@ impl Shared {
 
 fn full(mail: &Producer<Mail>) -> IoError {
     IoError::QueueFull { queue: "mail", capacity: mail.capacity() }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("shards", &self.count()).finish_non_exhaustive()
+    }
 }

@@ -14,6 +14,7 @@
 //! with something parked and room for another request is on the list of those to go on with.
 
 mod answer;
+mod drain;
 mod file;
 mod short;
 mod stream;

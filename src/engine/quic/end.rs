@@ -80,6 +80,16 @@ impl Engine {
         self.quic_ended(id, code, is_clean);
     }
 
+    /// Ends a connection whose time is up.
+    pub(in crate::engine) fn quic_cut(&mut self, id: ConnId, code: u64) {
+        self.quic_end(id, code, false);
+    }
+
+    /// Whether peers may still have to be told of an end.
+    pub(in crate::engine) fn quic_has_drains(&self) -> bool {
+        self.quic.drains.len() > 0
+    }
+
     /// The session is closed: `Disconnected` waits to be handed out.
     fn quic_ended(&mut self, id: ConnId, code: u64, is_clean: bool) {
         self.quic_end_race(id, None);
