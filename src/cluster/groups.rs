@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 
 use super::IoCluster;
+use super::route::Kind;
 use crate::config::{ExpectedProtocols, TcpListenConfig, UdpEndpointConfig, UdsListenConfig};
 use crate::engine::fleet::listen::{ListenPlan, What};
 use crate::engine::fleet::mail::{Control, Mail};
@@ -16,13 +17,16 @@ use crate::event::PeerAddr;
 use crate::ids::ClusterEndpoint;
 use crate::ring::ports::{Passed, Ports, Transport};
 use crate::sync::mpsc::PushError;
+use crate::sys::steer::Router;
 
 /// One endpoint of the cluster.
 pub(super) struct Group {
     /// In the order of the shards; a Unix socket is one for all.
-    members: Vec<Passed>,
+    pub(super) members: Vec<Passed>,
     plan: ListenPlan,
     addr: PeerAddr,
+    /// What chooses among the members, where there are several and the kernel takes a program.
+    pub(super) router: Option<(Kind, Router)>,
 }
 
 impl Group {
@@ -96,9 +100,11 @@ impl IoCluster {
         if self.groups.len() >= most {
             return Err(IoError::exhausted(PoolKind::Endpoints));
         }
+        let kind = Kind::of(expected);
         let (members, addr) = self.make(socket.shared())?;
+        let router = self.route(kind, &members)?.map(|router| (kind, router));
         let number = self.groups.len() as u16;
-        let group = Group { members, plan: ListenPlan { group: number, what }, addr };
+        let group = Group { members, plan: ListenPlan { group: number, what }, addr, router };
         let shards = (0..self.config.shard_count).filter(|s| self.is_out[usize::from(*s)]);
         let parts = shards.map(|shard| Ok((shard, group.part(shard, &mut self.ports)?)));
         let parts = parts.collect::<Result<Vec<_>>>()?;

@@ -33,12 +33,13 @@ pub use report::{ClusterReport, ShardExit, ShardReport};
 pub use seed::ShardSeed;
 pub use shard::ShardIo;
 
-use crate::config::{ClusterConfig, EffectiveRouting};
+use crate::config::{ClusterConfig, EffectiveRouting, ExpectedProtocols, random_keys};
 use crate::engine::fleet::mail::Mail;
 use crate::engine::fleet::shared::Shared;
 use crate::error::Result;
 use crate::ring::ports::Ports;
 use groups::Group;
+use route::Plans;
 
 /// Several shards behind the same addresses: one [`Io`](crate::Io) per core, each on a thread of
 /// its own.
@@ -68,6 +69,7 @@ use groups::Group;
 pub struct IoCluster {
     config: ClusterConfig,
     routing: EffectiveRouting,
+    plans: Plans,
     /// The processor of each shard.
     cpus: Vec<Option<usize>>,
     ports: Ports,
@@ -86,15 +88,20 @@ impl IoCluster {
     /// # Errors
     /// `InvalidConfig` names the field; `RoutingRefused` when the strategy that was asked for
     /// cannot be had; `Os`.
-    pub fn new(config: ClusterConfig) -> Result<Self> {
+    pub fn new(mut config: ClusterConfig) -> Result<Self> {
         config.validate()?;
-        let mut routing = route::choose(&config)?;
+        if config.keys.is_none() && config.expected_protocols.contains(ExpectedProtocols::QUIC) {
+            config.keys = random_keys()?;
+        }
         let (cpus, warnings) = route::place(&config)?;
+        let plans = Plans::new(&config, &cpus)?;
+        let mut routing = route::choose(&config, &plans)?;
         routing.warnings |= warnings;
         crate::trace::routing(&routing);
         let shards = config.shard_count;
         Ok(Self {
             routing,
+            plans,
             cpus,
             ports: Ports::Os,
             groups: Vec::new(),

@@ -6,13 +6,14 @@
 //! *Invariant*: a passed descriptor has one owner, who closes it by dropping it.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::Fd;
 use crate::config::{TcpListenConfig, UdpEndpointConfig, UdsListenConfig};
 use crate::error::{IoError, Result};
 use crate::sys::addr::SockAddr;
 use crate::sys::kernel::fd_error;
+use crate::sys::steer::{Plan, Router};
 use crate::sys::{socket, tcp, udp, uds};
 
 /// A descriptor between two rings.
@@ -28,6 +29,12 @@ impl Passed {
         // SAFETY: the callers have the descriptor from a call that made it, or from the engine that
         // gives it up; nobody else closes it.
         Self::Os(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    fn os_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Os(fd) => fd.as_fd(),
+        }
     }
 }
 
@@ -80,12 +87,40 @@ impl Ports {
         }
     }
 
+    /// Has the sockets of an address chosen among as planned. All of them are there.
+    pub(crate) fn steer(
+        &mut self,
+        members: &[Passed],
+        plan: &Plan,
+        router: &mut Router,
+        how: Steering,
+    ) -> Result<()> {
+        match self {
+            Self::Os => {
+                let members = members.iter().map(Passed::os_fd).collect::<Vec<_>>();
+                match how {
+                    Steering::Follow => router.steer(&members, plan),
+                    Steering::Reload => router.reload(&members, plan),
+                }
+            }
+        }
+    }
+
     /// The socket's own address.
     pub(crate) fn local_addr(&mut self, passed: &Passed) -> Result<SockAddr> {
         match (self, passed) {
             (Self::Os, Passed::Os(fd)) => socket::local_addr(fd.as_raw_fd()),
         }
     }
+}
+
+/// How a plan takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Steering {
+    /// By as little as that takes.
+    Follow,
+    /// By a program that is made anew.
+    Reload,
 }
 
 /// What kind of socket an address is asked for.

@@ -19,6 +19,7 @@ pub(crate) mod park;
 pub(crate) mod resolve;
 pub(crate) mod socket;
 pub(crate) mod sockopt;
+pub(crate) mod steer;
 #[cfg(test)]
 pub(crate) mod subprocess;
 pub(crate) mod tcp;
@@ -43,7 +44,8 @@ pub(crate) fn check(op: &'static str, answer: i32) -> Result<i32> {
 pub(crate) mod errno {
     pub(crate) use libc::{
         EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EBADMSG, ECANCELED, ECONNREFUSED, EINTR, EINVAL, EIO,
-        EKEYEXPIRED, EMFILE, EMSGSIZE, ENOBUFS, ENOMEM, EOPNOTSUPP, EPIPE,
+        EKEYEXPIRED, EMFILE, EMSGSIZE, ENOBUFS, ENOMEM, ENOPROTOOPT, ENOSYS, EOPNOTSUPP, EPERM,
+        EPIPE,
     };
 }
 
