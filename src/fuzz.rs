@@ -1,9 +1,12 @@
 //! A door for the fuzzer into parsers that nobody outside can call.
 //!
-//! Role: functions from bytes to nothing, which panic when a promise of a private parser is broken.
-//! Not role: making up the bytes (`fuzz/` does), and whatever can be reached through `Io`.
+//! Role: functions from bytes to nothing, which panic when a promise of a private parser is broken;
+//! and sockets with a router, for the benchmark that compares routers. Not role: making up the
+//! bytes (`fuzz/` does), and whatever can be reached through `Io`.
 //!
 //! *Invariant*: nothing that ships calls this; it is there with the private feature `_sim` alone.
+
+mod steer;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,6 +14,8 @@ use std::path::Path;
 
 use crate::sys::addr::{SockAddr, UnixAddr};
 use crate::sys::cmsg::{Ancillary, Writer, space};
+
+pub use steer::{steer, steered_sockets};
 
 /// Room for what [`rewrite`] writes.
 const CONTROL_LEN_MAX: usize = space(4) + space(20) + space(16) + space(4);
@@ -96,6 +101,7 @@ mod tests {
             control_messages(&all[..len]);
             socket_address(&all[..len]);
             unix_path(&all[1..][..len]);
+            steer(&all[len..]);
         }
         let mut v4 = [0; 16];
         v4[..2].copy_from_slice(&(libc::AF_INET as libc::sa_family_t).to_ne_bytes());

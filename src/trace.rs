@@ -38,7 +38,11 @@ pub(crate) fn listen_failed(shard: u16, group: u16, error: &IoError) {
 
 /// The cluster's routing is found out.
 pub(crate) fn routing(routing: &EffectiveRouting) {
-    tracing::info!(target: "zero_io", %routing, "cluster routing");
+    if routing.refused[0].is_none() && routing.warnings.is_empty() {
+        tracing::info!(target: "zero_io", %routing, "cluster routing");
+    } else {
+        tracing::warn!(target: "zero_io", %routing, "cluster routing is not the best one");
+    }
 }
 
 /// A shard's life is over; `again`: another one follows.

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 
 use super::IoCluster;
+use super::route::Kind;
 use crate::config::{
     DrainOptions, ExpectedProtocols, TcpListenConfig, UdpEndpointConfig, UdsListenConfig,
 };
@@ -19,16 +20,19 @@ use crate::event::PeerAddr;
 use crate::ids::{ClusterEndpoint, Protocol};
 use crate::ring::ports::{Passed, Ports, Transport};
 use crate::sync::mpsc::PushError;
+use crate::sys::steer::Router;
 
 /// One endpoint of the cluster.
 pub(super) struct Group {
     /// In the order of the shards; a Unix socket is one for all.
-    members: Vec<Passed>,
+    pub(super) members: Vec<Passed>,
     plan: ListenPlan,
     addr: PeerAddr,
     protocol: Protocol,
     /// Shards that have not closed theirs yet; `None` while it is open.
     closing: Option<Vec<u16>>,
+    /// What chooses among the members, where there are several and the kernel takes a program.
+    pub(super) router: Option<(Kind, Router)>,
 }
 
 impl Group {
@@ -140,10 +144,12 @@ impl IoCluster {
             return Err(IoError::exhausted(PoolKind::Endpoints));
         }
         let protocol = socket.protocol();
+        let kind = Kind::of(expected);
         let (members, addr) = self.make(socket.shared())?;
+        let router = self.route(kind, &members)?.map(|router| (kind, router));
         let number = self.groups.len() as u16;
         let plan = ListenPlan { group: number, what };
-        let group = Group { members, plan, addr, protocol, closing: None };
+        let group = Group { members, plan, addr, protocol, closing: None, router };
         let parts = self.shards_out().into_iter();
         let parts = parts.map(|shard| Ok((shard, group.part(shard, &mut self.ports)?)));
         let parts = parts.collect::<Result<Vec<_>>>()?;

@@ -38,7 +38,7 @@ pub use seed::ShardSeed;
 pub use shard::ShardIo;
 pub use supervise::Supervised;
 
-use crate::config::{ClusterConfig, EffectiveRouting};
+use crate::config::{ClusterConfig, EffectiveRouting, ExpectedProtocols, random_keys};
 use crate::engine::fleet::ask::Desk;
 use crate::engine::fleet::mail::Mail;
 use crate::engine::fleet::shared::Shared;
@@ -47,6 +47,7 @@ use crate::ring::ports::Ports;
 use crate::sys::control::Control;
 use groups::Group;
 use rescue::Rescue;
+use route::Plans;
 use supervise::{Place, Stopping};
 
 /// Several shards behind the same addresses: one [`Io`](crate::Io) per core, each on a thread of
@@ -77,6 +78,7 @@ use supervise::{Place, Stopping};
 pub struct IoCluster {
     config: ClusterConfig,
     routing: EffectiveRouting,
+    plans: Plans,
     /// The processor of each shard.
     cpus: Vec<Option<usize>>,
     ports: Ports,
@@ -100,10 +102,14 @@ impl IoCluster {
     /// # Errors
     /// `InvalidConfig` names the field; `NofileLimit`; `RoutingRefused` when the strategy that was
     /// asked for cannot be had; `Os`.
-    pub fn new(config: ClusterConfig) -> Result<Self> {
+    pub fn new(mut config: ClusterConfig) -> Result<Self> {
         config.validate()?;
-        let mut routing = route::choose(&config)?;
+        if config.keys.is_none() && config.expected_protocols.contains(ExpectedProtocols::QUIC) {
+            config.keys = random_keys()?;
+        }
         let (cpus, warnings) = route::place(&config)?;
+        let plans = Plans::new(&config, &cpus)?;
+        let mut routing = route::choose(&config, &plans)?;
         routing.warnings |= warnings;
         crate::trace::routing(&routing);
         let shards = config.shard_count;
@@ -111,6 +117,7 @@ impl IoCluster {
         let (shared, desk) = Shared::new(shards, config.mail_entries, control.waker());
         Ok(Self {
             routing,
+            plans,
             cpus,
             ports: Ports::Os,
             groups: Vec::new(),

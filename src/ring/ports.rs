@@ -6,7 +6,7 @@
 //! *Invariant*: a passed descriptor has one owner, who closes it by dropping it.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::Fd;
 use crate::config::{TcpListenConfig, UdpEndpointConfig, UdsListenConfig};
@@ -14,6 +14,7 @@ use crate::error::{IoError, Result};
 use crate::ids::Protocol;
 use crate::sys::addr::SockAddr;
 use crate::sys::kernel::{fd_error, monotonic_ns};
+use crate::sys::steer::{Plan, Router};
 use crate::sys::{brake, socket, tcp, udp, uds};
 use crate::time::Time;
 
@@ -30,6 +31,12 @@ impl Passed {
         // SAFETY: the callers have the descriptor from a call that made it, or from the engine that
         // gives it up; nobody else closes it.
         Self::Os(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    fn os_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Os(fd) => fd.as_fd(),
+        }
     }
 }
 
@@ -99,6 +106,25 @@ impl Ports {
         }
     }
 
+    /// Has the sockets of an address chosen among as planned. All of them are there.
+    pub(crate) fn steer(
+        &mut self,
+        members: &[Passed],
+        plan: &Plan,
+        router: &mut Router,
+        how: Steering,
+    ) -> Result<()> {
+        match self {
+            Self::Os => {
+                let members = members.iter().map(Passed::os_fd).collect::<Vec<_>>();
+                match how {
+                    Steering::Follow => router.steer(&members, plan),
+                    Steering::Reload => router.reload(&members, plan),
+                }
+            }
+        }
+    }
+
     /// A listener takes nothing new, and finishes what has begun; other sockets go on.
     pub(crate) fn brake(&mut self, listener: &Passed, protocol: Protocol) -> Result<()> {
         match (self, listener, protocol) {
@@ -121,6 +147,15 @@ impl Ports {
             (Self::Os, Passed::Os(fd)) => socket::local_addr(fd.as_raw_fd()),
         }
     }
+}
+
+/// How a plan takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Steering {
+    /// By as little as that takes.
+    Follow,
+    /// By a program that is made anew.
+    Reload,
 }
 
 /// What kind of socket an address is asked for.

@@ -22,6 +22,7 @@ pub(crate) mod resolve;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod sockopt;
+pub(crate) mod steer;
 #[cfg(test)]
 pub(crate) mod subprocess;
 pub(crate) mod tcp;
@@ -46,7 +47,8 @@ pub(crate) fn check(op: &'static str, answer: i32) -> Result<i32> {
 pub(crate) mod errno {
     pub(crate) use libc::{
         EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EBADMSG, ECANCELED, ECONNREFUSED, EINTR, EINVAL, EIO,
-        EKEYEXPIRED, EMFILE, EMSGSIZE, ENOBUFS, ENOMEM, EOPNOTSUPP, EPIPE,
+        EKEYEXPIRED, EMFILE, EMSGSIZE, ENOBUFS, ENOMEM, ENOPROTOOPT, ENOSYS, EOPNOTSUPP, EPERM,
+        EPIPE,
     };
 }
 
