@@ -26,10 +26,15 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// What its shards make of their sockets.
+    pub(super) const fn what(&self) -> &What {
+        &self.plan.what
+    }
+
     /// What a shard gets of it: a duplicate of its socket.
     fn part(&self, shard: u16, ports: &mut Ports) -> Result<(ListenPlan, Passed)> {
         let own = usize::from(shard).min(self.members.len() - 1);
-        Ok((self.plan.clone(), ports.dup(&self.members[own])?))
+        Ok((self.plan.of_shard(shard), ports.dup(&self.members[own])?))
     }
 }
 
@@ -157,11 +162,14 @@ impl IoCluster {
     /// # Errors
     /// `InvalidArgument` when it is of another cluster.
     pub fn local_addr(&self, endpoint: ClusterEndpoint) -> Result<PeerAddr> {
+        Ok(self.group(endpoint)?.addr)
+    }
+
+    pub(super) fn group(&self, endpoint: ClusterEndpoint) -> Result<&Group> {
         const ELSEWHERE: IoError = IoError::InvalidArgument {
             what: "cluster endpoint",
             why: "this cluster has none of that number; it is of another one",
         };
-        let group = self.groups.get(usize::from(endpoint.group())).ok_or(ELSEWHERE)?;
-        Ok(group.addr)
+        self.groups.get(usize::from(endpoint.group())).ok_or(ELSEWHERE)
     }
 }

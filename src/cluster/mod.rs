@@ -15,6 +15,8 @@ mod handle;
 mod http;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod http_tls;
+#[cfg(feature = "quic")]
+mod quic;
 mod report;
 mod route;
 mod run;
@@ -98,7 +100,7 @@ impl IoCluster {
             cpus,
             ports: Ports::Os,
             groups: Vec::new(),
-            shared: Arc::new(Shared::new(shards, config.mail_entries)),
+            shared: Arc::new(Shared::new(&config)),
             is_out: vec![false; shards.into()],
             outbox: Vec::new(),
             config,

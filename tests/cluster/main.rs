@@ -7,4 +7,10 @@ mod echo;
 mod endings;
 mod kit;
 mod posts;
+#[cfg(feature = "quic")]
+mod quic;
+#[cfg(feature = "quic")]
+#[path = "../common/relay.rs"]
+#[expect(dead_code, reason = "the rest is other programs'")]
+mod relay;
 mod sockets;

@@ -15,12 +15,13 @@ pub(crate) mod shared;
 use std::sync::Arc;
 
 use super::Engine;
+use super::quic::Pier;
 use crate::error::{IoError, Result};
-use crate::ids::{ClusterEndpoint, EndpointId};
+use crate::ids::{ClusterEndpoint, EndpointId, Protocol};
 use crate::ring::ports::Passed;
 use crate::stats::FleetStats;
 use crate::sync::mpsc::Consumer;
-use crate::transport::NO_GROUP;
+use crate::transport::{Endpoint, NO_GROUP};
 use listen::ListenPlan;
 use mail::Mail;
 use shared::Shared;
@@ -35,7 +36,22 @@ pub(crate) struct Fleet {
     /// Shards that were sent something and not woken yet, each once.
     to_nudge: Vec<u16>,
     stopped: bool,
-    stats: FleetStats,
+    /// Where datagrams come that others received; open once there is a QUIC listener.
+    pub(super) pier: Pier,
+    pub(super) stats: FleetStats,
+}
+
+impl Fleet {
+    /// Has a shard woken with the others that were sent something.
+    pub(super) fn nudge_later(&mut self, shard: u16) {
+        if shard != self.me && !self.to_nudge.contains(&shard) {
+            self.to_nudge.push(shard);
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl Engine {
@@ -56,10 +72,24 @@ impl Engine {
         let to_nudge = Vec::with_capacity(shared.count().into());
         let stats = FleetStats::default();
         let mail_waits = None;
-        let fleet = Fleet { shared, me, mail, mail_waits, to_nudge, stopped: false, stats };
+        let pier = Pier::default();
+        let fleet = Fleet { shared, me, mail, mail_waits, to_nudge, stopped: false, pier, stats };
         self.fleet = Some(Box::new(fleet));
         self.looks_further = true;
+        self.open_pier();
         Ok(())
+    }
+
+    /// With the first QUIC listener there is a way for datagrams.
+    fn open_pier(&mut self) {
+        let is_of_quic = |e: &Endpoint| e.group != NO_GROUP && e.protocol == Protocol::Quic;
+        let has_quic = self.endpoints.place_of(is_of_quic).is_some();
+        if let Some(fleet) = &mut self.fleet
+            && has_quic
+            && let Some(ferry) = fleet.pier.open(fleet.shared.config())
+        {
+            fleet.shared.equip(fleet.me, ferry);
+        }
     }
 
     /// Ends all that the others have with this shard.
@@ -76,12 +106,13 @@ impl Engine {
     pub(super) fn run_fleet(&mut self) {
         if self.fleet.is_some() {
             self.run_mail();
+            self.run_ferried();
         }
     }
 
     /// Whether `run_fleet` would do anything; asked before each sleep, and by who spins.
     pub(super) fn fleet_has_work(&self) -> bool {
-        self.has_mail_to_run()
+        self.has_mail_to_run() || self.fleet.as_ref().is_some_and(|fleet| fleet.pier.has_work())
     }
 
     /// Wakes the shards that were sent something, as far as they sleep.

@@ -18,6 +18,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 use super::mail::Mail;
+use crate::config::ClusterConfig;
+use crate::engine::quic::Ferry;
 use crate::error::{IoError, PoolKind, Result};
 use crate::pool::{PoolShared, SendBuffer};
 use crate::sync::Padded;
@@ -28,7 +30,7 @@ use crate::sync::mpsc::{Consumer, Producer, PushError, channel};
 /// What the threads of a cluster share.
 pub(crate) struct Shared {
     slots: Box<[Padded<Slot>]>,
-    mail_entries: usize,
+    config: ClusterConfig,
 }
 
 /// One shard, through all of its lives.
@@ -45,9 +47,12 @@ pub(crate) struct Berth {
 }
 
 /// The way to a shard that runs.
+#[derive(Clone)]
 struct Resident {
     gate: Arc<Gate>,
     pool: Arc<PoolShared>,
+    /// Once it has a listener of QUIC.
+    ferry: Option<Ferry>,
 }
 
 impl Resident {
@@ -74,9 +79,14 @@ impl Resident {
 }
 
 impl Shared {
-    pub(crate) fn new(shards: u16, mail_entries: usize) -> Self {
-        let slots = (0..shards).map(|_| Padded::default()).collect();
-        Self { slots, mail_entries }
+    pub(crate) fn new(config: &ClusterConfig) -> Self {
+        let slots = (0..config.shard_count).map(|_| Padded::default()).collect();
+        Self { slots, config: config.clone() }
+    }
+
+    /// What the cluster was made with.
+    pub(crate) const fn config(&self) -> &ClusterConfig {
+        &self.config
     }
 
     /// How many shards there are.
@@ -86,7 +96,7 @@ impl Shared {
 
     /// What the mail of one shard holds.
     pub(crate) const fn mail_entries(&self) -> usize {
-        self.mail_entries
+        self.config.mail_entries
     }
 
     fn slot(&self, shard: u16) -> Result<&Slot> {
@@ -97,7 +107,7 @@ impl Shared {
 
     /// Begins a life: the end of its mail, for the thread that will run it.
     pub(crate) fn begin(&self, shard: u16) -> Result<Consumer<Mail>> {
-        let (mail, consumer) = channel(self.mail_entries);
+        let (mail, consumer) = channel(self.config.mail_entries);
         self.slot(shard)?.berth.store(Some(Arc::new(Berth { mail, resident: None })));
         Ok(consumer)
     }
@@ -106,9 +116,24 @@ impl Shared {
     pub(crate) fn moor(&self, shard: u16, gate: Arc<Gate>, pool: Arc<PoolShared>) -> Result<()> {
         let slot = self.slot(shard)?;
         let berth = slot.berth.load_full().ok_or(IoError::ShardDown { shard })?;
-        let resident = Some(Resident { gate, pool });
+        let resident = Some(Resident { gate, pool, ferry: None });
         slot.berth.store(Some(Arc::new(Berth { mail: berth.mail.clone(), resident })));
         Ok(())
+    }
+
+    /// The shard takes datagrams.
+    pub(crate) fn equip(&self, shard: u16, ferry: Ferry) {
+        let Ok(slot) = self.slot(shard) else { return };
+        let Some(berth) = slot.berth.load_full() else { return };
+        let resident = berth.resident.clone().map(|r| Resident { ferry: Some(ferry), ..r });
+        slot.berth.store(Some(Arc::new(Berth { mail: berth.mail.clone(), resident })));
+    }
+
+    /// Has `pass` send something by the ferry of a shard, if that runs and has one.
+    pub(crate) fn by_ferry<R>(&self, shard: u16, pass: impl FnOnce(&Ferry) -> R) -> Option<R> {
+        let berth = self.slot(shard).ok()?.berth.load();
+        let resident = berth.as_ref()?.resident.as_ref()?;
+        resident.ferry.as_ref().map(pass)
     }
 
     /// Its life is over.

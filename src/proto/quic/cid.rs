@@ -112,7 +112,7 @@ fn write_scid(scid: ScidGenerator, key: &hmac::Key, cid: &mut [u8]) {
 
 /// Whether whoever has the key made it. Not in constant time: a MAC of three bytes keeps no secret,
 /// it saves answers to noise.
-fn is_scid(key: &hmac::Key, cid: &[u8]) -> bool {
+pub(super) fn is_scid(key: &hmac::Key, cid: &[u8]) -> bool {
     let Some((body, mac)) = cid.split_first_chunk::<SCID_BODY_LEN>() else { return false };
     ScidGenerator::id_of(cid).is_some() && hmac::sign(key, body).as_ref().starts_with(mac)
 }
