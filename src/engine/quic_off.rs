@@ -55,6 +55,8 @@ impl Pier {
         None
     }
 
+    pub(super) const fn reclaim(&mut self) {}
+
     pub(super) const fn has_work(&self) -> bool {
         false
     }

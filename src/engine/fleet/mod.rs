@@ -115,9 +115,11 @@ impl Engine {
         self.has_mail_to_run() || self.fleet.as_ref().is_some_and(|fleet| fleet.pier.has_work())
     }
 
-    /// Wakes the shards that were sent something, as far as they sleep.
+    /// Wakes the shards that were sent something, as far as they sleep. Whoever calls it may sleep
+    /// next, and what it has of theirs is theirs again before.
     pub(super) fn nudge_fleet(&mut self) {
         let Some(fleet) = &mut self.fleet else { return };
+        fleet.pier.reclaim();
         while let Some(shard) = fleet.to_nudge.pop() {
             fleet.stats.wakes += u64::from(fleet.shared.nudge(shard));
         }

@@ -43,6 +43,13 @@ impl Pier {
         Some(ferry)
     }
 
+    /// Frees the memory that nothing refers to any more.
+    pub(in crate::engine) fn reclaim(&mut self) {
+        if let Some(landing) = &mut self.0 {
+            landing.reclaim();
+        }
+    }
+
     /// Whether something waits.
     pub(in crate::engine) fn has_work(&self) -> bool {
         self.0.as_ref().is_some_and(Landing::has_some)
@@ -81,9 +88,6 @@ impl Engine {
         let Some(Pier(Some(landing))) = self.fleet.as_mut().map(|fleet| &mut fleet.pier) else {
             return;
         };
-        if landing.is_out() {
-            landing.reclaim();
-        }
         if !landing.has_some() {
             return;
         }

@@ -23,8 +23,8 @@ use crate::sync::cell::UnsafeCell;
 use crate::sync::freelist::Freelist;
 use crate::sync::mpsc::{Consumer, Producer, channel};
 
-/// Cells that are looked at when some are out and datagrams are taken.
-const LOOKS: usize = 64;
+/// Cells that are looked at each time when some are out.
+const LOOKS: usize = 256;
 
 /// Why a datagram was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
