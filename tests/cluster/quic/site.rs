@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, KeyPair};
 use zero_io::{
-    ClusterConfig, ClusterEndpoint, Config, ConnId, Event, FleetStats, Io, IoCluster, PeerAddr,
-    QuicConnectConfig, QuicListenConfig, Roots, ShardIo, StreamDir, StreamId, TlsClientConfig,
-    TlsServerConfig,
+    ClusterConfig, ClusterEndpoint, Config, ConnId, CpuAffinity, Event, FleetStats, Io, IoCluster,
+    PeerAddr, QuicConnectConfig, QuicListenConfig, Roots, ShardIo, StreamDir, StreamId,
+    TlsClientConfig, TlsServerConfig,
 };
 
 /// How long anything may take, debug builds on a busy machine included.
@@ -148,8 +148,16 @@ pub(crate) struct Site {
     pub(crate) pem: String,
 }
 
+/// Small shards.
 pub(crate) fn config(shards: u16) -> ClusterConfig {
-    crate::kit::config(shards)
+    ClusterConfig::new(shards).with(|c| {
+        c.cpu_affinity = CpuAffinity::Off;
+        c.io = Config::default().with(|io| {
+            io.pool_slot_count = 512;
+            io.stream_buffer_count = 128;
+            io.debug.audit_every_tick = true;
+        });
+    })
 }
 
 impl Site {
