@@ -98,6 +98,21 @@ counters! {
         posts_out,
         /// Times that this shard woke another one.
         wakes,
+        /// QUIC datagrams of its own that other shards received and passed on.
+        forwarded_in,
+        /// Those that were copied a second time, because connections keep too many cells.
+        forward_copied,
+        /// QUIC datagrams that it received and passed on to the shards whose ids they have.
+        forwarded_out,
+        /// Those that were dropped because their shard had not read what waits.
+        forward_full,
+        /// Those that were dropped because they are longer than
+        /// [`ClusterConfig::forward_cell_len`](crate::ClusterConfig::forward_cell_len).
+        forward_too_long,
+        /// Those whose shard was not there; they were looked at here.
+        forward_down,
+        /// Stateless resets that this shard sent in place of such a one.
+        resets_for_dead,
     }
 }
 

@@ -36,10 +36,15 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// What its shards make of their sockets.
+    pub(super) const fn what(&self) -> &What {
+        &self.plan.what
+    }
+
     /// What a shard gets of it: a duplicate of its socket.
     fn part(&self, shard: u16, ports: &mut Ports) -> Result<(ListenPlan, Passed)> {
         let own = usize::from(shard).min(self.members.len() - 1);
-        Ok((self.plan.clone(), ports.dup(&self.members[own])?))
+        Ok((self.plan.of_shard(shard), ports.dup(&self.members[own])?))
     }
 
     const fn is_open(&self) -> bool {
@@ -252,7 +257,7 @@ impl IoCluster {
         self.groups.iter_mut().for_each(|group| group.closed_by(shard));
     }
 
-    fn group(&self, endpoint: ClusterEndpoint) -> Result<&Group> {
+    pub(super) fn group(&self, endpoint: ClusterEndpoint) -> Result<&Group> {
         const ELSEWHERE: IoError = IoError::InvalidArgument {
             what: "cluster endpoint",
             why: "this cluster has none of that number: it is of another one, or closed",

@@ -16,6 +16,8 @@ mod handle;
 mod http;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod http_tls;
+#[cfg(feature = "quic")]
+mod quic;
 mod report;
 mod rescue;
 mod route;
@@ -114,7 +116,7 @@ impl IoCluster {
         crate::trace::routing(&routing);
         let shards = config.shard_count;
         let control = Control::new()?;
-        let (shared, desk) = Shared::new(shards, config.mail_entries, control.waker());
+        let (shared, desk) = Shared::new(&config, control.waker());
         Ok(Self {
             routing,
             plans,

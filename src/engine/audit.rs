@@ -142,6 +142,7 @@ impl Engine {
             && self.inbox.is_empty()
             && self.quic.is_idle()
             && self.clients.is_idle()
+            && self.fleet.as_ref().is_none_or(|fleet| fleet.pier.is_idle())
     }
 }
 

@@ -37,10 +37,10 @@ mod ktls;
 mod lists;
 mod ops;
 #[cfg(feature = "quic")]
-mod quic;
+pub(crate) mod quic;
 #[cfg(not(feature = "quic"))]
 #[path = "quic_off.rs"]
-mod quic;
+pub(crate) mod quic;
 mod race;
 mod recv;
 mod seal;
@@ -75,7 +75,7 @@ pub(crate) use events::peer_addr;
 use fleet::Fleet;
 pub(crate) use http::HttpPlan;
 use lists::Lists;
-pub(crate) use quic::QuicCommand;
+pub(crate) use quic::{QuicCommand, QuicPlan};
 use spin::Spinner;
 use udp::Notes;
 

@@ -176,6 +176,12 @@ impl Endpoints {
         self.id(index as u32)
     }
 
+    /// The place of the first one that is such.
+    pub(crate) fn place_of(&self, is_it: impl Fn(&Endpoint) -> bool) -> Option<u32> {
+        let place = self.places.iter().position(|p| p.1.as_ref().is_some_and(&is_it));
+        place.map(|index| index as u32)
+    }
+
     pub(crate) fn of_token(&mut self, token: Token) -> Option<&mut Endpoint> {
         self.at(token.index()).filter(|e| e.generation == token.generation())
     }

@@ -11,4 +11,10 @@ mod endings;
 mod kit;
 mod life;
 mod posts;
+#[cfg(feature = "quic")]
+mod quic;
+#[cfg(feature = "quic")]
+#[path = "../common/relay.rs"]
+#[expect(dead_code, reason = "the rest is other programs'")]
+mod relay;
 mod sockets;

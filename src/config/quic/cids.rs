@@ -173,6 +173,11 @@ impl ScidGenerator {
         self.id & ((1_u32 << self.shard_bits) - 1) as u16
     }
 
+    /// The same of another shard, whose number has no more bits.
+    pub(crate) const fn of_shard(self, shard: u16) -> Self {
+        Self { id: self.id - self.shard_id() + shard, ..self }
+    }
+
     /// Both numbers, as they stand in the first two bytes of a clear id.
     #[must_use]
     pub const fn id(&self) -> u16 {
@@ -232,6 +237,13 @@ mod tests {
             let scid = ScidGenerator::new(server as u16, shard as u16, shard_bits).unwrap();
             assert_eq!((u32::from(scid.server_id()), u32::from(scid.shard_id())), (server, shard));
             assert_eq!(scid.id(), 0x3FFF);
+            assert_eq!(scid.shard_bits(), shard_bits);
+            let first = scid.of_shard(0);
+            assert_eq!((first.server_id(), first.shard_id()), (server as u16, 0));
+            assert_eq!(first.of_shard(shard as u16), scid);
+            let id = [[0x3F, 0xFF].as_slice(), &[7; 8]].concat();
+            assert_eq!(scid.decode(&id), Some((server as u16, shard as u16)));
+            assert_eq!(scid.decode(&id[1..]), None);
             let over = ScidGenerator::new(server as u16 + 1, shard as u16, shard_bits);
             assert!(over.unwrap_err().to_string().contains("server_id"));
             let over = ScidGenerator::new(server as u16, shard as u16 + 1, shard_bits);

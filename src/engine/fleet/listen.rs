@@ -5,7 +5,7 @@
 
 use crate::config::{Config, ConnTimeouts, Framing, UdpEndpointConfig};
 use crate::engine::udp::udp_class;
-use crate::engine::{Engine, HttpPlan};
+use crate::engine::{Engine, HttpPlan, QuicPlan};
 use crate::error::Result;
 use crate::ids::{EndpointId, Protocol};
 use crate::proto::tls::Acceptor;
@@ -18,6 +18,13 @@ pub(crate) struct ListenPlan {
     /// Its number.
     pub(crate) group: u16,
     pub(crate) what: What,
+}
+
+impl ListenPlan {
+    /// What one shard is given of it.
+    pub(crate) fn of_shard(&self, shard: u16) -> Self {
+        Self { group: self.group, what: self.what.clone().of_shard(shard) }
+    }
 }
 
 /// What is made of the socket.
@@ -34,6 +41,8 @@ pub(crate) enum What {
     Http { protocol: Protocol, timeouts: ConnTimeouts, plan: Box<HttpPlan>, tls: Option<Acceptor> },
     /// A UDP socket.
     Udp(Box<UdpEndpointConfig>),
+    /// A listener of QUIC.
+    Quic(Box<QuicPlan>),
 }
 
 impl What {
@@ -42,6 +51,15 @@ impl What {
         match self {
             Self::Stream { .. } | Self::Http { .. } => Ok(()),
             Self::Udp(config) => udp_class(shard, config).map(drop),
+            Self::Quic(plan) => plan.check(),
+        }
+    }
+
+    /// The same as one shard makes it.
+    fn of_shard(self, shard: u16) -> Self {
+        match self {
+            Self::Quic(plan) => Self::Quic(Box::new(plan.of_shard(shard))),
+            common => common,
         }
     }
 }
@@ -67,6 +85,7 @@ impl Engine {
                 self.add_listener(fd, protocol, timeouts, speaks, tls)
             }
             What::Udp(config) => self.add_udp(fd, &config),
+            What::Quic(plan) => self.quic_add_planned(fd, &plan),
         }
     }
 }

@@ -64,6 +64,7 @@ impl Engine {
                 if let Err(error) = self.take_in(plan, passed) {
                     crate::trace::listen_failed(self.shard_id(), group, &error);
                 }
+                self.open_pier();
             }
             Control::Drain(order) => self.begin_drain(order),
             Control::Stop => {
@@ -105,9 +106,7 @@ impl Engine {
         let Some(fleet) = &mut self.fleet else { return self.post_alone(shard, token, data) };
         fleet.shared.post(shard, token, data)?;
         fleet.stats.posts_out += 1;
-        if shard != fleet.me && !fleet.to_nudge.contains(&shard) {
-            fleet.to_nudge.push(shard);
-        }
+        fleet.nudge_later(shard);
         Ok(())
     }
 

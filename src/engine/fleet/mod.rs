@@ -18,12 +18,13 @@ pub(crate) mod shared;
 use std::sync::Arc;
 
 use super::Engine;
+use super::quic::Pier;
 use crate::error::{IoError, Result};
-use crate::ids::{ClusterEndpoint, EndpointId};
+use crate::ids::{ClusterEndpoint, EndpointId, Protocol};
 use crate::ring::ports::Passed;
 use crate::stats::FleetStats;
 use crate::sync::mpsc::Consumer;
-use crate::transport::NO_GROUP;
+use crate::transport::{Endpoint, NO_GROUP};
 use drain::Drain;
 use listen::ListenPlan;
 use mail::Mail;
@@ -41,7 +42,22 @@ pub(crate) struct Fleet {
     /// What is about to end of it.
     drains: Vec<Drain>,
     stopped: bool,
-    stats: FleetStats,
+    /// Where datagrams come that others received; open once there is a QUIC listener.
+    pub(super) pier: Pier,
+    pub(super) stats: FleetStats,
+}
+
+impl Fleet {
+    /// Has a shard woken with the others that were sent something.
+    pub(super) fn nudge_later(&mut self, shard: u16) {
+        if shard != self.me && !self.to_nudge.contains(&shard) {
+            self.to_nudge.push(shard);
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl Engine {
@@ -63,10 +79,24 @@ impl Engine {
         let stats = FleetStats::default();
         let mail_waits = None;
         let (drains, stopped) = (Vec::new(), false);
-        let fleet = Fleet { shared, me, mail, mail_waits, to_nudge, drains, stopped, stats };
+        let pier = Pier::default();
+        let fleet = Fleet { shared, me, mail, mail_waits, to_nudge, drains, stopped, pier, stats };
         self.fleet = Some(Box::new(fleet));
         self.looks_further = true;
+        self.open_pier();
         Ok(())
+    }
+
+    /// With the first QUIC listener there is a way for datagrams.
+    fn open_pier(&mut self) {
+        let is_of_quic = |e: &Endpoint| e.group != NO_GROUP && e.protocol == Protocol::Quic;
+        let has_quic = self.endpoints.place_of(is_of_quic).is_some();
+        if let Some(fleet) = &mut self.fleet
+            && has_quic
+            && let Some(ferry) = fleet.pier.open(fleet.shared.config())
+        {
+            fleet.shared.equip(fleet.me, ferry);
+        }
     }
 
     /// Ends all that the others have with this shard.
@@ -83,6 +113,7 @@ impl Engine {
     pub(super) fn run_fleet(&mut self) {
         if self.fleet.is_some() {
             self.run_mail();
+            self.run_ferried();
             if self.fleet.as_ref().is_some_and(|fleet| !fleet.drains.is_empty()) {
                 self.drain_step();
             }
@@ -91,12 +122,14 @@ impl Engine {
 
     /// Whether `run_fleet` would do anything; asked before each sleep, and by who spins.
     pub(super) fn fleet_has_work(&self) -> bool {
-        self.has_mail_to_run()
+        self.has_mail_to_run() || self.fleet.as_ref().is_some_and(|fleet| fleet.pier.has_work())
     }
 
-    /// Wakes the shards that were sent something, as far as they sleep.
+    /// Wakes the shards that were sent something, as far as they sleep. Whoever calls it may sleep
+    /// next, and what it has of theirs is theirs again before.
     pub(super) fn nudge_fleet(&mut self) {
         let Some(fleet) = &mut self.fleet else { return };
+        fleet.pier.reclaim();
         while let Some(shard) = fleet.to_nudge.pop() {
             fleet.stats.wakes += u64::from(fleet.shared.nudge(shard));
         }

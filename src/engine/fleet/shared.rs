@@ -21,7 +21,8 @@ use super::ask::{Ask, Bell, Desk, Left, desk};
 use super::mail::Mail;
 use super::ready::ClusterReadiness::{Draining, Ready, Starting, Stopped};
 use super::ready::{ClusterReadiness, Readiness};
-use crate::config::DrainOptions;
+use crate::config::{ClusterConfig, DrainOptions};
+use crate::engine::quic::Ferry;
 use crate::error::{IoError, PoolKind, Result};
 use crate::pool::{PoolShared, SendBuffer};
 use crate::sync::Padded;
@@ -33,7 +34,7 @@ use crate::sys::wake::Waker;
 /// What the threads of a cluster share.
 pub(crate) struct Shared {
     slots: Box<[Padded<Slot>]>,
-    mail_entries: usize,
+    config: ClusterConfig,
     bell: Bell,
     /// Of the whole; of a cluster that neither drains nor is over it is looked up.
     readiness: Readiness,
@@ -62,9 +63,12 @@ pub(crate) struct Berth {
 }
 
 /// The way to a shard that runs.
+#[derive(Clone)]
 struct Resident {
     gate: Arc<Gate>,
     pool: Arc<PoolShared>,
+    /// Once it has a listener of QUIC.
+    ferry: Option<Ferry>,
 }
 
 impl Resident {
@@ -92,10 +96,16 @@ impl Resident {
 
 impl Shared {
     /// `supervisor` ends the sleep of who has the desk.
-    pub(crate) fn new(shards: u16, mail_entries: usize, supervisor: Waker) -> (Self, Desk) {
-        let slots = (0..shards).map(|_| Padded(Slot::new())).collect();
-        let (bell, desk) = desk(shards, supervisor);
-        (Self { slots, mail_entries, bell, readiness: Readiness::new(Ready) }, desk)
+    pub(crate) fn new(config: &ClusterConfig, supervisor: Waker) -> (Self, Desk) {
+        let slots = (0..config.shard_count).map(|_| Padded(Slot::new())).collect();
+        let (bell, desk) = desk(config.shard_count, supervisor);
+        let (config, readiness) = (config.clone(), Readiness::new(Ready));
+        (Self { slots, config, bell, readiness }, desk)
+    }
+
+    /// What the cluster was made with.
+    pub(crate) const fn config(&self) -> &ClusterConfig {
+        &self.config
     }
 
     /// How many shards there are.
@@ -111,7 +121,7 @@ impl Shared {
 
     /// Begins a life: the end of its mail, for the thread that will run it.
     pub(crate) fn begin(&self, shard: u16) -> Result<Consumer<Mail>> {
-        let (mail, consumer) = channel(self.mail_entries);
+        let (mail, consumer) = channel(self.config.mail_entries);
         self.slot(shard)?.readiness.set(Starting);
         self.slot(shard)?.berth.store(Some(Arc::new(Berth { mail, resident: None })));
         Ok(consumer)
@@ -121,12 +131,27 @@ impl Shared {
     pub(crate) fn moor(&self, shard: u16, gate: Arc<Gate>, pool: Arc<PoolShared>) -> Result<()> {
         let slot = self.slot(shard)?;
         let berth = slot.berth.load_full().ok_or(IoError::ShardDown { shard })?;
-        let resident = Some(Resident { gate, pool });
+        let resident = Some(Resident { gate, pool, ferry: None });
         slot.berth.store(Some(Arc::new(Berth { mail: berth.mail.clone(), resident })));
         slot.has_been_up.store(true, Ordering::Release);
         // It may have been told to drain before it was grown.
         let _ = slot.readiness.change(Starting, Ready);
         Ok(())
+    }
+
+    /// The shard takes datagrams.
+    pub(crate) fn equip(&self, shard: u16, ferry: Ferry) {
+        let Ok(slot) = self.slot(shard) else { return };
+        let Some(berth) = slot.berth.load_full() else { return };
+        let resident = berth.resident.clone().map(|r| Resident { ferry: Some(ferry), ..r });
+        slot.berth.store(Some(Arc::new(Berth { mail: berth.mail.clone(), resident })));
+    }
+
+    /// Has `pass` send something by the ferry of a shard, if that runs and has one.
+    pub(crate) fn by_ferry<R>(&self, shard: u16, pass: impl FnOnce(&Ferry) -> R) -> Option<R> {
+        let berth = self.slot(shard).ok()?.berth.load();
+        let resident = berth.as_ref()?.resident.as_ref()?;
+        resident.ferry.as_ref().map(pass)
     }
 
     /// Nobody reaches it any more.

@@ -22,6 +22,7 @@ mod drains;
 mod early;
 mod end;
 mod events;
+mod ferry;
 mod lend;
 mod open;
 mod ops;
@@ -53,6 +54,9 @@ use crate::ring::Ring;
 use crate::sys::batch::RecvBatch;
 pub(crate) use command::QuicCommand;
 use drains::Drains;
+pub(crate) use ferry::Ferry;
+pub(super) use ferry::Pier;
+pub(crate) use open::{QuicPlan, listening};
 use race::Races;
 
 /// What the QUIC sockets of a shard share.

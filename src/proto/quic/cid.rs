@@ -113,7 +113,7 @@ fn write_scid(scid: ScidGenerator, key: &hmac::Key, cid: &mut [u8]) {
 
 /// Whether whoever has the key made it, clear or covered. Not in constant time: a MAC of three bytes keeps no secret,
 /// it saves answers to noise.
-fn is_scid(key: &hmac::Key, cid: &[u8]) -> bool {
+pub(super) fn is_scid(key: &hmac::Key, cid: &[u8]) -> bool {
     let Some((body, mac)) = cid.split_first_chunk::<SCID_BODY_LEN>() else { return false };
     let [first, ..] = *body;
     let is_such = cid.len() == ScidGenerator::CID_LEN && first & NEVER_MADE == 0;

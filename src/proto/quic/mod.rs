@@ -16,6 +16,7 @@ mod cid;
 pub(crate) mod endpoint;
 mod lost;
 mod meter;
+pub(crate) mod owner;
 mod pacer;
 pub(crate) mod parts;
 #[cfg(feature = "quic-qlog")]
