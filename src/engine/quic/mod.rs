@@ -218,7 +218,10 @@ impl Engine {
             Route::Drain(at) => match self.quic.drains.get(at).and_then(|drain| drain.races_for) {
                 Some(id) => self.quic_raced(id, at, settled),
                 None if drained => self.quic_drop_drain(at),
-                None => self.quic_arm_drain(at, deadline),
+                None => {
+                    self.quic_arm_drain(at, deadline);
+                    self.quic_shrink_drain(at);
+                }
             },
         }
     }

@@ -20,6 +20,7 @@ use zeroize::Zeroize;
 
 use super::cid::{Draws, Generator};
 use super::endpoint::Endpoint;
+use super::first_keys::FirstKeys;
 use super::pacer::Reins;
 use super::resume::Past;
 use super::time::Wall;
@@ -255,7 +256,7 @@ fn endpoint(cids: &QuicCids, secrets: &Secrets) -> Result<EndpointConfig> {
 fn server(config: &QuicListenConfig, secrets: &Secrets, wall: &Arc<Wall>) -> Result<ServerConfig> {
     let time = Arc::<Wall>::clone(wall);
     let tls = config.tls.quic(config.early_data, &remembered_limits(config), time);
-    let crypto = ServerTls { config: tls, initial: initial_suite()? };
+    let crypto = ServerTls { config: tls, first: Arc::new(FirstKeys::new(initial_suite()?)) };
     let token = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&secrets.keys.token);
     let mut server = ServerConfig::new(Arc::new(crypto), Arc::new(token));
     let shared = transport(&config.transport, secrets.number(), &Arc::default())?;

@@ -16,6 +16,7 @@
 
 mod calls;
 mod early;
+mod husk;
 mod preferred;
 mod told;
 mod writes;
@@ -42,6 +43,7 @@ use crate::ids::{ConnId, StreamDir};
 use crate::stats::{ConnStats, EcnState, QuicStats};
 use crate::time::Time;
 use early::Early;
+pub(crate) use husk::Husk;
 use preferred::{Frames, Preferred};
 
 /// Where a connection is in its life.
@@ -298,13 +300,6 @@ impl Session {
     pub(crate) fn reroute(&self, endpoint: &mut Endpoint, route: Route) {
         if !self.is_gone {
             endpoint.set_route(self.handle, route);
-        }
-    }
-
-    /// Drops it, drained or not: a peer that goes on is told by a stateless reset.
-    pub(crate) fn forget(self: Box<Self>, endpoint: &mut Endpoint) {
-        if !self.is_gone {
-            endpoint.forget(self.handle);
         }
     }
 
