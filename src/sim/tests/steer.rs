@@ -106,7 +106,7 @@ fn flows_of_the_open_stay() {
     for closed in [&[3][..], &[0, 1, 2], &[0, 2, 4, 6, 8, 10, 12, 14, 15]] {
         let open = closed.iter().fold(whole.open, |open, shard| open.without(*shard));
         let fewer = classic(&Plan { open, ..whole.clone() });
-        let mut taken_over = vec![0; 16];
+        let mut taken_over = [0; 16];
         for number in 0..4096 {
             let network = ipv6(0x0102_0304, number);
             let view = View { network: &network, payload: &[], cpu: 0 };
