@@ -12,7 +12,8 @@ use counting::so_far;
 use rcgen::{CertificateParams, KeyPair};
 use zero_io::{
     ClusterConfig, Config, ConnId, CpuAffinity, Event, FleetStats, Io, IoCluster,
-    QuicConnectConfig, QuicListenConfig, Roots, ShardIo, TlsClientConfig, TlsServerConfig,
+    QuicConnectConfig, QuicListenConfig, Roots, RoutingStrategy, ShardIo, TlsClientConfig,
+    TlsServerConfig,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -51,6 +52,7 @@ impl Site {
         let config = ClusterConfig::new(2).with(|c| {
             c.cpu_affinity = CpuAffinity::Off;
             c.forward_cells = CELLS;
+            c.routing = RoutingStrategy::DcidDispatch;
         });
         let mut cluster = IoCluster::new(config).unwrap();
         let any = "127.0.0.1:0".parse().unwrap();

@@ -36,8 +36,8 @@ impl QuicPlan {
         match *self {}
     }
 
-    pub(super) const fn of_shard(self, _: u16) -> Self {
-        match self {}
+    pub(super) const fn use_shard(&mut self, _: u16) {
+        match *self {}
     }
 }
 

@@ -56,11 +56,11 @@ impl What {
     }
 
     /// The same as one shard makes it.
-    fn of_shard(self, shard: u16) -> Self {
-        match self {
-            Self::Quic(plan) => Self::Quic(Box::new(plan.of_shard(shard))),
-            common => common,
+    fn of_shard(mut self, shard: u16) -> Self {
+        if let Self::Quic(plan) = &mut self {
+            plan.use_shard(shard);
         }
+        self
     }
 }
 

@@ -219,12 +219,11 @@ impl QuicPlan {
         self.tls.reload_handle()
     }
 
-    /// The same with that shard's ids.
-    pub(in crate::engine) fn of_shard(mut self, shard: u16) -> Self {
+    /// Makes ids that name that shard.
+    pub(in crate::engine) const fn use_shard(&mut self, shard: u16) {
         if let QuicCids::Scid(scid) = &mut self.cids {
             *scid = scid.of_shard(shard);
         }
-        self
     }
 
     /// How its datagrams are told from those of the other shards, if there are any.

@@ -28,6 +28,8 @@ fn what_a_cluster_cannot_have_is_refused() {
     }
     let any = "127.0.0.1:0".parse().unwrap();
     let mut cluster = IoCluster::new(config(2)).unwrap();
+    let (pem, key) = certificate();
+    cluster.quic_listen(any, pem, key).unwrap();
     let own = QuicListenConfig::new(any, tls());
     let own = own.with(|c| c.cids = QuicCids::Custom(Arc::new(Marked)));
     let error = cluster.quic_listen_with(own).unwrap_err();
@@ -65,7 +67,8 @@ fn a_later_listener_is_found_too() {
     let mut site = Site::new(2);
     let (pem, key) = certificate();
     let any = "127.0.0.1:0".parse().unwrap();
-    let later = site.cluster.quic_listen(any, &pem, key).unwrap();
+    let tls = TlsServerConfig::from_pem_bytes(&pem, key).alpn(["echo"]).build().unwrap();
+    let later = site.cluster.quic_listen_with(QuicListenConfig::new(any, tls)).unwrap();
     site.pem = pem;
     site.addr = site.cluster.local_addr(later).unwrap().inet().unwrap();
     site.round();
@@ -92,6 +95,9 @@ fn certificates_are_replaced_on_all_shards() {
     let at = site.dial(site.addr, tls.build().unwrap(), |_| ());
     site.until("the refusal", |site| site.clients[at].end.is_some());
     assert!(!site.clients[at].is_connected);
+    reload.reload_from_bytes(&old, &site.key).unwrap();
+    site.pem = old;
+    site.connect();
 }
 
 /// What a client has of one shard is good with the others.
@@ -134,7 +140,8 @@ fn threads_find_each_others_packets() {
     let (pem, key) = certificate();
     let mut cluster = IoCluster::new(config(SHARDS)).unwrap();
     let any = "127.0.0.1:0".parse().unwrap();
-    let endpoint = cluster.quic_listen(any, &pem, key).unwrap();
+    let tls = TlsServerConfig::from_pem_bytes(&pem, key).alpn(["echo"]).build().unwrap();
+    let endpoint = cluster.quic_listen_with(QuicListenConfig::new(any, tls)).unwrap();
     let addr = cluster.local_addr(endpoint).unwrap().inet().unwrap();
     let running = Running::start(cluster, |shard| {
         serve(shard, |event, sender| match event {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use rcgen::{CertificateParams, KeyPair};
 use zero_io::{
     ClusterConfig, ClusterEndpoint, Config, ConnId, CpuAffinity, Event, FleetStats, Io, IoCluster,
-    PeerAddr, QuicConnectConfig, QuicListenConfig, Roots, ShardIo, StreamDir, StreamId,
-    TlsClientConfig, TlsServerConfig,
+    PeerAddr, QuicConnectConfig, QuicListenConfig, Roots, RoutingStrategy, ShardIo, StreamDir,
+    StreamId, TlsClientConfig, TlsServerConfig,
 };
 
 /// How long anything may take, debug builds on a busy machine included.
@@ -146,11 +146,14 @@ pub(crate) struct Site {
     pub(crate) shards: Vec<Option<Shard>>,
     pub(crate) clients: Vec<Client>,
     pub(crate) pem: String,
+    pub(crate) key: String,
 }
 
-/// Small shards.
+/// Small shards, which find each other's packets by themselves: what is new is spread by addresses,
+/// and so is what moved.
 pub(crate) fn config(shards: u16) -> ClusterConfig {
     ClusterConfig::new(shards).with(|c| {
+        c.routing = RoutingStrategy::DcidDispatch;
         c.cpu_affinity = CpuAffinity::Off;
         c.io = Config::default().with(|io| {
             io.pool_slot_count = 512;
@@ -175,7 +178,8 @@ impl Site {
         change: impl FnOnce(&mut QuicListenConfig),
     ) -> Self {
         let (pem, key) = certificate();
-        let tls = TlsServerConfig::from_pem_bytes(&pem, &key).build().expect("TLS");
+        let tls = TlsServerConfig::from_pem_bytes(&pem, &key).alpn(["echo"]);
+        let tls = tls.build().expect("TLS");
         let mut cluster = IoCluster::new(config).expect("a cluster");
         let addr = addr.parse().expect("an address");
         let listen = QuicListenConfig::new(addr, tls).with(change);
@@ -184,12 +188,13 @@ impl Site {
         let seeds = cluster.seeds().expect("seeds").into_iter();
         let shards = seeds.map(|seed| Some(Shard::new(seed.grow().expect("a shard"))));
         let shards = shards.collect();
-        Self { cluster, endpoint, addr, shards, clients: Vec::new(), pem }
+        Self { cluster, endpoint, addr, shards, clients: Vec::new(), pem, key }
     }
 
     pub(crate) fn client_tls(&self) -> TlsClientConfig {
         let roots = Roots::from_pem_bytes(&self.pem);
-        TlsClientConfig::with_roots(roots).server_name("localhost").build().expect("TLS")
+        let tls = TlsClientConfig::with_roots(roots).server_name("localhost").alpn(["echo"]);
+        tls.build().expect("TLS")
     }
 
     /// A client that begins to connect there; its place.
