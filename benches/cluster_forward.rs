@@ -106,7 +106,10 @@ impl Client {
                 is_connected |= matches!(event, Event::Connected { .. });
             }
         }
-        Self { io, conn }
+        let mut client = Self { io, conn };
+        // It may move once the server has seen the handshake to its end.
+        client.send_for(SETTLE);
+        client
     }
 
     /// Sends as much as is taken.

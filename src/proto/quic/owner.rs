@@ -75,7 +75,7 @@ mod tests {
 
     use super::super::cid::Generator;
     use super::*;
-    use crate::config::QuicCids;
+    use crate::config::{QuicCids, ScidCover};
     use crate::rng::Rng;
 
     const KEYS: [u8; QuicKeys::LEN] = [7; QuicKeys::LEN];
@@ -96,9 +96,11 @@ mod tests {
     fn ids_lead_to_their_shards_in_both_forms() {
         let keys = QuicKeys::from_bytes(&KEYS);
         for shard_bits in 1..=10 {
-            for server in [0, 3] {
+            let covers = [ScidCover::Clear, ScidCover::Light, ScidCover::Strong];
+            for (server, cover) in [0, 3].into_iter().flat_map(|s| covers.map(|c| (s, c))) {
                 let last = (1_u16 << shard_bits) - 1;
                 let one = ScidGenerator::new(server, 0, shard_bits).unwrap();
+                let one = one.covered(cover, &keys);
                 let mut owners = Owners::new(one, &keys);
                 for shard in [0, 1, last / 2, last] {
                     let cid = cid(one.of_shard(shard), &keys, shard as u8);
