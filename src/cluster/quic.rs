@@ -40,8 +40,8 @@ impl IoCluster {
     /// gets them, with a stateless reset.
     ///
     /// All listeners have the cluster's keys
-    /// ([`ClusterConfig::keys`]) unless `config` has some, and ids with the cluster's server number,
-    /// covered as the cluster's are, in place of those in `config`. Sessions are resumed, and tokens are good, on whichever shard
+    /// ([`ClusterConfig::keys`]) unless `config` has some, and ids with the cluster's server number
+    /// in place of those in `config`. Sessions are resumed, and tokens are good, on whichever shard
     /// a client comes back to.
     ///
     /// # Errors
@@ -52,8 +52,10 @@ impl IoCluster {
         if let QuicCids::Custom(_) = config.cids {
             return Err(OWN_IDS);
         }
+        // Listeners with keys of their own have the cover of all: the kernel's programs know one.
         let keys = self.quic_keys()?;
-        config.cids = QuicCids::Scid(first_ids(&self.config, &keys)?);
+        config.cids =
+            QuicCids::Scid(first_ids(&self.config)?.covered(self.config.scid_cover, &keys));
         config.keys.get_or_insert(keys);
         let socket = Socket::Udp(listening(&config));
         self.open(ExpectedProtocols::QUIC, socket, What::Quic(Box::new(config)))
@@ -70,8 +72,7 @@ impl IoCluster {
     }
 }
 
-/// The ids of the first shard, covered as routers undo it: under the cluster's keys.
-fn first_ids(config: &ClusterConfig, keys: &QuicKeys) -> Result<ScidGenerator> {
-    let ids = ScidGenerator::new(config.server_id, 0, config.shard_bits())?;
-    Ok(ids.covered(config.scid_cover, keys))
+/// The ids of the first shard.
+fn first_ids(config: &ClusterConfig) -> Result<ScidGenerator> {
+    ScidGenerator::new(config.server_id, 0, config.shard_bits())
 }
