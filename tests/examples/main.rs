@@ -7,6 +7,8 @@
 
 #[cfg(feature = "http")]
 mod browser;
+#[cfg(all(feature = "http", feature = "tls"))]
+mod cluster;
 #[cfg(feature = "quic")]
 mod quic;
 #[cfg(feature = "http")]

@@ -1,0 +1,116 @@
+#![expect(clippy::print_stdout, reason = "an example talks to its user")]
+//! An echo server of several shards: `cargo run --release --features http,tls --example cluster --
+//! 127.0.0.1:7000 2`. TCP and UDP are at the port that is given, TLS at the next one, HTTP behind
+//! it (`POST /` is echoed); with port 0 each is where there is one free. The certificate is for
+//! `localhost`, and lasts as long as the process.
+//!
+//! SIGTERM and SIGINT end it in order: nothing new is taken, what was asked is answered, and
+//! clients are told; the second one ends it at once. A shard that panics begins anew.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use zero_io::{
+    ClusterConfig, ClusterEndpoint, ConnId, Event, IoCluster, OnPanic, Sender, ShardIo,
+    TlsServerConfig, ZeroResponse,
+};
+
+type Error = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Error> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let addr: SocketAddr = args.first().map_or("127.0.0.1:7000", String::as_str).parse()?;
+    let shards = args.get(1).map_or(Ok(2), |shards| shards.parse())?;
+    let mut cluster = IoCluster::new(ClusterConfig::new(shards).with(|c| {
+        c.io.max_connections = 16_384;
+        c.on_panic = OnPanic::Restart { max: 16 };
+    }))?;
+    let behind = |step| {
+        let port = if addr.port() == 0 { 0 } else { addr.port() + step };
+        SocketAddr::new(addr.ip(), port)
+    };
+    let tcp = cluster.tcp_listen(addr)?;
+    let udp = cluster.udp_bind(behind(0))?;
+    let tls = cluster.tls_listen(behind(1), self_signed()?)?;
+    let http = cluster.http_listen(behind(2))?;
+    cluster.stop_on_signals()?;
+    println!("listening on {}", cluster.local_addr(tcp)?);
+    for (what, endpoint) in [("UDP", udp), ("TLS", tls), ("HTTP", http)] {
+        println!("{what} {}", cluster.local_addr(endpoint)?);
+    }
+    println!("{}", cluster.effective_routing());
+    let report = cluster.run(|shard| serve(shard, http))?;
+    for shard in &report.shards {
+        println!("shard {}: {:?} after {} restarts", shard.shard, shard.exit, shard.restarts);
+    }
+    if report.is_clean() { Ok(()) } else { Err("a shard failed".into()) }
+}
+
+fn serve(shard: &mut ShardIo, http: ClusterEndpoint) -> zero_io::Result<()> {
+    // HTTP connections end by themselves; of the others, nobody but us knows when they may.
+    let http = shard.endpoint(http)?;
+    let mut streams = HashSet::new();
+    let mut is_draining = false;
+    while shard.is_running() {
+        shard.poll(Duration::from_secs(60))?;
+        let (mut events, mut sender) = shard.split();
+        while let Some(event) = events.next_event() {
+            match event {
+                Event::Connected { endpoint, .. } if endpoint == Some(http) => {}
+                Event::Connected { conn, .. } => {
+                    streams.insert(conn);
+                }
+                Event::Disconnected { conn, .. } => {
+                    streams.remove(&conn);
+                }
+                Event::Draining { .. } => {
+                    is_draining = true;
+                    streams.drain().for_each(|conn| end(&mut sender, conn));
+                }
+                event => echo(&mut sender, &event, is_draining),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Who has gone by now need not be answered.
+fn echo(sender: &mut Sender<'_>, event: &Event<'_>, is_draining: bool) {
+    match *event {
+        Event::StreamFrame { conn, stream, data, .. } => {
+            let sent = sender.forward(conn, stream, data);
+            let _ = sent.or_else(|_| sender.close(conn));
+            if is_draining {
+                // It came late, and has been answered once.
+                end(sender, conn);
+            }
+        }
+        Event::ReadClosed { conn, .. } => end(sender, conn),
+        Event::UdpRecv { endpoint, from, data, .. } => {
+            let _ = sender.udp_forward(endpoint, from, data);
+        }
+        Event::HttpRequest { conn, id, request } if request.body_follows() => {
+            let _ = sender.http_respond(conn, id, ZeroResponse::ok().stream());
+        }
+        Event::HttpRequest { conn, id, request } => {
+            let _ = sender.http_respond(conn, id, ZeroResponse::ok().bytes(request.body()));
+        }
+        Event::HttpBodyChunk { conn, id, data, last } => {
+            let sent = sender.http_forward(conn, id, data);
+            let _ = if last { sent.and_then(|()| sender.http_finish(conn, id)) } else { sent };
+        }
+        _ => {}
+    }
+}
+
+/// Sends what is still to be sent, and says goodbye.
+fn end(sender: &mut Sender<'_>, conn: ConnId) {
+    let _ = sender.close_graceful(conn, Duration::ZERO);
+}
+
+fn self_signed() -> Result<TlsServerConfig, Error> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let config = TlsServerConfig::from_pem_bytes(made.cert.pem(), made.signing_key.serialize_pem());
+    Ok(config.build()?)
+}
