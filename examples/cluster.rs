@@ -1,20 +1,25 @@
 #![expect(clippy::print_stdout, reason = "an example talks to its user")]
-//! An echo server of several shards: `cargo run --release --features http,tls --example cluster --
-//! 127.0.0.1:7000 2`. TCP and UDP are at the port that is given, TLS at the next one, HTTP behind
-//! it (`POST /` is echoed); with port 0 each is where there is one free. The certificate is for
-//! `localhost`, and lasts as long as the process.
+//! An echo server of several shards: `cargo run --release --features http,tls,quic --example
+//! cluster -- 127.0.0.1:7000 2`. TCP and UDP are at the port that is given, TLS and QUIC at the
+//! next one, HTTP behind it (`POST /` is echoed); with port 0 each is where there is one free. The
+//! certificate is for `localhost`, and lasts as long as the process.
 //!
 //! SIGTERM and SIGINT end it in order: nothing new is taken, what was asked is answered, and
 //! clients are told; the second one ends it at once. A shard that panics begins anew.
+
+#[path = "quic/echo.rs"]
+mod echo;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use zero_io::{
-    ClusterConfig, ClusterEndpoint, ConnId, Event, IoCluster, OnPanic, Sender, ShardIo,
-    TlsServerConfig, ZeroResponse,
+    ClusterConfig, ClusterEndpoint, ConnId, EndpointId, Event, IoCluster, OnPanic, Protocol,
+    QuicListenConfig, Sender, ShardIo, TlsServerConfig, ZeroResponse,
 };
+
+use echo::Echo;
 
 type Error = Box<dyn std::error::Error>;
 
@@ -32,11 +37,13 @@ fn main() -> Result<(), Error> {
     };
     let tcp = cluster.tcp_listen(addr)?;
     let udp = cluster.udp_bind(behind(0))?;
-    let tls = cluster.tls_listen(behind(1), self_signed()?)?;
+    let certificate = self_signed()?;
+    let quic = cluster.quic_listen_with(QuicListenConfig::new(behind(1), certificate.clone()))?;
+    let tls = cluster.tls_listen(behind(1), certificate)?;
     let http = cluster.http_listen(behind(2))?;
     cluster.stop_on_signals()?;
     println!("listening on {}", cluster.local_addr(tcp)?);
-    for (what, endpoint) in [("UDP", udp), ("TLS", tls), ("HTTP", http)] {
+    for (what, endpoint) in [("UDP", udp), ("TLS", tls), ("HTTP", http), ("QUIC", quic)] {
         println!("{what} {}", cluster.local_addr(endpoint)?);
     }
     println!("{}", cluster.effective_routing());
@@ -48,31 +55,66 @@ fn main() -> Result<(), Error> {
 }
 
 fn serve(shard: &mut ShardIo, http: ClusterEndpoint) -> zero_io::Result<()> {
-    // HTTP connections end by themselves; of the others, nobody but us knows when they may.
-    let http = shard.endpoint(http)?;
-    let mut streams = HashSet::new();
-    let mut is_draining = false;
+    let mut server = Server::new(shard.endpoint(http)?);
     while shard.is_running() {
         shard.poll(Duration::from_secs(60))?;
         let (mut events, mut sender) = shard.split();
         while let Some(event) = events.next_event() {
-            match event {
-                Event::Connected { endpoint, .. } if endpoint == Some(http) => {}
-                Event::Connected { conn, .. } => {
-                    streams.insert(conn);
-                }
-                Event::Disconnected { conn, .. } => {
-                    streams.remove(&conn);
-                }
-                Event::Draining { .. } => {
-                    is_draining = true;
-                    streams.drain().for_each(|conn| end(&mut sender, conn));
-                }
-                event => echo(&mut sender, &event, is_draining),
-            }
+            server.on_event(&mut sender, &event);
         }
     }
     Ok(())
+}
+
+/// What one shard keeps of its connections. Those of HTTP end by themselves; of the others, nobody
+/// else knows when they may.
+struct Server {
+    http: EndpointId,
+    streams: HashSet<ConnId>,
+    of_quic: HashSet<ConnId>,
+    quic: Echo,
+    is_draining: bool,
+}
+
+impl Server {
+    fn new(http: EndpointId) -> Self {
+        let (streams, of_quic) = (HashSet::new(), HashSet::new());
+        Self { http, streams, of_quic, quic: Echo::default(), is_draining: false }
+    }
+
+    fn on_event(&mut self, sender: &mut Sender<'_>, event: &Event<'_>) {
+        match *event {
+            Event::Connected { endpoint, .. } if endpoint == Some(self.http) => {}
+            Event::Connected { conn, protocol: Protocol::Quic, .. } => {
+                self.of_quic.insert(conn);
+            }
+            Event::Connected { conn, .. } => {
+                self.streams.insert(conn);
+            }
+            Event::Disconnected { conn, .. } => {
+                self.streams.remove(&conn);
+                if self.of_quic.remove(&conn) {
+                    self.quic.on_event(sender, event);
+                }
+            }
+            Event::Draining { .. } => {
+                self.is_draining = true;
+                let all = self.streams.drain().chain(self.of_quic.iter().copied());
+                all.for_each(|conn| end(sender, conn));
+            }
+            Event::StreamFrame { conn, .. }
+            | Event::ReadClosed { conn, .. }
+            | Event::Writable { conn, .. }
+            | Event::StreamReset { conn, .. }
+            | Event::StopSending { conn, .. }
+            | Event::Datagram { conn, .. }
+                if self.of_quic.contains(&conn) =>
+            {
+                self.quic.on_event(sender, event);
+            }
+            _ => echo(sender, event, self.is_draining),
+        }
+    }
 }
 
 /// Who has gone by now need not be answered.

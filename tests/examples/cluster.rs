@@ -13,6 +13,7 @@ struct Cluster {
     udp: String,
     tls: String,
     http: String,
+    quic: String,
 }
 
 impl Cluster {
@@ -23,9 +24,9 @@ impl Cluster {
             let line = example.line();
             line.strip_prefix(what).unwrap_or_else(|| panic!("{line:?}")).trim().to_owned()
         };
-        let [udp, tls, http] = ["UDP", "TLS", "HTTP"].map(&mut rest);
+        let [udp, tls, http, quic] = ["UDP", "TLS", "HTTP", "QUIC"].map(&mut rest);
         assert!(!example.line().is_empty(), "how packets are routed");
-        Self { example, tcp, udp, tls, http }
+        Self { example, tcp, udp, tls, http, quic }
     }
 
     fn signal(&self, name: &str) {
@@ -49,6 +50,7 @@ fn ends_in_order_by_sigterm() {
     assert!(exchange_tcp(&tcp(cluster.tcp.parse().unwrap()), &data) == data);
     assert_eq!(ask_udp(&cluster.udp, b"hello"), b"hello");
     super::tls::ask(&["-quiet"], &cluster.tls, "sealed\n", "sealed\n");
+    assert_eq!(super::quic::ask(&[&cluster.quic], b"by QUIC\n"), b"by QUIC\n");
     let post = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello";
     let mut web = tcp(cluster.http.parse().unwrap());
     web.write_all(post.as_bytes()).unwrap();
