@@ -126,6 +126,8 @@ impl IoCluster {
             self.hear(now);
             self.go_on(now);
             if let Some(seed) = self.reseed() {
+                // What comes from now on waits for it.
+                self.steer_away();
                 return Ok(Supervised::Reseed(seed));
             }
             if self.is_over() {
