@@ -59,6 +59,11 @@ pub(crate) fn brake_failed(group: u16, error: &IoError) {
     tracing::warn!(target: "zero_io", group, %error, "a listener cannot be braked");
 }
 
+/// What is new may still come to shards that do not take it.
+pub(crate) fn steering_failed(error: &IoError) {
+    tracing::warn!(target: "zero_io", %error, "a router does not follow the shards");
+}
+
 /// Accepting rests.
 pub(crate) fn accept_rests(endpoint: EndpointId, error: &IoError) {
     tracing::warn!(target: "zero_io", %endpoint, %error, "accepting rests");

@@ -26,6 +26,9 @@ pub(crate) const fn shard_left(_shard: u16, _panicked: bool, _again: bool) {}
 /// A listener that is to end may reset who comes late.
 pub(crate) const fn brake_failed(_group: u16, _error: &IoError) {}
 
+/// What is new may still come to shards that do not take it.
+pub(crate) const fn steering_failed(_error: &IoError) {}
+
 /// Accepting rests.
 pub(crate) const fn accept_rests(_endpoint: EndpointId, _error: &IoError) {}
 

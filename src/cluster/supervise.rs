@@ -20,6 +20,8 @@ use crate::engine::fleet::ask::{Ask, Left};
 use crate::engine::fleet::drain::{Doors, Of, Order};
 use crate::engine::fleet::mail::{Control, Mail};
 use crate::error::{IoError, Result};
+use crate::ring::ports::Steering;
+use crate::sys::steer::ShardSet;
 use crate::time::Time;
 
 /// What a shard may take beyond its deadline before it is stopped.
@@ -124,6 +126,8 @@ impl IoCluster {
             self.hear(now);
             self.go_on(now);
             if let Some(seed) = self.reseed() {
+                // What comes from now on waits for it.
+                self.steer_away();
                 return Ok(Supervised::Reseed(seed));
             }
             if self.is_over() {
@@ -279,8 +283,29 @@ impl IoCluster {
                 self.outbox.push((shard, Mail::Control(Box::new(Control::Stop))));
             }
         }
+        self.steer_away();
         self.rescue(now);
         self.deliver();
+    }
+
+    /// Has the routers follow who takes what is new, and who has connections: before anybody closes
+    /// a door, and after it is opened again.
+    fn steer_away(&mut self) {
+        let of = |is_meant: fn(&Place) -> bool| {
+            let shards = (0..).zip(&self.places).filter(|(_, place)| is_meant(place));
+            shards.fold(ShardSet::EMPTY, |set, (shard, _)| set.with(shard))
+        };
+        let open = of(|place| place.is_open() || place.state == State::Waiting);
+        let alive = of(|place| place.is_out() || place.state == State::Waiting);
+        let is_known = (open, alive) == (self.plans.open, self.plans.alive);
+        // Without anybody there is nobody to lead to, and what comes waits.
+        if is_known || open == ShardSet::EMPTY {
+            return;
+        }
+        (self.plans.open, self.plans.alive) = (open, alive);
+        if let Err(error) = self.steer(Steering::Follow) {
+            crate::trace::steering_failed(&error);
+        }
     }
 
     /// Until when connections to shards that are gone are looked for: while the doors of the others

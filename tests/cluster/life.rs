@@ -1,7 +1,7 @@
 //! Shards that panic, end and begin anew, while the others serve.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -242,6 +242,46 @@ fn the_only_shards_backlog_waits_for_it() {
 }
 
 const BUSY: IoError = IoError::ClusterBusy { shard: 0 };
+
+/// Datagrams go to the others while a shard is gone, and to it again when it is back.
+#[test]
+fn datagrams_are_led_around_who_is_gone() {
+    let mut cluster = IoCluster::new(config(4)).unwrap();
+    let endpoint = cluster.udp_bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = cluster.local_addr(endpoint).unwrap().inet().unwrap();
+    let running = Running::start(cluster, |shard| {
+        let me = shard.shard();
+        serve(shard, |event, sender| match event {
+            Event::UdpRecv { endpoint, from, .. } => {
+                sender.udp_send_bytes(endpoint, from, &[me as u8]).unwrap();
+            }
+            event => echo(me, &event, sender),
+        })
+    });
+    running.wait_for(None, ClusterReadiness::Ready);
+    let peers = (0..64).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect::<Vec<_>>();
+    let ask = |peer: &UdpSocket| {
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        peer.send_to(b"who", addr).unwrap();
+        let mut shard = [0];
+        peer.recv(&mut shard).unwrap();
+        u16::from(shard[0])
+    };
+    let before = peers.iter().map(ask).collect::<Vec<_>>();
+    assert!((0..4).all(|shard| before.contains(&shard)));
+    running.handle.drain_shard(2, DrainOptions::default()).unwrap();
+    running.wait_for(Some(2), ClusterReadiness::Stopped);
+    std::thread::sleep(Duration::from_millis(50));
+    for (peer, before) in peers.iter().zip(&before) {
+        let now = ask(peer);
+        // Those of the others stay where they were.
+        assert!(now != 2 && (*before == 2 || now == *before));
+    }
+    running.handle.restart_shard(2, DrainOptions::default()).unwrap();
+    running.wait_for(Some(2), ClusterReadiness::Ready);
+    assert_eq!(peers.iter().map(ask).collect::<Vec<_>>(), before);
+    running.shut_down();
+}
 
 /// One shard is drained for good; the rest of the cluster goes on.
 #[test]

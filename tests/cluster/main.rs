@@ -8,6 +8,7 @@ mod drain;
 mod drain_http;
 mod echo;
 mod endings;
+mod idle;
 mod kit;
 mod life;
 mod posts;

@@ -1,6 +1,7 @@
 //! QUIC over several shards.
 
 mod dead;
+mod drain;
 mod hostile;
 mod listening;
 mod moving;

@@ -48,7 +48,7 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    fn new(io: ShardIo) -> Self {
+    pub(crate) fn new(io: ShardIo) -> Self {
         let (conns, moves, echoes) = (Vec::new(), Vec::new(), HashMap::new());
         Self { io, conns, accepted: 0, moves, echoes }
     }
