@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use rcgen::generate_simple_self_signed;
 use zero_io::{
     ClusterConfig, Config, ConnId, CpuAffinity, DatagramsFull, DrainOptions, Event, Io, IoCluster,
-    IoError, QuicConnectConfig, QuicDatagrams, QuicListenConfig, Roots, ShardIo, TlsClientConfig,
-    TlsServerConfig, pin_current_thread,
+    IoError, QuicConnectConfig, QuicDatagrams, QuicListenConfig, Roots, RoutingStrategy, ShardIo,
+    TlsClientConfig, TlsServerConfig, pin_current_thread,
 };
 
 /// Bytes of payload with which a packet has 1,200.
@@ -164,6 +164,7 @@ fn measure(cpus: [usize; SHARDS]) {
     let certified = generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let (pem, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
     let config = ClusterConfig::new(SHARDS as u16).with(|c| {
+        c.routing = RoutingStrategy::DcidDispatch;
         c.cpu_affinity = CpuAffinity::List(cpus.to_vec());
     });
     let mut cluster = IoCluster::new(config).expect("a cluster");

@@ -12,7 +12,8 @@ use counting::so_far;
 use rcgen::{CertificateParams, KeyPair};
 use zero_io::{
     ClusterConfig, Config, ConnId, CpuAffinity, Event, FleetStats, Io, IoCluster,
-    QuicConnectConfig, QuicListenConfig, Roots, ShardIo, TlsClientConfig, TlsServerConfig,
+    QuicConnectConfig, QuicListenConfig, Roots, RoutingStrategy, ShardIo, TlsClientConfig,
+    TlsServerConfig,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,6 +50,7 @@ impl Site {
         let params = CertificateParams::new(vec!["localhost".into()]).unwrap();
         let cert = params.self_signed(&key).unwrap();
         let config = ClusterConfig::new(2).with(|c| {
+            c.routing = RoutingStrategy::DcidDispatch;
             c.cpu_affinity = CpuAffinity::Off;
             c.forward_cells = CELLS;
         });

@@ -52,10 +52,11 @@ impl IoCluster {
         if let QuicCids::Custom(_) = config.cids {
             return Err(OWN_IDS);
         }
-        if config.keys.is_none() {
-            config.keys = Some(self.quic_keys()?);
-        }
-        config.cids = QuicCids::Scid(first_ids(&self.config)?);
+        // Listeners with keys of their own have the cover of all: the kernel's programs know one.
+        let keys = self.quic_keys()?;
+        config.cids =
+            QuicCids::Scid(first_ids(&self.config)?.covered(self.config.scid_cover, &keys));
+        config.keys.get_or_insert(keys);
         let socket = Socket::Udp(listening(&config));
         self.open(ExpectedProtocols::QUIC, socket, What::Quic(Box::new(config)))
     }

@@ -104,6 +104,16 @@ impl Place {
         }
     }
 
+    /// Whether what is new may be given to it: now, or as soon as it is there.
+    pub(super) const fn takes_new(&self) -> bool {
+        matches!(self.state, State::Waiting | State::Again) || self.is_open()
+    }
+
+    /// Whether what has its number in it may.
+    pub(super) const fn takes_its_own(&self) -> bool {
+        !matches!(self.state, State::Down)
+    }
+
     fn begin_anew(&mut self) {
         self.restarts += 1;
         self.state = State::Again;
@@ -279,6 +289,8 @@ impl IoCluster {
                 self.outbox.push((shard, Mail::Control(Box::new(Control::Stop))));
             }
         }
+        // What is new goes elsewhere before a shard hears that it is to end.
+        self.follow();
         self.rescue(now);
         self.deliver();
     }

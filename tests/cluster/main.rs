@@ -18,3 +18,4 @@ mod quic;
 #[expect(dead_code, reason = "the rest is other programs'")]
 mod relay;
 mod sockets;
+mod steer;

@@ -4,4 +4,5 @@ mod dead;
 mod hostile;
 mod listening;
 mod moving;
+mod routed;
 pub(crate) mod site;
