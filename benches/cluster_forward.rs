@@ -167,6 +167,7 @@ fn measure(cpus: [usize; SHARDS]) {
     let certified = generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let (pem, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
     let config = ClusterConfig::new(SHARDS as u16).with(|c| {
+        c.routing = RoutingStrategy::DcidDispatch;
         c.cpu_affinity = CpuAffinity::List(cpus.to_vec());
         c.routing = RoutingStrategy::DcidDispatch;
     });

@@ -50,6 +50,7 @@ impl Site {
         let params = CertificateParams::new(vec!["localhost".into()]).unwrap();
         let cert = params.self_signed(&key).unwrap();
         let config = ClusterConfig::new(2).with(|c| {
+            c.routing = RoutingStrategy::DcidDispatch;
             c.cpu_affinity = CpuAffinity::Off;
             c.forward_cells = CELLS;
             c.routing = RoutingStrategy::DcidDispatch;

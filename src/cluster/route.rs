@@ -107,9 +107,9 @@ pub(super) struct Plans {
     quic: By,
     seed: u32,
     /// The shards that take what is new.
-    pub(super) open: ShardSet,
+    open: ShardSet,
     /// Those that get what their ids name.
-    pub(super) alive: ShardSet,
+    alive: ShardSet,
     cpus: Vec<(u32, u16)>,
 }
 
@@ -215,11 +215,33 @@ impl IoCluster {
         Ok(self.routing)
     }
 
-    /// Has all groups follow who is open and alive.
-    pub(super) fn steer(&mut self, how: Steering) -> Result<()> {
+    /// Has the routers follow who drains, is gone, or has come back.
+    pub(super) fn follow(&mut self) {
+        let (mut open, mut alive) = (ShardSet::EMPTY, ShardSet::EMPTY);
+        for (shard, place) in (0..).zip(&self.places) {
+            if place.takes_new() {
+                open = open.with(shard);
+            }
+            if place.takes_its_own() {
+                alive = alive.with(shard);
+            }
+        }
+        let is_known = (self.plans.open, self.plans.alive) == (open, alive);
+        // Without anybody there is nobody to lead to, and what comes waits.
+        if is_known || open == ShardSet::EMPTY {
+            return;
+        }
+        (self.plans.open, self.plans.alive) = (open, alive);
+        if let Err(error) = self.steer(Steering::Follow) {
+            crate::trace::steering_failed(&error);
+            self.warn(ClusterWarnings::ROUTER_IS_STALE);
+        }
+    }
+
+    fn steer(&mut self, how: Steering) -> Result<()> {
         let strategy = self.routing.strategy;
         let mut answer = Ok(());
-        for group in &mut self.groups {
+        for group in self.groups.iter_mut().filter(|group| !group.members.is_empty()) {
             let Some((kind, router)) = &mut group.router else { continue };
             let plan = self.plans.of(strategy, *kind);
             let done = self.ports.steer(&group.members, &plan, router, how);

@@ -106,6 +106,16 @@ impl Place {
         }
     }
 
+    /// Whether what is new may be given to it: now, or as soon as it is there.
+    pub(super) const fn takes_new(&self) -> bool {
+        matches!(self.state, State::Waiting | State::Again) || self.is_open()
+    }
+
+    /// Whether what has its number in it may.
+    pub(super) const fn takes_its_own(&self) -> bool {
+        !matches!(self.state, State::Down)
+    }
+
     fn begin_anew(&mut self) {
         self.restarts += 1;
         self.state = State::Again;
@@ -127,7 +137,7 @@ impl IoCluster {
             self.go_on(now);
             if let Some(seed) = self.reseed() {
                 // What comes from now on waits for it.
-                self.steer_away();
+                self.follow();
                 return Ok(Supervised::Reseed(seed));
             }
             if self.is_over() {
@@ -283,29 +293,10 @@ impl IoCluster {
                 self.outbox.push((shard, Mail::Control(Box::new(Control::Stop))));
             }
         }
-        self.steer_away();
+        // What is new goes elsewhere before a shard hears that it is to end.
+        self.follow();
         self.rescue(now);
         self.deliver();
-    }
-
-    /// Has the routers follow who takes what is new, and who has connections: before anybody closes
-    /// a door, and after it is opened again.
-    fn steer_away(&mut self) {
-        let of = |is_meant: fn(&Place) -> bool| {
-            let shards = (0..).zip(&self.places).filter(|(_, place)| is_meant(place));
-            shards.fold(ShardSet::EMPTY, |set, (shard, _)| set.with(shard))
-        };
-        let open = of(|place| place.is_open() || place.state == State::Waiting);
-        let alive = of(|place| place.is_out() || place.state == State::Waiting);
-        let is_known = (open, alive) == (self.plans.open, self.plans.alive);
-        // Without anybody there is nobody to lead to, and what comes waits.
-        if is_known || open == ShardSet::EMPTY {
-            return;
-        }
-        (self.plans.open, self.plans.alive) = (open, alive);
-        if let Err(error) = self.steer(Steering::Follow) {
-            crate::trace::steering_failed(&error);
-        }
     }
 
     /// Until when connections to shards that are gone are looked for: while the doors of the others

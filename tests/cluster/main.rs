@@ -19,3 +19,4 @@ mod quic;
 #[expect(dead_code, reason = "the rest is other programs'")]
 mod relay;
 mod sockets;
+mod steer;

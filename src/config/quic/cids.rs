@@ -271,7 +271,7 @@ mod tests {
                     let shard = (id & ((1 << shard_bits) - 1)) as u16;
                     let scid = ScidGenerator::new(server, shard, shard_bits).unwrap();
                     let scid = scid.covered(cover, &keys);
-                    let random = (u64::from(id) * 0x9E37_79B9_7F4A_7C15).to_be_bytes();
+                    let random = u64::from(id).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
                     let body = scid.encode(*random.first_chunk().unwrap());
                     assert_eq!(body[2..], random[..5]);
                     let cid = [&body[..], &[1, 2, 3]].concat();

@@ -5,4 +5,5 @@ mod drain;
 mod hostile;
 mod listening;
 mod moving;
+mod routed;
 pub(crate) mod site;
