@@ -31,44 +31,13 @@ pub use owned::HttpOwnedRequest;
 #[cfg(feature = "http-client")]
 pub use owned_response::HttpOwnedResponse;
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::code;
 use crate::config::MessageKind;
-use crate::ids::{ConnId, EndpointId, Protocol, StreamDir, StreamId, TimerId, WatchId};
+use crate::ids::{ConnId, EndpointId, PeerAddr, Protocol, StreamDir, StreamId, TimerId, WatchId};
 use crate::pool::PoolPressureInfo;
-
-/// The other side of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PeerAddr {
-    /// An IP address and port.
-    Inet(SocketAddr),
-    /// A Unix socket; see `Io::peer_cred` for who it is.
-    Unix,
-}
-
-impl PeerAddr {
-    /// The IP address and port, if it has them.
-    #[must_use]
-    pub const fn inet(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Inet(addr) => Some(*addr),
-            Self::Unix => None,
-        }
-    }
-}
-
-impl fmt::Display for PeerAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inet(addr) => addr.fmt(f),
-            Self::Unix => f.write_str("unix"),
-        }
-    }
-}
 
 bitflags::bitflags! {
     /// What a watched descriptor is ready for; poll(2). Errors and hang-ups are always reported.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::split::both;
 use crate::error::Result;
-use crate::event::{PeerAddr, Readiness};
-use crate::ids::{ConnId, EndpointId, StreamId, TimerId, WatchId};
+use crate::event::Readiness;
+use crate::ids::{ConnId, EndpointId, PeerAddr, StreamId, TimerId, WatchId};
 use crate::pool::SendBuffer;
 use crate::pool::WriteGuard;
 use crate::stats::ConnStats;
