@@ -18,3 +18,5 @@ mod quic;
 #[expect(dead_code, reason = "the rest is other programs'")]
 mod relay;
 mod sockets;
+#[cfg(feature = "quic")]
+mod vectors;

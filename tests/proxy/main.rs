@@ -1,5 +1,7 @@
 //! The PROXY protocol: listeners behind load balancers.
 
+#[cfg(all(feature = "http", feature = "tls"))]
+mod balancer;
 #[path = "../tls/certs.rs"]
 #[cfg(feature = "tls")]
 #[expect(dead_code, reason = "what the tests of TLS need besides")]
@@ -9,6 +11,8 @@ mod cluster;
 mod common;
 mod config;
 mod cuts;
+#[cfg(all(feature = "http", feature = "tls"))]
+mod draining;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod haproxy;
 mod headers;
