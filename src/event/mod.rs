@@ -103,7 +103,8 @@ pub enum Event<'poll> {
         conn: ConnId,
         /// The listener that accepted it; `None` for an outgoing one.
         endpoint: Option<EndpointId>,
-        /// The other side.
+        /// The other side: the client, where a proxy said who that is
+        /// ([`ProxyProtocol`](crate::ProxyProtocol)).
         peer: PeerAddr,
         /// What it speaks.
         protocol: Protocol,
@@ -121,7 +122,8 @@ pub enum Event<'poll> {
     },
     /// A connection is gone, and its id with it: the last event of each connection, but for the
     /// `SendDone` of memory that the kernel still refers to (a zero-copy send that the peer has not
-    /// taken). A `connect` that fails gives this without a `Connected`.
+    /// taken). A `connect` that fails gives this without a `Connected`, as does a client that does
+    /// not get through its PROXY header or its TLS handshake.
     Disconnected {
         /// The connection.
         conn: ConnId,

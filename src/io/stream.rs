@@ -196,7 +196,8 @@ both! {
         self_.conn_stats(conn)
     }
 
-    /// The peer's address.
+    /// The peer's address: the client's, where a proxy said who that is. The proxy's own is in
+    /// [`proxied_by`](Self::proxied_by).
     ///
     /// # Errors
     /// `StaleConn`; `NotConnected` before a host's address was chosen.
