@@ -54,6 +54,11 @@ counters! {
         accepted,
         /// Times accepting rested for want of descriptors or kernel memory.
         accept_errors,
+        /// Connections whose PROXY header was read.
+        proxied,
+        /// Connections that were to begin with a PROXY header and ended before that was read, or
+        /// were refused because their peer is not trusted to send one.
+        proxy_refused,
         /// Bytes received on streams.
         bytes_received,
         /// Bytes handed to the kernel on streams.

@@ -6,7 +6,7 @@
 
 use crate::config::{Effective, EffectiveRouting};
 use crate::error::IoError;
-use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::ids::{ConnId, EndpointId, PeerAddr, Protocol};
 use crate::pool::PoolPressureInfo;
 
 /// A shard was made.
@@ -67,6 +67,16 @@ pub(crate) fn steering_failed(error: &IoError) {
 /// Accepting rests.
 pub(crate) fn accept_rests(endpoint: EndpointId, error: &IoError) {
     tracing::warn!(target: "zero_io", %endpoint, %error, "accepting rests");
+}
+
+/// A connection came from where PROXY headers are not believed.
+pub(crate) fn proxy_untrusted(endpoint: EndpointId, peer: &PeerAddr) {
+    tracing::debug!(target: "zero_io", %endpoint, %peer, "refused: no trusted proxy");
+}
+
+/// A connection ended before its PROXY header was read.
+pub(crate) fn proxy_refused(conn: ConnId, reason: &str) {
+    tracing::debug!(target: "zero_io", %conn, reason, "no PROXY header");
 }
 
 /// A connection is established.

@@ -2,7 +2,7 @@
 
 use crate::config::{Effective, EffectiveRouting};
 use crate::error::IoError;
-use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::ids::{ConnId, EndpointId, PeerAddr, Protocol};
 use crate::pool::PoolPressureInfo;
 
 /// A shard was made.
@@ -31,6 +31,12 @@ pub(crate) const fn steering_failed(_error: &IoError) {}
 
 /// Accepting rests.
 pub(crate) const fn accept_rests(_endpoint: EndpointId, _error: &IoError) {}
+
+/// A connection came from where PROXY headers are not believed.
+pub(crate) const fn proxy_untrusted(_endpoint: EndpointId, _peer: &PeerAddr) {}
+
+/// A connection ended before its PROXY header was read.
+pub(crate) const fn proxy_refused(_conn: ConnId, _reason: &str) {}
 
 /// A connection is established.
 pub(crate) const fn conn_opened(_conn: ConnId, _protocol: Protocol) {}

@@ -21,7 +21,6 @@ use crate::engine::fleet::drain::{Doors, Of, Order};
 use crate::engine::fleet::mail::{Control, Mail};
 use crate::error::{IoError, Result};
 use crate::ring::ports::Steering;
-use crate::sys::steer::ShardSet;
 use crate::time::Time;
 
 /// What a shard may take beyond its deadline before it is stopped.

@@ -13,6 +13,8 @@ mod http;
 mod http_pool;
 #[cfg(feature = "http-client")]
 mod http_proxy;
+mod ipnet;
+mod proxy;
 #[cfg(feature = "quic")]
 mod quic;
 mod routing;
@@ -40,6 +42,8 @@ pub use http_pool::{HttpPoolConfig, HttpPoolStats};
 pub use http_proxy::HttpProxy;
 #[cfg(feature = "http-client")]
 pub(crate) use http_proxy::ProxyServer;
+pub use ipnet::IpNet;
+pub use proxy::{ProxyProtocol, Untrusted};
 #[cfg(feature = "quic")]
 pub use quic::*;
 pub use routing::{ClusterWarnings, EffectiveRouting, RoutingRefusal, RoutingStrategy};

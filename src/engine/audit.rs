@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 
 use super::Engine;
 use crate::error::{IoError, Result};
-use crate::event::PeerAddr;
-use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::ids::{ConnId, EndpointId, PeerAddr, Protocol};
 use crate::pool::{Class, Gauge, PoolStats};
 use crate::ring::{Completion, Fd};
 use crate::stats::ConnStats;

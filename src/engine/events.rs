@@ -13,8 +13,8 @@ use crate::conn::guard::Done;
 use crate::error::{IoError, PoolKind, Result};
 use crate::event::inbox::Payload;
 use crate::event::record::{Kind, Record};
-use crate::event::{Event, PeerAddr, Readiness, reason_bytes};
-use crate::ids::{ConnId, EndpointId, StreamId, WatchId};
+use crate::event::{Event, Readiness, reason_bytes};
+use crate::ids::{ConnId, EndpointId, PeerAddr, StreamId, WatchId};
 use crate::pool::{BufId, OwnedSlot, PressureState, Use};
 use crate::sys::addr::SockAddr;
 

@@ -9,7 +9,7 @@ pub(crate) mod quic;
 pub(crate) mod quic;
 pub(crate) mod udp;
 
-use crate::config::ConnTimeouts;
+use crate::config::{ConnTimeouts, ProxyProtocol};
 use crate::error::{IoError, PoolKind, Result};
 use crate::ids::{EndpointId, GENERATION_BITS, Protocol};
 use crate::proto::Speaks;
@@ -25,6 +25,8 @@ pub(crate) struct Listener {
     pub(crate) timeouts: ConnTimeouts,
     pub(crate) speaks: Speaks,
     pub(crate) tls: Option<Box<Acceptor>>,
+    /// What comes before it all.
+    pub(crate) proxy: Option<Box<ProxyProtocol>>,
     /// After an error that lasts (no descriptors left), accepting rests until then.
     pub(crate) resting_until: Option<Time>,
 }

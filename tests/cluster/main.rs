@@ -20,3 +20,5 @@ mod quic;
 mod relay;
 mod sockets;
 mod steer;
+#[cfg(feature = "quic")]
+mod vectors;

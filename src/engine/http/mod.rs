@@ -105,7 +105,7 @@ impl Hub {
 const fn machine(conn: &mut Conn) -> Option<&mut Http1> {
     match &mut conn.app {
         App::Http1(http) => Some(http),
-        App::Raw | App::Framed(_) | App::HttpClient(_) | App::Quic(_) => None,
+        App::Raw | App::Framed(_) | App::HttpClient(_) | App::Quic(_) | App::Preface(_) => None,
     }
 }
 
