@@ -33,6 +33,8 @@ const RETRY_KEY: [u8; 16] = [
 const RETRY_NONCE: [u8; 12] =
     [0x46, 0x15, 0x99, 0xd3, 0x5d, 0x63, 0x2b, 0xf2, 0x23, 0x98, 0x25, 0xbb];
 const TAG_LEN: usize = 16;
+/// What transport parameters take, about.
+const PARAMS_LEN: usize = 256;
 
 /// The application protocol, once the server has chosen one.
 pub(super) struct Agreed(pub(super) Option<Vec<u8>>);
@@ -244,7 +246,7 @@ const fn require_version(version: u32) -> Result<(), UnsupportedVersion> {
 }
 
 fn encoded(params: &TransportParameters) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(PARAMS_LEN);
     params.write(&mut bytes);
     bytes
 }
