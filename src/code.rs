@@ -32,6 +32,8 @@ pub const TRUNCATED: u64 = 0x1_0009;
 pub const CARRY_EXHAUSTED: u64 = 0x1_000A;
 /// The `Io` was dropped: what a [`BodyStream`](crate::BodyStream) says then, no connection's end.
 pub const IO_GONE: u64 = 0x1_000B;
+/// `hand_over` took the connection to another shard of the cluster, where it goes on.
+pub const HANDED_OVER: u64 = 0x1_000C;
 /// TLS refused what the peer sent; the low byte is the alert (RFC 8446 §6) for it, which was sent.
 pub const TLS_ALERT_SENT: u64 = 0x1_0100;
 /// The peer refused TLS; the low byte is the alert (RFC 8446 §6) that it sent.
@@ -191,6 +193,7 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         TRUNCATED => "ended in the middle of a message",
         CARRY_EXHAUSTED => "no buffer for a partial message",
         IO_GONE => "the Io was dropped",
+        HANDED_OVER => "handed over to another shard",
         TLS_TRUNCATED => "TLS stream truncated: no close_notify",
         TLS_HANDSHAKE_TIMEOUT => "TLS handshake timed out",
         TLS_KEY_EXHAUSTED => "TLS key used up: reconnect",

@@ -46,7 +46,8 @@ mod trace;
 mod transport;
 
 pub use cluster::{
-    ClusterHandle, ClusterReport, IoCluster, ShardExit, ShardIo, ShardReport, ShardSeed,
+    ClusterHandle, ClusterReport, ClusterStats, IoCluster, ShardExit, ShardIo, ShardReport,
+    ShardSeed, ShardStats,
 };
 pub use config::*;
 pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, TlsConfigFault, UringDenied};

@@ -96,8 +96,14 @@ counters! {
         posts_in,
         /// Posts that were sent to other shards.
         posts_out,
+        /// Posts that had come and were not handed out when the shard ended.
+        posts_lost,
         /// Times that this shard woke another one.
         wakes,
+        /// Connections that came from other shards.
+        moved_in,
+        /// Connections that were handed over to other shards.
+        moved_out,
     }
 }
 

@@ -9,6 +9,12 @@
 //!   changes, whatever becomes of its shard.
 //! - Nothing here holds a lock or waits for a shard, but `run`, which waits for the last one's end.
 
+#[cfg(feature = "tcp")]
+mod connect;
+#[cfg(feature = "quic")]
+mod connect_quic;
+#[cfg(feature = "tls")]
+mod connect_tls;
 mod groups;
 mod handle;
 #[cfg(feature = "http")]
@@ -20,6 +26,7 @@ mod route;
 mod run;
 mod seed;
 mod shard;
+mod stats;
 #[cfg(feature = "tcp")]
 mod stream;
 #[cfg(feature = "tls")]
@@ -32,6 +39,7 @@ pub use handle::ClusterHandle;
 pub use report::{ClusterReport, ShardExit, ShardReport};
 pub use seed::ShardSeed;
 pub use shard::ShardIo;
+pub use stats::{ClusterStats, ShardStats};
 
 use crate::config::{ClusterConfig, EffectiveRouting};
 use crate::engine::fleet::mail::Mail;

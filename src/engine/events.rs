@@ -176,6 +176,10 @@ impl Engine {
                 Event::FdReady { watch, token: extra, readiness }
             }
             Kind::User => Event::User { token: extra, data },
+            Kind::HandOverFailed => Event::HandOverFailed { conn },
+            Kind::ConnectFailed => {
+                Event::ConnectFailed { token: extra, error: self.connect_error()? }
+            }
         })
     }
 
@@ -188,6 +192,7 @@ impl Engine {
                 | Kind::ReadClosed
                 | Kind::Connected
                 | Kind::Secured
+                | Kind::HandOverFailed
         ) && self.conns.find(ConnId::from_u64(record.id)).is_none_or(|c| c.has(Flags::MUTED))
     }
 

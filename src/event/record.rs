@@ -27,6 +27,10 @@ pub(crate) enum Kind {
     FdReady,
     /// `extra` is the token.
     User,
+    /// `id` is the connection.
+    HandOverFailed,
+    /// `extra` is the token; the fleet has the error.
+    ConnectFailed,
 }
 
 /// One waiting event.

@@ -157,7 +157,6 @@ forward! {
     /// Takes in what was passed; the engine owns the descriptor from here on.
     fn import(&mut self, passed: Passed) -> Result<Fd>;
     /// Gives a descriptor away, on which nothing is under way.
-    #[expect(dead_code, reason = "connections that move to another shard will take it")]
     fn export(&mut self, fd: Fd) -> Result<Passed>;
     /// `TCP_INFO`.
     fn tcp_info(&mut self, fd: Fd) -> Result<TcpInfo>;

@@ -6,5 +6,7 @@ mod config;
 mod echo;
 mod endings;
 mod kit;
+mod moves;
 mod posts;
 mod sockets;
+mod stats;

@@ -4,7 +4,9 @@
 //! - Mail of one sender is taken in its order.
 //! - Nothing is dropped for want of room in the event queue: it waits, and what came later with it.
 
+use super::connect::Connect;
 use super::listen::ListenPlan;
+use super::move_conn::Moved;
 use crate::engine::{Command, Engine};
 use crate::error::{IoError, Result};
 use crate::pool::SendBuffer;
@@ -18,6 +20,10 @@ const MAIL_PER_TICK_MAX: usize = 256;
 pub(crate) enum Mail {
     /// A message of the application's; the buffer is of the receiver's reserve.
     Post { token: u64, buffer: Option<SendBuffer> },
+    /// A connection that another shard gives away.
+    Moved(Box<Moved>),
+    /// A connection that a handle of the cluster asks for.
+    Connect(Box<Connect>),
     /// The cluster's.
     Control(Box<Control>),
 }
@@ -37,7 +43,7 @@ impl Engine {
             let Some(fleet) = &mut self.fleet else { return };
             let Some(mail) = fleet.mail_waits.take().or_else(|| fleet.mail.pop()) else { return };
             match mail {
-                Mail::Post { .. } if self.inbox.room() == 0 => {
+                Mail::Post { .. } | Mail::Moved(_) | Mail::Connect(_) if self.inbox.room() == 0 => {
                     fleet.mail_waits = Some(mail);
                     return;
                 }
@@ -45,6 +51,12 @@ impl Engine {
                     fleet.stats.posts_in += 1;
                     self.posted(token, buffer);
                 }
+                Mail::Moved(moved) => {
+                    if let Some(moved) = self.take_moved(moved) {
+                        self.wait_for_place(moved);
+                    }
+                }
+                Mail::Connect(connect) => self.run_connect(*connect),
                 Mail::Control(control) => self.run_control(*control),
             }
         }
@@ -81,9 +93,7 @@ impl Engine {
         let Some(fleet) = &mut self.fleet else { return self.post_alone(shard, token, data) };
         fleet.shared.post(shard, token, data)?;
         fleet.stats.posts_out += 1;
-        if shard != fleet.me && !fleet.to_nudge.contains(&shard) {
-            fleet.to_nudge.push(shard);
-        }
+        fleet.note_to_nudge(shard);
         Ok(())
     }
 

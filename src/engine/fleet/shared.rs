@@ -11,17 +11,22 @@
 //! *Invariants*
 //! - A berth never changes: it is replaced. So whoever has one may use all of it, and learns from
 //!   the queue that its life is over.
-//! - Nothing here is written while shards serve, but by those who send something or sleep.
+//! - What is written here while shards serve: a berth by those who send something to it or sleep, and
+//!   a board by its own shard, now and then.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
+use super::connect::Connect;
 use super::mail::Mail;
+use super::publish::{Posted, WORDS};
+use crate::engine::Command;
 use crate::error::{IoError, PoolKind, Result};
 use crate::pool::{PoolShared, SendBuffer};
 use crate::sync::Padded;
-use crate::sync::atomic::{Ordering, fence};
+use crate::sync::atomic::{AtomicU32, Ordering, fence};
+use crate::sync::board::Board;
 use crate::sync::gate::Gate;
 use crate::sync::mpsc::{Consumer, Producer, PushError, channel};
 
@@ -29,25 +34,35 @@ use crate::sync::mpsc::{Consumer, Producer, PushError, channel};
 pub(crate) struct Shared {
     slots: Box<[Padded<Slot>]>,
     mail_entries: usize,
+    /// Whose turn it is among shards with equally many connections.
+    turn: AtomicU32,
 }
 
 /// One shard, through all of its lives.
 #[derive(Default)]
 pub(crate) struct Slot {
     berth: ArcSwapOption<Berth>,
+    /// On lines of its own: its shard writes there, and the berth is read by whoever sends.
+    board: Padded<Board<WORDS>>,
 }
 
 /// One life of a shard.
 pub(crate) struct Berth {
     mail: Producer<Mail>,
+    /// Connections that were asked for and that its board does not count yet.
+    asked: Arc<AtomicU32>,
     /// Once it is grown.
     resident: Option<Resident>,
 }
 
 /// The way to a shard that runs.
-struct Resident {
-    gate: Arc<Gate>,
-    pool: Arc<PoolShared>,
+pub(crate) struct Resident {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) pool: Arc<PoolShared>,
+    /// What its handles ask for goes there.
+    pub(crate) commands: Producer<Command>,
+    /// Whether it has guard writes.
+    pub(crate) guards: bool,
 }
 
 impl Resident {
@@ -76,7 +91,7 @@ impl Resident {
 impl Shared {
     pub(crate) fn new(shards: u16, mail_entries: usize) -> Self {
         let slots = (0..shards).map(|_| Padded::default()).collect();
-        Self { slots, mail_entries }
+        Self { slots, mail_entries, turn: AtomicU32::new(0) }
     }
 
     /// How many shards there are.
@@ -98,16 +113,21 @@ impl Shared {
     /// Begins a life: the end of its mail, for the thread that will run it.
     pub(crate) fn begin(&self, shard: u16) -> Result<Consumer<Mail>> {
         let (mail, consumer) = channel(self.mail_entries);
-        self.slot(shard)?.berth.store(Some(Arc::new(Berth { mail, resident: None })));
+        self.slot(shard)?.berth.store(Some(Arc::new(Berth {
+            mail,
+            asked: Arc::default(),
+            resident: None,
+        })));
         Ok(consumer)
     }
 
     /// The shard runs: it can be woken, and its reserve be written to.
-    pub(crate) fn moor(&self, shard: u16, gate: Arc<Gate>, pool: Arc<PoolShared>) -> Result<()> {
+    pub(crate) fn moor(&self, shard: u16, resident: Resident) -> Result<()> {
         let slot = self.slot(shard)?;
         let berth = slot.berth.load_full().ok_or(IoError::ShardDown { shard })?;
-        let resident = Some(Resident { gate, pool });
-        slot.berth.store(Some(Arc::new(Berth { mail: berth.mail.clone(), resident })));
+        let resident = Some(resident);
+        let (mail, asked) = (berth.mail.clone(), Arc::clone(&berth.asked));
+        slot.berth.store(Some(Arc::new(Berth { mail, asked, resident })));
         Ok(())
     }
 
@@ -115,6 +135,18 @@ impl Shared {
     pub(crate) fn vacate(&self, shard: u16) {
         if let Ok(slot) = self.slot(shard) {
             slot.berth.store(None);
+        }
+    }
+
+    /// What a shard posted up last.
+    pub(crate) fn posted(&self, shard: u16) -> Posted {
+        self.slot(shard).map_or_else(|_| Posted::default(), |slot| Posted::read(&slot.board.0))
+    }
+
+    /// The shard itself: posts up what it has done.
+    pub(super) fn post_up(&self, shard: u16, posted: &Posted) {
+        if let Ok(slot) = self.slot(shard) {
+            slot.board.0.post(&posted.words());
         }
     }
 
@@ -132,6 +164,64 @@ impl Shared {
         })
     }
 
+    /// Whether a shard can be reached now.
+    pub(crate) fn runs(&self, shard: u16) -> bool {
+        self.with_resident(shard, |_| ()).is_ok()
+    }
+
+    /// Does something with the way to a shard that runs.
+    pub(crate) fn with_resident<R>(&self, shard: u16, f: impl FnOnce(&Resident) -> R) -> Result<R> {
+        let down = IoError::ShardDown { shard };
+        let berth = self.slot(shard)?.berth.load();
+        let resident = berth.as_ref().and_then(|berth| berth.resident.as_ref());
+        Ok(f(resident.filter(|r| !r.pool.is_gone()).ok_or(down)?))
+    }
+
+    /// Asks the shard with the fewest connections for another one; which it is.
+    pub(crate) fn ask_to_connect(&self, connect: Connect) -> Result<u16> {
+        let shard = self.least_busy()?;
+        let down = IoError::ShardDown { shard };
+        let berth = self.slot(shard)?.berth.load();
+        let berth = berth.as_ref().ok_or(down)?;
+        berth.asked.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = berth.mail.push(Mail::Connect(Box::new(connect))) {
+            berth.asked.fetch_sub(1, Ordering::Relaxed);
+            return Err(if error.is_closed() { down } else { full(&berth.mail) });
+        }
+        self.nudge(shard);
+        Ok(shard)
+    }
+
+    /// The shard itself: so many of those that were asked for are counted on its board.
+    pub(super) fn took_asked(&self, shard: u16, count: u32) {
+        if count > 0
+            && let Ok(slot) = self.slot(shard)
+            && let Some(berth) = slot.berth.load().as_ref()
+        {
+            berth.asked.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
+    /// The shard with the fewest connections of those that run; among equals they take turns.
+    fn least_busy(&self) -> Result<u16> {
+        let shards = u32::from(self.count());
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % shards;
+        let all = (0..shards).map(|step| ((first + step) % shards) as u16);
+        let running = all.filter(|shard| self.runs(*shard));
+        let least = running.min_by_key(|shard| self.load_of(*shard));
+        least.ok_or(IoError::ShardDown { shard: first as u16 })
+    }
+
+    /// Its connections, and those that it was asked for.
+    fn load_of(&self, shard: u16) -> u64 {
+        let berth = self.slot(shard).map(|slot| slot.berth.load());
+        let asked = berth
+            .ok()
+            .as_ref()
+            .and_then(|berth| berth.as_ref().map(|berth| berth.asked.load(Ordering::Relaxed)));
+        self.posted(shard).connections + u64::from(asked.unwrap_or(0))
+    }
+
     /// Wakes a shard, if it sleeps and nobody else has; whether it did.
     pub(crate) fn nudge(&self, shard: u16) -> bool {
         let Ok(slot) = self.slot(shard) else { return false };
@@ -142,16 +232,32 @@ impl Shared {
     /// Puts something into the mail of a shard that need not run yet, and wakes it if it does.
     /// What could not be put there comes back.
     pub(crate) fn send(&self, shard: u16, mail: Mail) -> Result<(), PushError<Mail>> {
-        let Ok(slot) = self.slot(shard) else { return Err(PushError::Closed(mail)) };
-        match slot.berth.load().as_ref() {
-            Some(berth) => berth.mail.push(mail)?,
-            None => return Err(PushError::Closed(mail)),
-        }
+        self.send_quietly(shard, mail)?;
         // If it was grown since, it sees the push before its first sleep, or is seen here: each
         // side has a fence between what it writes and what it reads (G1).
         fence(Ordering::SeqCst);
         self.nudge(shard);
         Ok(())
+    }
+
+    /// The same; the caller wakes it.
+    pub(super) fn send_quietly(&self, shard: u16, mail: Mail) -> Result<(), PushError<Mail>> {
+        let Ok(slot) = self.slot(shard) else { return Err(PushError::Closed(mail)) };
+        match slot.berth.load().as_ref() {
+            Some(berth) => berth.mail.push(mail),
+            None => Err(PushError::Closed(mail)),
+        }
+    }
+
+    /// Sends what a shard that leaves had in its mail to another one that runs, if there is one.
+    pub(super) fn pass_on(&self, from: u16, mut mail: Mail) {
+        let others = (1..self.count()).map(|step| (from + step) % self.count());
+        for shard in others.filter(|shard| self.runs(*shard)) {
+            match self.send(shard, mail) {
+                Ok(()) => return,
+                Err(refused) => mail = refused.into_inner(),
+            }
+        }
     }
 }
 
