@@ -32,6 +32,8 @@ pub const TRUNCATED: u64 = 0x1_0009;
 pub const CARRY_EXHAUSTED: u64 = 0x1_000A;
 /// The `Io` was dropped: what a [`BodyStream`](crate::BodyStream) says then, no connection's end.
 pub const IO_GONE: u64 = 0x1_000B;
+/// `hand_over` took the connection to another shard of the cluster, where it goes on.
+pub const HANDED_OVER: u64 = 0x1_000C;
 /// A shard of a cluster, or a listener, was told to end, and the time for it was up.
 pub const SHUTDOWN: u64 = 0x1_000D;
 /// The connection was to begin with a PROXY header of [`ProxyProtocol`](crate::ProxyProtocol), and
@@ -196,6 +198,7 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         TRUNCATED => "ended in the middle of a message",
         CARRY_EXHAUSTED => "no buffer for a partial message",
         IO_GONE => "the Io was dropped",
+        HANDED_OVER => "handed over to another shard",
         SHUTDOWN => "the server is shutting down",
         PROXY_HEADER => "bad, cut or late PROXY header",
         TLS_TRUNCATED => "TLS stream truncated: no close_notify",

@@ -446,6 +446,14 @@ pub enum IoError {
         /// How many there are.
         shards: u16,
     },
+    /// The connection cannot be handed over to another shard. It is where it was.
+    #[error("{conn} cannot be handed over to another shard: {why}")]
+    NotMovable {
+        /// Which.
+        conn: ConnId,
+        /// What keeps it.
+        why: &'static str,
+    },
     /// The process forked, and the ring belongs to the parent.
     #[error(
         "this Io belongs to the parent process: an io_uring cannot be used after fork; make \
@@ -534,6 +542,7 @@ impl From<IoError> for io::Error {
             | IoError::WrongEndpoint { .. }
             | IoError::NoSuchRequest { .. }
             | IoError::NoSuchShard { .. }
+            | IoError::NotMovable { .. }
             | IoError::NoSuchStream { .. } => K::InvalidInput,
             IoError::StaleConn { .. }
             | IoError::StaleEndpoint { .. }

@@ -46,8 +46,8 @@ mod trace;
 mod transport;
 
 pub use cluster::{
-    ClusterHandle, ClusterReadiness, ClusterReport, IoCluster, ShardExit, ShardIo, ShardReport,
-    ShardSeed, Supervised,
+    ClusterHandle, ClusterReadiness, ClusterReport, ClusterStats, IoCluster, ShardExit, ShardIo,
+    ShardReport, ShardSeed, ShardStats, Supervised,
 };
 pub use config::*;
 pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, TlsConfigFault, UringDenied};

@@ -101,6 +101,8 @@ counters! {
         posts_in,
         /// Posts that were sent to other shards.
         posts_out,
+        /// Posts that had come and were not handed out when the shard ended.
+        posts_lost,
         /// Times that this shard woke another one.
         wakes,
         /// QUIC datagrams of its own that other shards received and passed on.
@@ -118,6 +120,10 @@ counters! {
         forward_down,
         /// Stateless resets that this shard sent in place of such a one.
         resets_for_dead,
+        /// Connections that came from other shards.
+        moved_in,
+        /// Connections that were handed over to other shards.
+        moved_out,
     }
 }
 

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use super::ClusterReadiness;
+use super::stats::ClusterStats;
 use crate::config::DrainOptions;
+use crate::engine::Engine;
 use crate::engine::fleet::ask::Ask;
+use crate::engine::fleet::connect::Connect;
 use crate::engine::fleet::shared::Shared;
 use crate::error::Result;
+use crate::ids::ConnId;
+use crate::io::IoHandle;
 
 /// Reaches the shards of a cluster from any thread. Cheap to clone.
 #[derive(Clone)]
@@ -48,6 +53,34 @@ impl ClusterHandle {
         self.shared.post(shard, token, data)?;
         self.shared.nudge(shard);
         Ok(())
+    }
+
+    /// The handle of a shard, for the life that it has now: afterwards its calls say `IoGone`.
+    ///
+    /// # Errors
+    /// `NoSuchShard`, `ShardDown`.
+    pub fn io_handle(&self, shard: u16) -> Result<IoHandle> {
+        self.shared.with_resident(shard, |resident| {
+            let (commands, gate) = (resident.commands.clone(), Arc::clone(&resident.gate));
+            IoHandle::from_parts(commands, gate, Arc::clone(&resident.pool), resident.guards)
+        })
+    }
+
+    /// What the shards have done so far, as each posted it up last: before it slept, or within the
+    /// last 10 ms or tick of its running. No shard is asked, nor stopped.
+    #[must_use]
+    pub fn stats(&self) -> ClusterStats {
+        ClusterStats::of(&self.shared)
+    }
+
+    /// Has a shard make a connection; which one. The shard is that with the fewest connections, or
+    /// the next of several.
+    pub(super) fn ask(
+        &self,
+        token: u64,
+        dial: impl FnOnce(&mut Engine) -> Result<ConnId> + Send + 'static,
+    ) -> Result<u16> {
+        self.shared.ask_to_connect(Connect { token, dial: Box::new(dial) })
     }
 
     /// Has the cluster end: it says [`Draining`](ClusterReadiness::Draining) for the grace, then

@@ -10,6 +10,12 @@
 //! - Nothing here holds a lock or waits for a shard, but `run`, which waits for the last one's end.
 //! - Whatever begins, ends or saves shards happens in `supervise`, on one thread.
 
+#[cfg(feature = "tcp")]
+mod connect;
+#[cfg(feature = "quic")]
+mod connect_quic;
+#[cfg(feature = "tls")]
+mod connect_tls;
 mod groups;
 mod handle;
 #[cfg(feature = "http")]
@@ -24,6 +30,7 @@ mod route;
 mod run;
 mod seed;
 mod shard;
+mod stats;
 #[cfg(feature = "tcp")]
 mod stream;
 mod supervise;
@@ -38,6 +45,7 @@ pub use handle::ClusterHandle;
 pub use report::{ClusterReport, ShardExit, ShardReport};
 pub use seed::ShardSeed;
 pub use shard::ShardIo;
+pub use stats::{ClusterStats, ShardStats};
 pub use supervise::Supervised;
 
 use crate::config::{ClusterConfig, EffectiveRouting, ExpectedProtocols, random_keys};

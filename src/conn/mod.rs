@@ -72,7 +72,7 @@ bitflags::bitflags! {
         /// The peer's end of stream came.
         const EOF = 1 << 10;
         /// Established: [`Phase::Open`], as a bit, so that one comparison finds the plain case. A
-        /// connection of QUIC never is.
+        /// connection of QUIC never is, nor one that is leaving for another shard.
         const OPEN = 1 << 11;
         /// The application takes no more writes back: shut down when the queue is empty.
         const SHUT_WANTED = 1 << 12;
@@ -100,7 +100,8 @@ bitflags::bitflags! {
         const SEND_IS_ZC = 1 << 23;
         /// The application closed it: what is still queued is not handed out.
         const MUTED = 1 << 24;
-        /// `Connected` waits to be handed out; nothing is read before.
+        /// `Connected`, or what came with it from another shard, waits to be handed out; nothing is
+        /// read before.
         const ANNOUNCE_DUE = 1 << 25;
         /// What arrives goes through a machine before it is an event.
         const COOKED = 1 << 26;
@@ -204,6 +205,11 @@ impl Conn {
 
     pub(crate) fn unset(&mut self, flags: Flags) {
         self.flags.remove(flags);
+    }
+
+    /// Whether it is about to go to another shard: it takes no writes, and tells nothing.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.phase == Phase::Open && !self.has(Flags::OPEN) && self.protocol != Protocol::Quic
     }
 
     /// Whether an operation is under way that the kernel will still answer.

@@ -90,6 +90,12 @@ impl Table {
         self.place(id).filter(|c| c.phase != Phase::Free)
     }
 
+    /// The same, to be looked at only.
+    pub(crate) fn peek(&self, id: ConnId) -> Option<&Conn> {
+        let conn = self.places.get(id.index() as usize)?;
+        (conn.generation == id.generation() && conn.phase != Phase::Free).then_some(conn)
+    }
+
     /// The connection with that id, as the application knows it: not after its end.
     #[inline]
     pub(crate) fn get(&mut self, conn: ConnId) -> Result<&mut Conn> {

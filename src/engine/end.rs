@@ -213,7 +213,7 @@ impl Engine {
                 }
                 continue;
             }
-            if conn.has(Flags::ANNOUNCE_DUE) && conn.phase == Phase::Open {
+            if conn.has(Flags::ANNOUNCE_DUE) && !conn.is_announced && conn.phase == Phase::Open {
                 conn.unset(Flags::ANNOUNCE_DUE);
                 conn.is_announced = true;
                 self.settle_recv(index);

@@ -179,6 +179,10 @@ impl Engine {
             }
             Kind::User => Event::User { token: extra, data },
             Kind::Draining => Event::Draining { deadline: Duration::from_nanos(extra) },
+            Kind::HandOverFailed => Event::HandOverFailed { conn },
+            Kind::ConnectFailed => {
+                Event::ConnectFailed { token: extra, error: self.connect_error()? }
+            }
         })
     }
 
@@ -191,6 +195,7 @@ impl Engine {
                 | Kind::ReadClosed
                 | Kind::Connected
                 | Kind::Secured
+                | Kind::HandOverFailed
         ) && self.conns.find(ConnId::from_u64(record.id)).is_none_or(|c| c.has(Flags::MUTED))
     }
 

@@ -313,7 +313,11 @@ impl Engine {
 
     /// Blocks until a completion or a wake-up, or for as long as it may; how long that was.
     fn block(&mut self, wait: Wait) -> Result<Wait> {
-        let starved = self.lists.is_starved() || self.http.is_starved();
+        let mut starved = self.lists.is_starved() || self.http.is_starved();
+        if self.looks_further {
+            starved |= self.fleet_is_starved();
+            self.publish();
+        }
         self.gate.prepare_sleep();
         if starved {
             self.pool.shared().want_returns.prepare_sleep();

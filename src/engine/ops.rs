@@ -365,7 +365,7 @@ impl Engine {
         if stream != StreamId::ZERO {
             return Err(IoError::NoSuchStream { conn });
         }
-        if entry.phase != Phase::Open {
+        if !entry.has(Flags::OPEN) {
             return Err(IoError::NotConnected { conn });
         }
         if entry.has(Flags::SHAKING) {

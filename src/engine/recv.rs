@@ -105,11 +105,12 @@ impl Engine {
             Flags::STARVED | Flags::HOLDING | Flags::EOF | Flags::STALLED | Flags::ANNOUNCE_DUE;
         // A record that the kernel could not open would fail again and again.
         let failed = conn.flags.contains(Flags::KERNEL_RX | Flags::TLS_FAILED);
-        let wanted = conn.phase == Phase::Open && !paused && !failed && !conn.has(unwanted);
+        let is_open = conn.has(Flags::OPEN);
+        let wanted = is_open && !paused && !failed && !conn.has(unwanted);
         let hands_over = conn.secure.as_ref().is_some_and(|secure| secure.rx == Layer::OursYet);
         if conn.has(Flags::RECV_ARMED) {
             let held_back = paused || hands_over || conn.has(Flags::HOLDING);
-            let must_end = held_back || conn.phase != Phase::Open;
+            let must_end = held_back || !is_open;
             if must_end && !conn.has(Flags::RECV_CANCELLED) {
                 conn.set(Flags::RECV_CANCELLED);
                 let target = conn.token(Tag::Recv, index);
@@ -248,7 +249,11 @@ impl Engine {
             conn.unset(Flags::RECV_ARMED | Flags::RECV_CANCELLED);
         }
         let open = conn.phase == Phase::Open;
+        let leaves = conn.is_leaving();
         match (completion.result, completion.buffer()) {
+            (n @ 1.., Some(bid)) if leaves => self.keep_for_move(index, bid, n as u32),
+            // The socket says it again to whoever reads next.
+            (0, None) if leaves => {}
             (n @ 1.., Some(bid)) if open => self.on_bytes(index, bid, n as u32),
             (0, None) if open => self.on_eof(index),
             (error, bid) => {
@@ -265,7 +270,7 @@ impl Engine {
     }
 
     /// A connection that holds too many buffers is not read until some are free.
-    fn check_held(&mut self, index: u32) {
+    pub(super) fn check_held(&mut self, index: u32) {
         let held_max = self.held_max();
         let conn = self.conns.at(index);
         if conn.held > held_max && !conn.has(Flags::HOLDING) {
@@ -510,6 +515,15 @@ impl Engine {
     /// then nobody is slow, and there will be one.
     pub(super) fn waits_in_inbox(&self, len: usize) -> bool {
         self.inbox.buffers().any(|buf| self.pool.size_of(buf) >= len)
+    }
+
+    /// Copies a stretch of received bytes out, and lets go of it.
+    pub(super) fn copy_out(&mut self, span: Span, to: &mut Vec<u8>) {
+        // SAFETY: as in `feed`.
+        to.extend_from_slice(unsafe { self.pool.slice(span.buf, span.offset, span.len) });
+        self.stats.bytes_copied_rx += u64::from(span.len);
+        self.pool.release(span.buf);
+        self.settle_credits();
     }
 
     // ---- stalls

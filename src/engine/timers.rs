@@ -110,6 +110,7 @@ impl Engine {
                 continue;
             }
             match overdue(conn, now) {
+                Some(_) if self.stays_overdue(id) => {}
                 Some(code) => self.begin_end(id.index(), code, false),
                 None => {
                     self.run_race(id);

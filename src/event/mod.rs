@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use crate::code;
 use crate::config::MessageKind;
+use crate::error::IoError;
 use crate::ids::{ConnId, EndpointId, PeerAddr, Protocol, StreamDir, StreamId, TimerId, WatchId};
 use crate::pool::PoolPressureInfo;
 
@@ -318,7 +319,8 @@ pub enum Event<'poll> {
         /// What it is ready for. A hint: the operation may still block.
         readiness: Readiness,
     },
-    /// A message from an [`IoHandle`](crate::IoHandle).
+    /// A message from an [`IoHandle`](crate::IoHandle), another shard, or a
+    /// [`ClusterHandle`](crate::ClusterHandle).
     User {
         /// What the sender gave it.
         token: u64,
@@ -332,6 +334,20 @@ pub enum Event<'poll> {
     Draining {
         /// How long there is.
         deadline: Duration,
+    },
+    /// A connection could not be handed over to another shard: its mail was full, it had ended, or
+    /// what was written did not go out in time. It is where it was, and nothing of it is lost.
+    HandOverFailed {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A connection that a [`ClusterHandle`](crate::ClusterHandle) asked for could not be started.
+    /// One that was is told of as others are; its `user_data` is the token.
+    ConnectFailed {
+        /// What the asker gave it.
+        token: u64,
+        /// Why.
+        error: IoError,
     },
     /// The pools changed their state.
     PoolPressure {

@@ -29,6 +29,10 @@ pub(crate) enum Kind {
     User,
     /// `extra` is the deadline, in nanoseconds from now.
     Draining,
+    /// `id` is the connection.
+    HandOverFailed,
+    /// `extra` is the token; the fleet has the error.
+    ConnectFailed,
 }
 
 /// One waiting event.

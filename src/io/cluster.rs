@@ -2,6 +2,7 @@
 
 use super::split::both;
 use crate::error::Result;
+use crate::ids::ConnId;
 
 both! {
     /// The number of this shard.
@@ -32,5 +33,18 @@ both! {
     /// `Config::handle_reserve_count` are out.
     pub fn post_data_to(&mut self_, shard: u16, token: u64, data: &[u8]) -> Result<()> {
         self_.post_to(shard, token, Some(data))
+    }
+
+    /// Hands a TCP or Unix connection over to another shard, with its `user_data`, its framing and
+    /// what it received that was not handed out. What was written before is sent before. Here it
+    /// takes no more writes, tells nothing more, and ends with `Disconnected` and the code
+    /// [`HANDED_OVER`](crate::code::HANDED_OVER); there it begins with `Connected`. If it cannot
+    /// go after all, `Event::HandOverFailed` follows instead, and it goes on here: so it is after
+    /// `Config::close_timeout`, if the peer does not take what was written.
+    ///
+    /// # Errors
+    /// `NotMovable` with the reason; `StaleConn`, `NoSuchShard`, `ShardDown`.
+    pub fn hand_over(&mut self_, conn: ConnId, shard: u16) -> Result<()> {
+        self_.hand_over(conn, shard)
     }
 }

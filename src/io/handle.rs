@@ -31,8 +31,17 @@ pub struct IoHandle {
 impl IoHandle {
     pub(super) fn new(engine: &Engine) -> Self {
         let (commands, gate) = engine.handle_parts();
-        let guards = engine.config.guard_count > 0;
-        Self { commands, gate, pool: Arc::clone(engine.pool.shared()), guards }
+        let pool = Arc::clone(engine.pool.shared());
+        Self::from_parts(commands, gate, pool, engine.config.guard_count > 0)
+    }
+
+    pub(crate) const fn from_parts(
+        commands: Producer<Command>,
+        gate: Arc<Gate>,
+        pool: Arc<PoolShared>,
+        guards: bool,
+    ) -> Self {
+        Self { commands, gate, pool, guards }
     }
 
     pub(super) fn push(&self, command: Command) -> Result<()> {

@@ -135,7 +135,7 @@ const NOT_TLS: IoError = IoError::InvalidArgument {
 };
 
 impl crate::engine::Engine {
-    fn tls_connect(&mut self, config: TlsConnectConfig) -> Result<ConnId> {
+    pub(crate) fn tls_connect(&mut self, config: TlsConnectConfig) -> Result<ConnId> {
         let TlsConnectConfig { socket, tls } = config;
         let (start, conn) = match socket {
             TlsSocket::Tcp(config) => {

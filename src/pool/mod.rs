@@ -302,6 +302,13 @@ impl Pool {
         Some(buf)
     }
 
+    /// Charges a connection for a buffer that was taken as if it had been received into.
+    pub(crate) fn charge(&mut self, buf: BufId, owner: Owner) {
+        let slot = self.slot_mut(buf);
+        debug_assert!(slot.owner == NO_OWNER && slot.usage == Use::Rx);
+        (slot.owner, slot.owner_generation) = (owner.index, owner.generation);
+    }
+
     /// Takes a buffer and copies `data`, which must fit, to its front; where it lies.
     #[inline]
     pub(crate) fn take_filled(

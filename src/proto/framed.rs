@@ -16,6 +16,10 @@ impl Framed {
         Self { framing }
     }
 
+    pub(crate) fn framing(&self) -> Framing {
+        self.framing
+    }
+
     pub(crate) fn step(&self, input: &[u8]) -> Step {
         let kind = self.framing.kind();
         match self.framing.next(input) {

@@ -124,6 +124,16 @@ impl App {
         }
     }
 
+    /// The application's framing, if it has one.
+    pub(crate) fn framing(&self) -> Option<Framing> {
+        match self {
+            Self::Framed(machine) => Some(machine.framing()),
+            Self::Raw | Self::Http1(_) | Self::HttpClient(_) | Self::Quic(_) | Self::Preface(_) => {
+                None
+            }
+        }
+    }
+
     /// Whether it has something to send that is not queued yet.
     pub(crate) const fn has_unsent(&self) -> bool {
         match self {

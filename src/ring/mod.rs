@@ -159,7 +159,6 @@ forward! {
     /// What a braked listener accepted drops nothing.
     fn release_brake(&mut self, fd: Fd);
     /// Gives a descriptor away, on which nothing is under way.
-    #[expect(dead_code, reason = "connections that move to another shard will take it")]
     fn export(&mut self, fd: Fd) -> Result<Passed>;
     /// `TCP_INFO`.
     fn tcp_info(&mut self, fd: Fd) -> Result<TcpInfo>;

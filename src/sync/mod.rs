@@ -5,7 +5,7 @@
 //! piece of this folder. [`mpsc`] carries commands in, [`gate`] wakes the shard when it sleeps,
 //! [`freelist`] lends slots out, [`refcount`] counts who still reads a lent slot, and [`returns`]
 //! brings it home. [`spsc`] carries the body of an upload out, and [`marks`] says which of them the
-//! shard has to look at.
+//! shard has to look at. [`board`] shows a shard's counters to whoever asks.
 //! Not its role: file descriptors (the caller of the gate writes the eventfd) and the memory of
 //! the slots (these pieces move indices, never pointers).
 //!
@@ -14,6 +14,7 @@
 //! its own file (`cargo xtask loom`): small ones, of which every order is tried, and larger ones
 //! within a bound of preemptions that each states.
 
+pub(crate) mod board;
 pub(crate) mod freelist;
 pub(crate) mod gate;
 pub(crate) mod marks;

@@ -228,19 +228,27 @@ impl<T> Consumer<T> {
     }
 }
 
-impl<T> Drop for Consumer<T> {
-    fn drop(&mut self) {
+impl<T> Consumer<T> {
+    /// Closes the queue: from now on pushes give their values back. Those that were pushed before
+    /// are handed to `take`, in order.
+    pub(crate) fn close(&mut self, mut take: impl FnMut(T)) {
         let shared = &*self.shared;
         let tail = shared.tail.0.fetch_or(CLOSED, Ordering::Relaxed) / ONE_POSITION;
-        for position in self.head.get()..tail {
+        for position in self.head.replace(tail)..tail {
             let entry = shared.entry(position);
             // Acquire: takes over the value. Release: a producer that meets REVOKED in `push`
             // sees CLOSED as well.
             if entry.sequence.swap(REVOKED, Ordering::AcqRel) == position + 1 {
                 // SAFETY: Q2, published before it was revoked, so its producer is done with it.
-                drop(unsafe { entry.take() });
+                take(unsafe { entry.take() });
             }
         }
+    }
+}
+
+impl<T> Drop for Consumer<T> {
+    fn drop(&mut self) {
+        self.close(drop);
     }
 }
 

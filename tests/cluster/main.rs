@@ -11,6 +11,7 @@ mod endings;
 mod idle;
 mod kit;
 mod life;
+mod moves;
 mod posts;
 #[cfg(feature = "quic")]
 mod quic;
@@ -19,6 +20,7 @@ mod quic;
 #[expect(dead_code, reason = "the rest is other programs'")]
 mod relay;
 mod sockets;
+mod stats;
 mod steer;
 #[cfg(feature = "quic")]
 mod vectors;

@@ -4,8 +4,10 @@
 //! - Mail of one sender is taken in its order.
 //! - Nothing is dropped for want of room in the event queue: it waits, and what came later with it.
 
+use super::connect::Connect;
 use super::drain::Order;
 use super::listen::ListenPlan;
+use super::move_conn::Moved;
 use crate::engine::{Command, Engine};
 use crate::error::{IoError, Result};
 use crate::pool::SendBuffer;
@@ -22,6 +24,10 @@ pub(crate) enum Mail {
     Post { token: u64, buffer: Option<SendBuffer> },
     /// A connection that came to another shard's listener of that group.
     Accepted { group: u16, fd: Passed, peer: SockAddr },
+    /// A connection that another shard gives away.
+    Moved(Box<Moved>),
+    /// A connection that a handle of the cluster asks for.
+    Connect(Box<Connect>),
     /// The cluster's.
     Control(Box<Control>),
 }
@@ -52,6 +58,12 @@ impl Engine {
                     self.posted(token, buffer);
                 }
                 Mail::Accepted { group, fd, peer } => self.accepted_elsewhere(group, fd, peer),
+                Mail::Moved(moved) => {
+                    if let Some(moved) = self.take_moved(moved) {
+                        self.wait_for_place(moved);
+                    }
+                }
+                Mail::Connect(connect) => self.run_connect(*connect),
                 Mail::Control(control) => self.run_control(*control),
             }
         }

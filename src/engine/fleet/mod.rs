@@ -9,12 +9,16 @@
 //! - Who left is down for everybody before its mail is closed, and nothing in it is forgotten.
 
 pub(crate) mod ask;
+pub(crate) mod connect;
 pub(crate) mod drain;
 pub(crate) mod listen;
 pub(crate) mod mail;
+pub(crate) mod move_conn;
+pub(crate) mod publish;
 pub(crate) mod ready;
 pub(crate) mod shared;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Engine;
@@ -24,11 +28,14 @@ use crate::ids::{ClusterEndpoint, EndpointId, Protocol};
 use crate::ring::ports::Passed;
 use crate::stats::FleetStats;
 use crate::sync::mpsc::Consumer;
+use crate::time::Time;
 use crate::transport::{Endpoint, NO_GROUP};
 use drain::Drain;
 use listen::ListenPlan;
 use mail::Mail;
-use shared::Shared;
+use move_conn::{Arriving, Leaving, Moved};
+use publish::Posted;
+use shared::{Resident, Shared};
 
 /// What one shard has of its cluster.
 pub(crate) struct Fleet {
@@ -45,6 +52,20 @@ pub(crate) struct Fleet {
     /// Where datagrams come that others received; open once there is a QUIC listener.
     pub(super) pier: Pier,
     pub(super) stats: FleetStats,
+    /// What the lives before this one had posted up.
+    before: Posted,
+    /// When to post up what was done.
+    publish_at: Time,
+    /// Connections that were asked for, and are not counted on the board yet.
+    asked_taken: u32,
+    /// Why those failed whose `ConnectFailed` waits, in order.
+    connects_failed: VecDeque<IoError>,
+    /// Connections that are to go to another shard.
+    leaving: Vec<Leaving>,
+    /// Connections whose unread bytes are not handed out yet.
+    arriving: Vec<Arriving>,
+    /// Connections of other shards for which the table has no place.
+    unplaced: VecDeque<Box<Moved>>,
 }
 
 impl Fleet {
@@ -73,15 +94,28 @@ impl Engine {
         for (plan, passed) in plans {
             self.take_in(plan, passed)?;
         }
-        let (gate, pool) = (Arc::clone(&self.gate), Arc::clone(self.pool.shared()));
-        shared.moor(me, gate, pool)?;
-        let to_nudge = Vec::with_capacity(shared.count().into());
-        let stats = FleetStats::default();
-        let mail_waits = None;
-        let (drains, stopped) = (Vec::new(), false);
-        let pier = Pier::default();
-        let fleet = Fleet { shared, me, mail, mail_waits, to_nudge, drains, stopped, pier, stats };
-        self.fleet = Some(Box::new(fleet));
+        let (commands, gate) = self.handle_parts();
+        let pool = Arc::clone(self.pool.shared());
+        let guards = self.config.guard_count > 0;
+        shared.moor(me, Resident { gate, pool, commands, guards, ferry: None })?;
+        self.fleet = Some(Box::new(Fleet {
+            me,
+            mail,
+            mail_waits: None,
+            to_nudge: Vec::with_capacity(shared.count().into()),
+            drains: Vec::new(),
+            stopped: false,
+            pier: Pier::default(),
+            stats: FleetStats::default(),
+            before: shared.posted(me),
+            publish_at: publish::AT_ONCE,
+            asked_taken: 0,
+            connects_failed: VecDeque::new(),
+            leaving: Vec::new(),
+            arriving: Vec::new(),
+            unplaced: VecDeque::new(),
+            shared,
+        }));
         self.looks_further = true;
         self.open_pier();
         Ok(())
@@ -102,27 +136,65 @@ impl Engine {
     /// Ends all that the others have with this shard.
     pub(super) fn leave(&mut self) {
         self.nudge_fleet();
-        let Some(fleet) = self.fleet.take() else { return };
+        let Some(fleet) = &mut self.fleet else { return };
         fleet.shared.vacate(fleet.me);
-        // Closes the queue: what is in it goes, posts to their buffers' pool and descriptors to the
-        // kernel.
-        drop(fleet);
+        let mut left = Vec::new();
+        left.extend(fleet.mail_waits.take());
+        left.extend(fleet.unplaced.drain(..).map(Mail::Moved));
+        fleet.mail.close(|mail| left.push(mail));
+        for mail in left {
+            match mail {
+                Mail::Post { .. } => fleet.stats.posts_lost += 1,
+                Mail::Moved(_) | Mail::Connect(_) | Mail::Accepted { .. } => {
+                    fleet.shared.pass_on(fleet.me, mail);
+                }
+                Mail::Control(_) => {}
+            }
+        }
+        self.publish_last();
+        self.fleet = None;
     }
 
     /// What the others sent; in each tick of a shard that has joined.
     pub(super) fn run_fleet(&mut self) {
         if self.fleet.is_some() {
+            self.place_unplaced();
             self.run_mail();
             self.run_ferried();
             if self.fleet.as_ref().is_some_and(|fleet| !fleet.drains.is_empty()) {
                 self.drain_step();
             }
+            self.run_arriving();
+            self.run_leaving();
+            self.publish_when_due();
         }
     }
 
     /// Whether `run_fleet` would do anything; asked before each sleep, and by who spins.
     pub(super) fn fleet_has_work(&self) -> bool {
-        self.has_mail_to_run() || self.fleet.as_ref().is_some_and(|fleet| fleet.pier.has_work())
+        let Some(fleet) = &self.fleet else { return false };
+        fleet.pier.has_work()
+            || self.has_mail_to_run()
+            || self.has_arriving_to_feed()
+            || self.has_ready_to_leave()
+    }
+
+    /// A connection that came has to wait for one of this shard to end.
+    fn wait_for_place(&mut self, moved: Box<Moved>) {
+        if let Some(fleet) = &mut self.fleet {
+            fleet.unplaced.push_back(moved);
+        }
+    }
+
+    /// Takes in those that waited, as far as there is room.
+    fn place_unplaced(&mut self) {
+        while self.inbox.room() > 0 && !self.conns.is_full() {
+            let Some(fleet) = &mut self.fleet else { return };
+            let Some(moved) = fleet.unplaced.pop_front() else { return };
+            if let Some(moved) = self.take_moved(moved) {
+                return self.wait_for_place(moved);
+            }
+        }
     }
 
     /// Wakes the shards that were sent something, as far as they sleep. Whoever calls it may sleep

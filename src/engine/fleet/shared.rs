@@ -11,22 +11,27 @@
 //! *Invariants*
 //! - A berth never changes: it is replaced. So whoever has one may use all of it, and learns from
 //!   the queue that its life is over.
-//! - Nothing here is written while shards serve, but by those who send something or sleep.
+//! - What is written here while shards serve: a berth by those who send something to it or sleep, and
+//!   a board by its own shard, now and then.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
 use super::ask::{Ask, Bell, Desk, Left, desk};
+use super::connect::Connect;
 use super::mail::Mail;
+use super::publish::{Posted, WORDS};
 use super::ready::ClusterReadiness::{Draining, Ready, Starting, Stopped};
 use super::ready::{ClusterReadiness, Readiness};
 use crate::config::{ClusterConfig, DrainOptions};
+use crate::engine::Command;
 use crate::engine::quic::Ferry;
 use crate::error::{IoError, PoolKind, Result};
 use crate::pool::{PoolShared, SendBuffer};
 use crate::sync::Padded;
-use crate::sync::atomic::{AtomicBool, Ordering, fence};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use crate::sync::board::Board;
 use crate::sync::gate::Gate;
 use crate::sync::mpsc::{Consumer, Producer, PushError, channel};
 use crate::sys::wake::Waker;
@@ -38,6 +43,8 @@ pub(crate) struct Shared {
     bell: Bell,
     /// Of the whole; of a cluster that neither drains nor is over it is looked up.
     readiness: Readiness,
+    /// Whose turn it is among shards with equally many connections.
+    turn: AtomicU32,
 }
 
 /// One shard, through all of its lives.
@@ -46,29 +53,38 @@ pub(crate) struct Slot {
     readiness: Readiness,
     /// It was grown once.
     has_been_up: AtomicBool,
+    /// On lines of its own: its shard writes there, and the berth is read by whoever sends.
+    board: Padded<Board<WORDS>>,
 }
 
 impl Slot {
     fn new() -> Self {
         let berth = ArcSwapOption::empty();
-        Self { berth, readiness: Readiness::new(Starting), has_been_up: AtomicBool::new(false) }
+        let (readiness, has_been_up) = (Readiness::new(Starting), AtomicBool::new(false));
+        Self { berth, readiness, has_been_up, board: Padded::default() }
     }
 }
 
 /// One life of a shard.
 pub(crate) struct Berth {
     mail: Producer<Mail>,
+    /// Connections that were asked for and that its board does not count yet.
+    asked: Arc<AtomicU32>,
     /// Once it is grown.
     resident: Option<Resident>,
 }
 
 /// The way to a shard that runs.
 #[derive(Clone)]
-struct Resident {
-    gate: Arc<Gate>,
-    pool: Arc<PoolShared>,
+pub(crate) struct Resident {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) pool: Arc<PoolShared>,
+    /// What its handles ask for goes there.
+    pub(crate) commands: Producer<Command>,
+    /// Whether it has guard writes.
+    pub(crate) guards: bool,
     /// Once it has a listener of QUIC.
-    ferry: Option<Ferry>,
+    pub(crate) ferry: Option<Ferry>,
 }
 
 impl Resident {
@@ -100,7 +116,7 @@ impl Shared {
         let slots = (0..config.shard_count).map(|_| Padded(Slot::new())).collect();
         let (bell, desk) = desk(config.shard_count, supervisor);
         let (config, readiness) = (config.clone(), Readiness::new(Ready));
-        (Self { slots, config, bell, readiness }, desk)
+        (Self { slots, config, bell, readiness, turn: AtomicU32::new(0) }, desk)
     }
 
     /// What the cluster was made with.
@@ -123,16 +139,21 @@ impl Shared {
     pub(crate) fn begin(&self, shard: u16) -> Result<Consumer<Mail>> {
         let (mail, consumer) = channel(self.config.mail_entries);
         self.slot(shard)?.readiness.set(Starting);
-        self.slot(shard)?.berth.store(Some(Arc::new(Berth { mail, resident: None })));
+        self.slot(shard)?.berth.store(Some(Arc::new(Berth {
+            mail,
+            asked: Arc::default(),
+            resident: None,
+        })));
         Ok(consumer)
     }
 
     /// The shard runs: it can be woken, and its reserve be written to.
-    pub(crate) fn moor(&self, shard: u16, gate: Arc<Gate>, pool: Arc<PoolShared>) -> Result<()> {
+    pub(crate) fn moor(&self, shard: u16, resident: Resident) -> Result<()> {
         let slot = self.slot(shard)?;
         let berth = slot.berth.load_full().ok_or(IoError::ShardDown { shard })?;
-        let resident = Some(Resident { gate, pool, ferry: None });
-        slot.berth.store(Some(Arc::new(Berth { mail: berth.mail.clone(), resident })));
+        let resident = Some(resident);
+        let (mail, asked) = (berth.mail.clone(), Arc::clone(&berth.asked));
+        slot.berth.store(Some(Arc::new(Berth { mail, asked, resident })));
         slot.has_been_up.store(true, Ordering::Release);
         // It may have been told to drain before it was grown.
         let _ = slot.readiness.change(Starting, Ready);
@@ -144,7 +165,8 @@ impl Shared {
         let Ok(slot) = self.slot(shard) else { return };
         let Some(berth) = slot.berth.load_full() else { return };
         let resident = berth.resident.clone().map(|r| Resident { ferry: Some(ferry), ..r });
-        slot.berth.store(Some(Arc::new(Berth { mail: berth.mail.clone(), resident })));
+        let (mail, asked) = (berth.mail.clone(), Arc::clone(&berth.asked));
+        slot.berth.store(Some(Arc::new(Berth { mail, asked, resident })));
     }
 
     /// Has `pass` send something by the ferry of a shard, if that runs and has one.
@@ -229,6 +251,18 @@ impl Shared {
         }
     }
 
+    /// What a shard posted up last.
+    pub(crate) fn posted(&self, shard: u16) -> Posted {
+        self.slot(shard).map_or_else(|_| Posted::default(), |slot| Posted::read(&slot.board.0))
+    }
+
+    /// The shard itself: posts up what it has done.
+    pub(super) fn post_up(&self, shard: u16, posted: &Posted) {
+        if let Ok(slot) = self.slot(shard) {
+            slot.board.0.post(&posted.words());
+        }
+    }
+
     /// Puts a post into the mail of a shard that runs; the caller wakes it.
     pub(crate) fn post(&self, shard: u16, token: u64, data: Option<&[u8]>) -> Result<()> {
         let down = IoError::ShardDown { shard };
@@ -243,6 +277,64 @@ impl Shared {
         })
     }
 
+    /// Whether a shard can be reached now.
+    pub(crate) fn runs(&self, shard: u16) -> bool {
+        self.with_resident(shard, |_| ()).is_ok()
+    }
+
+    /// Does something with the way to a shard that runs.
+    pub(crate) fn with_resident<R>(&self, shard: u16, f: impl FnOnce(&Resident) -> R) -> Result<R> {
+        let down = IoError::ShardDown { shard };
+        let berth = self.slot(shard)?.berth.load();
+        let resident = berth.as_ref().and_then(|berth| berth.resident.as_ref());
+        Ok(f(resident.filter(|r| !r.pool.is_gone()).ok_or(down)?))
+    }
+
+    /// Asks the shard with the fewest connections for another one; which it is.
+    pub(crate) fn ask_to_connect(&self, connect: Connect) -> Result<u16> {
+        let shard = self.least_busy()?;
+        let down = IoError::ShardDown { shard };
+        let berth = self.slot(shard)?.berth.load();
+        let berth = berth.as_ref().ok_or(down)?;
+        berth.asked.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = berth.mail.push(Mail::Connect(Box::new(connect))) {
+            berth.asked.fetch_sub(1, Ordering::Relaxed);
+            return Err(if error.is_closed() { down } else { full(&berth.mail) });
+        }
+        self.nudge(shard);
+        Ok(shard)
+    }
+
+    /// The shard itself: so many of those that were asked for are counted on its board.
+    pub(super) fn took_asked(&self, shard: u16, count: u32) {
+        if count > 0
+            && let Ok(slot) = self.slot(shard)
+            && let Some(berth) = slot.berth.load().as_ref()
+        {
+            berth.asked.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
+    /// The shard with the fewest connections of those that run; among equals they take turns.
+    fn least_busy(&self) -> Result<u16> {
+        let shards = u32::from(self.count());
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % shards;
+        let all = (0..shards).map(|step| ((first + step) % shards) as u16);
+        let running = all.filter(|shard| self.runs(*shard));
+        let least = running.min_by_key(|shard| self.load_of(*shard));
+        least.ok_or(IoError::ShardDown { shard: first as u16 })
+    }
+
+    /// Its connections, and those that it was asked for.
+    fn load_of(&self, shard: u16) -> u64 {
+        let berth = self.slot(shard).map(|slot| slot.berth.load());
+        let asked = berth
+            .ok()
+            .as_ref()
+            .and_then(|berth| berth.as_ref().map(|berth| berth.asked.load(Ordering::Relaxed)));
+        self.posted(shard).connections + u64::from(asked.unwrap_or(0))
+    }
+
     /// Wakes a shard, if it sleeps and nobody else has; whether it did.
     pub(crate) fn nudge(&self, shard: u16) -> bool {
         let Ok(slot) = self.slot(shard) else { return false };
@@ -253,16 +345,32 @@ impl Shared {
     /// Puts something into the mail of a shard that need not run yet, and wakes it if it does.
     /// What could not be put there comes back.
     pub(crate) fn send(&self, shard: u16, mail: Mail) -> Result<(), PushError<Mail>> {
-        let Ok(slot) = self.slot(shard) else { return Err(PushError::Closed(mail)) };
-        match slot.berth.load().as_ref() {
-            Some(berth) => berth.mail.push(mail)?,
-            None => return Err(PushError::Closed(mail)),
-        }
+        self.send_quietly(shard, mail)?;
         // If it was grown since, it sees the push before its first sleep, or is seen here: each
         // side has a fence between what it writes and what it reads (G1).
         fence(Ordering::SeqCst);
         self.nudge(shard);
         Ok(())
+    }
+
+    /// The same; the caller wakes it.
+    pub(super) fn send_quietly(&self, shard: u16, mail: Mail) -> Result<(), PushError<Mail>> {
+        let Ok(slot) = self.slot(shard) else { return Err(PushError::Closed(mail)) };
+        match slot.berth.load().as_ref() {
+            Some(berth) => berth.mail.push(mail),
+            None => Err(PushError::Closed(mail)),
+        }
+    }
+
+    /// Sends what a shard that leaves had in its mail to another one that runs, if there is one.
+    pub(super) fn pass_on(&self, from: u16, mut mail: Mail) {
+        let others = (1..self.count()).map(|step| (from + step) % self.count());
+        for shard in others.filter(|shard| self.runs(*shard)) {
+            match self.send(shard, mail) {
+                Ok(()) => return,
+                Err(refused) => mail = refused.into_inner(),
+            }
+        }
     }
 }
 
