@@ -16,8 +16,8 @@ impl Framed {
         Self { framing }
     }
 
-    pub(crate) fn framing(&self) -> Framing {
-        self.framing.clone()
+    pub(crate) const fn framing(&self) -> Framing {
+        self.framing
     }
 
     pub(crate) fn step(&self, input: &[u8]) -> Step {

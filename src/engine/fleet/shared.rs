@@ -11,8 +11,8 @@
 //! *Invariants*
 //! - A berth never changes: it is replaced. So whoever has one may use all of it, and learns from
 //!   the queue that its life is over.
-//! - What is written here while shards serve: a berth by those who send something to it or sleep, and
-//!   a board by its own shard, now and then.
+//! - What is written here while shards serve: what a berth leads to, by those who send something or
+//!   sleep; and a board, by its own shard, now and then.
 
 use std::sync::Arc;
 
@@ -24,7 +24,6 @@ use super::publish::{Posted, WORDS};
 use crate::engine::Command;
 use crate::error::{IoError, PoolKind, Result};
 use crate::pool::{PoolShared, SendBuffer};
-use crate::sync::Padded;
 use crate::sync::atomic::{AtomicU32, Ordering, fence};
 use crate::sync::board::Board;
 use crate::sync::gate::Gate;
@@ -32,7 +31,7 @@ use crate::sync::mpsc::{Consumer, Producer, PushError, channel};
 
 /// What the threads of a cluster share.
 pub(crate) struct Shared {
-    slots: Box<[Padded<Slot>]>,
+    slots: Box<[Slot]>,
     mail_entries: usize,
     /// Whose turn it is among shards with equally many connections.
     turn: AtomicU32,
@@ -41,10 +40,15 @@ pub(crate) struct Shared {
 /// One shard, through all of its lives.
 #[derive(Default)]
 pub(crate) struct Slot {
-    berth: ArcSwapOption<Berth>,
-    /// On lines of its own: its shard writes there, and the berth is read by whoever sends.
-    board: Padded<Board<WORDS>>,
+    berth: OwnPage<ArcSwapOption<Berth>>,
+    /// Its shard writes there, and the berth is read by whoever sends.
+    board: OwnPage<Board<WORDS>>,
 }
+
+/// A value on a page of its own: so that a test can have the kernel watch who writes to it.
+#[derive(Default)]
+#[repr(align(4096))]
+struct OwnPage<T>(T);
 
 /// One life of a shard.
 pub(crate) struct Berth {
@@ -90,7 +94,7 @@ impl Resident {
 
 impl Shared {
     pub(crate) fn new(shards: u16, mail_entries: usize) -> Self {
-        let slots = (0..shards).map(|_| Padded::default()).collect();
+        let slots = (0..shards).map(|_| Slot::default()).collect();
         Self { slots, mail_entries, turn: AtomicU32::new(0) }
     }
 
@@ -106,14 +110,13 @@ impl Shared {
 
     fn slot(&self, shard: u16) -> Result<&Slot> {
         let shards = self.count();
-        let slot = self.slots.get(usize::from(shard)).ok_or(IoError::NoSuchShard { shard, shards });
-        slot.map(|slot| &slot.0)
+        self.slots.get(usize::from(shard)).ok_or(IoError::NoSuchShard { shard, shards })
     }
 
     /// Begins a life: the end of its mail, for the thread that will run it.
     pub(crate) fn begin(&self, shard: u16) -> Result<Consumer<Mail>> {
         let (mail, consumer) = channel(self.mail_entries);
-        self.slot(shard)?.berth.store(Some(Arc::new(Berth {
+        self.slot(shard)?.berth.0.store(Some(Arc::new(Berth {
             mail,
             asked: Arc::default(),
             resident: None,
@@ -124,17 +127,17 @@ impl Shared {
     /// The shard runs: it can be woken, and its reserve be written to.
     pub(crate) fn moor(&self, shard: u16, resident: Resident) -> Result<()> {
         let slot = self.slot(shard)?;
-        let berth = slot.berth.load_full().ok_or(IoError::ShardDown { shard })?;
+        let berth = slot.berth.0.load_full().ok_or(IoError::ShardDown { shard })?;
         let resident = Some(resident);
         let (mail, asked) = (berth.mail.clone(), Arc::clone(&berth.asked));
-        slot.berth.store(Some(Arc::new(Berth { mail, asked, resident })));
+        slot.berth.0.store(Some(Arc::new(Berth { mail, asked, resident })));
         Ok(())
     }
 
     /// Its life is over.
     pub(crate) fn vacate(&self, shard: u16) {
         if let Ok(slot) = self.slot(shard) {
-            slot.berth.store(None);
+            slot.berth.0.store(None);
         }
     }
 
@@ -150,10 +153,21 @@ impl Shared {
         }
     }
 
+    /// The pages that nobody writes to while shard `but` serves and neither sends nor begins.
+    #[cfg(test)]
+    pub(crate) fn quiet_pages(&self, but: u16) -> Vec<(*const u8, usize)> {
+        fn page<T>(page: &OwnPage<T>) -> (*const u8, usize) {
+            (std::ptr::from_ref(page).cast(), size_of::<OwnPage<T>>())
+        }
+        let boards = (0..).zip(&self.slots).filter(|(shard, _)| *shard != but);
+        let boards = boards.map(|(_, slot)| page(&slot.board));
+        boards.chain(self.slots.iter().map(|slot| page(&slot.berth))).collect()
+    }
+
     /// Puts a post into the mail of a shard that runs; the caller wakes it.
     pub(crate) fn post(&self, shard: u16, token: u64, data: Option<&[u8]>) -> Result<()> {
         let down = IoError::ShardDown { shard };
-        let berth = self.slot(shard)?.berth.load();
+        let berth = self.slot(shard)?.berth.0.load();
         let berth = berth.as_ref().ok_or(down)?;
         let resident = berth.resident.as_ref().filter(|r| !r.pool.is_gone()).ok_or(down)?;
         let buffer = data.map(|data| resident.filled(data)).transpose()?;
@@ -172,7 +186,7 @@ impl Shared {
     /// Does something with the way to a shard that runs.
     pub(crate) fn with_resident<R>(&self, shard: u16, f: impl FnOnce(&Resident) -> R) -> Result<R> {
         let down = IoError::ShardDown { shard };
-        let berth = self.slot(shard)?.berth.load();
+        let berth = self.slot(shard)?.berth.0.load();
         let resident = berth.as_ref().and_then(|berth| berth.resident.as_ref());
         Ok(f(resident.filter(|r| !r.pool.is_gone()).ok_or(down)?))
     }
@@ -181,7 +195,7 @@ impl Shared {
     pub(crate) fn ask_to_connect(&self, connect: Connect) -> Result<u16> {
         let shard = self.least_busy()?;
         let down = IoError::ShardDown { shard };
-        let berth = self.slot(shard)?.berth.load();
+        let berth = self.slot(shard)?.berth.0.load();
         let berth = berth.as_ref().ok_or(down)?;
         berth.asked.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = berth.mail.push(Mail::Connect(Box::new(connect))) {
@@ -196,7 +210,7 @@ impl Shared {
     pub(super) fn took_asked(&self, shard: u16, count: u32) {
         if count > 0
             && let Ok(slot) = self.slot(shard)
-            && let Some(berth) = slot.berth.load().as_ref()
+            && let Some(berth) = slot.berth.0.load().as_ref()
         {
             berth.asked.fetch_sub(count, Ordering::Relaxed);
         }
@@ -214,7 +228,7 @@ impl Shared {
 
     /// Its connections, and those that it was asked for.
     fn load_of(&self, shard: u16) -> u64 {
-        let berth = self.slot(shard).map(|slot| slot.berth.load());
+        let berth = self.slot(shard).map(|slot| slot.berth.0.load());
         let asked = berth
             .ok()
             .as_ref()
@@ -225,7 +239,7 @@ impl Shared {
     /// Wakes a shard, if it sleeps and nobody else has; whether it did.
     pub(crate) fn nudge(&self, shard: u16) -> bool {
         let Ok(slot) = self.slot(shard) else { return false };
-        let berth = slot.berth.load();
+        let berth = slot.berth.0.load();
         berth.as_ref().and_then(|berth| berth.resident.as_ref()).is_some_and(Resident::nudge)
     }
 
@@ -243,7 +257,7 @@ impl Shared {
     /// The same; the caller wakes it.
     pub(super) fn send_quietly(&self, shard: u16, mail: Mail) -> Result<(), PushError<Mail>> {
         let Ok(slot) = self.slot(shard) else { return Err(PushError::Closed(mail)) };
-        match slot.berth.load().as_ref() {
+        match slot.berth.0.load().as_ref() {
             Some(berth) => berth.mail.push(mail),
             None => Err(PushError::Closed(mail)),
         }
