@@ -34,6 +34,11 @@ pub const CARRY_EXHAUSTED: u64 = 0x1_000A;
 pub const IO_GONE: u64 = 0x1_000B;
 /// `hand_over` took the connection to another shard of the cluster, where it goes on.
 pub const HANDED_OVER: u64 = 0x1_000C;
+/// A shard of a cluster, or a listener, was told to end, and the time for it was up.
+pub const SHUTDOWN: u64 = 0x1_000D;
+/// The connection was to begin with a PROXY header of [`ProxyProtocol`](crate::ProxyProtocol), and
+/// did not: it was malformed, cut short, or too late. No `Connected` came before.
+pub const PROXY_HEADER: u64 = 0x1_000E;
 /// TLS refused what the peer sent; the low byte is the alert (RFC 8446 §6) for it, which was sent.
 pub const TLS_ALERT_SENT: u64 = 0x1_0100;
 /// The peer refused TLS; the low byte is the alert (RFC 8446 §6) that it sent.
@@ -194,6 +199,8 @@ pub const fn reason(code: u64) -> Option<&'static str> {
         CARRY_EXHAUSTED => "no buffer for a partial message",
         IO_GONE => "the Io was dropped",
         HANDED_OVER => "handed over to another shard",
+        SHUTDOWN => "the server is shutting down",
+        PROXY_HEADER => "bad, cut or late PROXY header",
         TLS_TRUNCATED => "TLS stream truncated: no close_notify",
         TLS_HANDSHAKE_TIMEOUT => "TLS handshake timed out",
         TLS_KEY_EXHAUSTED => "TLS key used up: reconnect",

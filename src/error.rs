@@ -432,6 +432,12 @@ pub enum IoError {
         /// Its number.
         shard: u16,
     },
+    /// The shard is starting or draining, or the whole cluster is.
+    #[error("shard {shard} is starting or draining already; ask again when it is ready")]
+    ClusterBusy {
+        /// Its number.
+        shard: u16,
+    },
     /// The cluster has no shard of that number.
     #[error("there is no shard {shard}: this cluster has {shards}, counted from 0")]
     NoSuchShard {
@@ -525,6 +531,7 @@ impl From<IoError> for io::Error {
             IoError::MemlockLimit { .. } | IoError::NofileLimit { .. } => K::OutOfMemory,
             IoError::PoolExhausted { .. }
             | IoError::QueueFull { .. }
+            | IoError::ClusterBusy { .. }
             | IoError::StreamLimit { .. } => K::WouldBlock,
             IoError::ConnectTimeout { .. } => K::TimedOut,
             IoError::InvalidConfig { .. }

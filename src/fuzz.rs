@@ -1,19 +1,27 @@
 //! A door for the fuzzer into parsers that nobody outside can call.
 //!
-//! Role: functions from bytes to nothing, which panic when a promise of a private parser is broken.
-//! Not role: making up the bytes (`fuzz/` does), and whatever can be reached through `Io`.
+//! Role: functions from bytes to nothing, which panic when a promise of a private parser is broken;
+//! and sockets with a router, for the benchmark that compares routers. Not role: making up the
+//! bytes (`fuzz/` does), and whatever can be reached through `Io`.
 //!
 //! *Invariant*: nothing that ships calls this; it is there with the private feature `_sim` alone.
+
+mod steer;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use crate::proto::proxy::{self, Client, Parsed};
 use crate::sys::addr::{SockAddr, UnixAddr};
 use crate::sys::cmsg::{Ancillary, Writer, space};
 
+pub use steer::{steer, steered_sockets};
+
 /// Room for what [`rewrite`] writes.
 const CONTROL_LEN_MAX: usize = space(4) + space(20) + space(16) + space(4);
+/// The longest PROXY header.
+const PROXY_HEADER_LEN_MAX: usize = 2064;
 
 /// Control messages, as a kernel would write them beside a datagram, or as none ever would.
 pub fn control_messages(bytes: &[u8]) {
@@ -85,6 +93,40 @@ pub fn unix_path(bytes: &[u8]) {
     }
 }
 
+/// The front of a connection that is to begin with a PROXY header.
+pub fn proxy_header(bytes: &[u8]) {
+    let whole = proxy::parse(bytes);
+    match whole {
+        Parsed::Need(need) => {
+            assert!(need > bytes.len() && need <= PROXY_HEADER_LEN_MAX, "{need}");
+        }
+        Parsed::Done { len, header } => {
+            assert!(len <= bytes.len() && len <= PROXY_HEADER_LEN_MAX);
+            assert!(matches!(proxy::parse(&bytes[..len]), Parsed::Done { .. }), "all of it");
+            assert!(header.authority.is_none_or(|name| name.len() <= 255));
+            assert!(header.unique_id.is_none_or(|id| id.len() <= 128));
+            let is_addressed = matches!(header.client, Client::Inet(_));
+            assert_eq!(header.destination.is_some(), is_addressed);
+        }
+        Parsed::Bad(why) => assert!(!why.is_empty()),
+    }
+    // However little of it is there, nothing else is said of it; and what is needed only grows.
+    let mut needed = 0;
+    for cut in 0..bytes.len().min(PROXY_HEADER_LEN_MAX) {
+        match proxy::parse(&bytes[..cut]) {
+            Parsed::Need(need) => {
+                assert!(need > cut && need >= needed);
+                needed = need;
+            }
+            said => {
+                // That it is no header may be known sooner.
+                assert!(cut >= needed || matches!(said, Parsed::Bad(_)));
+                return assert_eq!(said, whole, "of {cut} bytes");
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,7 +138,11 @@ mod tests {
             control_messages(&all[..len]);
             socket_address(&all[..len]);
             unix_path(&all[1..][..len]);
+            steer(&all[len..]);
+            proxy_header(&all[..len]);
         }
+        proxy_header(b"PROXY TCP4 192.0.2.1 198.51.100.2 1 2\r\nGET");
+        proxy_header(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0GET");
         let mut v4 = [0; 16];
         v4[..2].copy_from_slice(&(libc::AF_INET as libc::sa_family_t).to_ne_bytes());
         socket_address(&v4);

@@ -1,9 +1,10 @@
-//! Names of things: connections, streams, endpoints, timers, watches, protocols.
+//! Names of things: connections, streams, endpoints, timers, watches, protocols, peers.
 //!
 //! *Invariant*: an id carries a generation. An id whose object is gone is never mistaken for the
 //! object that took its place.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 /// The bits of a generation that fit the ring's `user_data`.
 pub(crate) const GENERATION_BITS: u32 = 24;
@@ -195,6 +196,36 @@ impl fmt::Display for Protocol {
             Self::Udp => "UDP",
             Self::Quic => "QUIC",
         })
+    }
+}
+
+/// The other side of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PeerAddr {
+    /// An IP address and port.
+    Inet(SocketAddr),
+    /// A Unix socket; see `Io::peer_cred` for who it is.
+    Unix,
+}
+
+impl PeerAddr {
+    /// The IP address and port, if it has them.
+    #[must_use]
+    pub const fn inet(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Inet(addr) => Some(*addr),
+            Self::Unix => None,
+        }
+    }
+}
+
+impl fmt::Display for PeerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(addr) => addr.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
     }
 }
 

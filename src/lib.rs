@@ -46,14 +46,14 @@ mod trace;
 mod transport;
 
 pub use cluster::{
-    ClusterHandle, ClusterReport, ClusterStats, IoCluster, ShardExit, ShardIo, ShardReport,
-    ShardSeed, ShardStats,
+    ClusterHandle, ClusterReadiness, ClusterReport, ClusterStats, IoCluster, ShardExit, ShardIo,
+    ShardReport, ShardSeed, ShardStats, Supervised,
 };
 pub use config::*;
 pub use error::{Errno, IoError, KernelVersion, PoolKind, Result, TlsConfigFault, UringDenied};
 #[cfg(feature = "http")]
 pub use event::{BodyChunk, BodyPart, BodyStream, HttpOwnedRequest};
-pub use event::{Event, PeerAddr, Readiness, SendOutcome};
+pub use event::{Event, Readiness, SendOutcome};
 #[cfg(feature = "http-client")]
 pub use event::{HttpFailure, HttpOwnedResponse, HttpPhase};
 #[cfg(feature = "http")]
@@ -61,10 +61,10 @@ pub use http::{HttpFile, HttpHeaders, HttpMethod, HttpRequest};
 #[cfg(feature = "http-client")]
 pub use http::{HttpResponse, HttpUrl, HttpUrlError};
 pub use ids::{
-    ClusterEndpoint, ConnId, EndpointId, HttpPool, Protocol, RequestId, StreamDir, StreamId,
-    TimerId, WatchId,
+    ClusterEndpoint, ConnId, EndpointId, HttpPool, PeerAddr, Protocol, RequestId, StreamDir,
+    StreamId, TimerId, WatchId,
 };
-pub use io::{Events, Io, IoHandle, IoSeed, Sender, UdpTransmit};
+pub use io::{Events, Io, IoHandle, IoSeed, ProxiedBy, Sender, UdpTransmit};
 pub use pool::{
     OwnedSlot, PoolPressureInfo, PoolStats, PoolUse, PressureState, ReferencePool, SendBuffer,
     StableBytes, WriteGuard,

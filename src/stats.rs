@@ -54,6 +54,11 @@ counters! {
         accepted,
         /// Times accepting rested for want of descriptors or kernel memory.
         accept_errors,
+        /// Connections whose PROXY header was read.
+        proxied,
+        /// Connections that were to begin with a PROXY header and ended before that was read, or
+        /// were refused because their peer is not trusted to send one.
+        proxy_refused,
         /// Bytes received on streams.
         bytes_received,
         /// Bytes handed to the kernel on streams.
@@ -104,6 +109,21 @@ counters! {
         moved_in,
         /// Connections that were handed over to other shards.
         moved_out,
+        /// QUIC datagrams of its own that other shards received and passed on.
+        forwarded_in,
+        /// Those that were copied a second time, because connections keep too many cells.
+        forward_copied,
+        /// QUIC datagrams that it received and passed on to the shards whose ids they have.
+        forwarded_out,
+        /// Those that were dropped because their shard had not read what waits.
+        forward_full,
+        /// Those that were dropped because they are longer than
+        /// [`ClusterConfig::forward_cell_len`](crate::ClusterConfig::forward_cell_len).
+        forward_too_long,
+        /// Those whose shard was not there; they were looked at here.
+        forward_down,
+        /// Stateless resets that this shard sent in place of such a one.
+        resets_for_dead,
     }
 }
 

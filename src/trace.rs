@@ -6,7 +6,7 @@
 
 use crate::config::{Effective, EffectiveRouting};
 use crate::error::IoError;
-use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::ids::{ConnId, EndpointId, PeerAddr, Protocol};
 use crate::pool::PoolPressureInfo;
 
 /// A shard was made.
@@ -38,12 +38,45 @@ pub(crate) fn listen_failed(shard: u16, group: u16, error: &IoError) {
 
 /// The cluster's routing is found out.
 pub(crate) fn routing(routing: &EffectiveRouting) {
-    tracing::info!(target: "zero_io", %routing, "cluster routing");
+    if routing.refused[0].is_none() && routing.warnings.is_empty() {
+        tracing::info!(target: "zero_io", %routing, "cluster routing");
+    } else {
+        tracing::warn!(target: "zero_io", %routing, "cluster routing is not the best one");
+    }
+}
+
+/// A shard's life is over; `again`: another one follows.
+pub(crate) fn shard_left(shard: u16, panicked: bool, again: bool) {
+    if panicked {
+        tracing::error!(target: "zero_io", shard, again, "a shard panicked");
+    } else {
+        tracing::info!(target: "zero_io", shard, again, "a shard ended");
+    }
+}
+
+/// A listener that is to end may reset who comes late.
+pub(crate) fn brake_failed(group: u16, error: &IoError) {
+    tracing::warn!(target: "zero_io", group, %error, "a listener cannot be braked");
+}
+
+/// What is new may still come to shards that do not take it.
+pub(crate) fn steering_failed(error: &IoError) {
+    tracing::warn!(target: "zero_io", %error, "a router does not follow the shards");
 }
 
 /// Accepting rests.
 pub(crate) fn accept_rests(endpoint: EndpointId, error: &IoError) {
     tracing::warn!(target: "zero_io", %endpoint, %error, "accepting rests");
+}
+
+/// A connection came from where PROXY headers are not believed.
+pub(crate) fn proxy_untrusted(endpoint: EndpointId, peer: &PeerAddr) {
+    tracing::debug!(target: "zero_io", %endpoint, %peer, "refused: no trusted proxy");
+}
+
+/// A connection ended before its PROXY header was read.
+pub(crate) fn proxy_refused(conn: ConnId, reason: &str) {
+    tracing::debug!(target: "zero_io", %conn, reason, "no PROXY header");
 }
 
 /// A connection is established.

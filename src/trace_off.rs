@@ -2,7 +2,7 @@
 
 use crate::config::{Effective, EffectiveRouting};
 use crate::error::IoError;
-use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::ids::{ConnId, EndpointId, PeerAddr, Protocol};
 use crate::pool::PoolPressureInfo;
 
 /// A shard was made.
@@ -20,8 +20,23 @@ pub(crate) const fn listen_failed(_shard: u16, _group: u16, _error: &IoError) {}
 /// The cluster's routing is found out.
 pub(crate) const fn routing(_routing: &EffectiveRouting) {}
 
+/// A shard's life is over; `again`: another one follows.
+pub(crate) const fn shard_left(_shard: u16, _panicked: bool, _again: bool) {}
+
+/// A listener that is to end may reset who comes late.
+pub(crate) const fn brake_failed(_group: u16, _error: &IoError) {}
+
+/// What is new may still come to shards that do not take it.
+pub(crate) const fn steering_failed(_error: &IoError) {}
+
 /// Accepting rests.
 pub(crate) const fn accept_rests(_endpoint: EndpointId, _error: &IoError) {}
+
+/// A connection came from where PROXY headers are not believed.
+pub(crate) const fn proxy_untrusted(_endpoint: EndpointId, _peer: &PeerAddr) {}
+
+/// A connection ended before its PROXY header was read.
+pub(crate) const fn proxy_refused(_conn: ConnId, _reason: &str) {}
 
 /// A connection is established.
 pub(crate) const fn conn_opened(_conn: ConnId, _protocol: Protocol) {}

@@ -5,7 +5,12 @@ use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
 use std::time::Instant;
 
-use zero_io::{EndpointId, Event, HttpMethod, Io, PressureState, Sender, ZeroResponse};
+use zero_io::{
+    ClusterEndpoint, EndpointId, Event, HttpMethod, Io, PressureState, Sender, ShardIo,
+    ZeroResponse,
+};
+
+use super::host::{Host, on};
 
 /// In the order of `PoolStats::pools`.
 const POOLS: [&str; 7] = [
@@ -20,23 +25,59 @@ const POOLS: [&str; 7] = [
 const PAGE: &[u8] = include_bytes!("page.html");
 
 pub(super) struct Web {
-    endpoint: EndpointId,
+    place: Place,
     started: Instant,
     /// The figures as JSON, as of the last status.
     figures: String,
 }
 
+/// The endpoint, of a shard that is alone or of a cluster.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    Alone(EndpointId),
+    Cluster(ClusterEndpoint),
+}
+
+impl From<EndpointId> for Place {
+    fn from(endpoint: EndpointId) -> Self {
+        Self::Alone(endpoint)
+    }
+}
+
+impl From<ClusterEndpoint> for Place {
+    fn from(endpoint: ClusterEndpoint) -> Self {
+        Self::Cluster(endpoint)
+    }
+}
+
+impl Place {
+    /// That of one shard of a cluster.
+    pub(super) fn on(self, shard: &mut ShardIo) -> zero_io::Result<Self> {
+        match self {
+            Self::Cluster(endpoint) => shard.endpoint(endpoint).map(Self::Alone),
+            Self::Alone(_) => Ok(self),
+        }
+    }
+}
+
 impl Web {
     /// Listens, and says how to try it.
-    pub(super) fn listen(io: &mut Io) -> Result<Self, Box<dyn Error>> {
+    pub(super) fn listen(host: &mut Host) -> Result<Place, Box<dyn Error>> {
         let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        let endpoint = io.http_listen(at(7080)).or_else(|_| io.http_listen(at(0)))?;
-        let addr = io.local_addr(endpoint)?;
+        let (place, addr) = on!(host, io => {
+            let endpoint = io.http_listen(at(7080)).or_else(|_| io.http_listen(at(0)))?;
+            (Place::from(endpoint), io.local_addr(endpoint)?)
+        });
         writeln!(
             stdout(),
             "HTTP, live figures     curl http://{addr}/status  or a browser: http://{addr}/"
         )?;
-        Ok(Self { endpoint, started: Instant::now(), figures: "{}".to_owned() })
+        Ok(place)
+    }
+
+    /// The page of one shard.
+    pub(super) fn new(place: Place) -> Self {
+        Self { place, started: Instant::now(), figures: "{}".to_owned() }
     }
 
     pub(super) fn answer(&self, sender: &mut Sender<'_>, event: &Event<'_>) {
@@ -58,7 +99,8 @@ impl Web {
 
     /// Takes the figures down.
     pub(super) fn note(&mut self, io: &mut Io, connections: u64, messages: u64) {
-        let Ok(http) = io.split().1.http_counters(self.endpoint) else { return };
+        let Place::Alone(endpoint) = self.place else { return };
+        let Ok(http) = io.split().1.http_counters(endpoint) else { return };
         let (stats, pools) = (io.io_stats(), io.pool_stats());
         let pressure = io.pool_pressure().map_or(PressureState::Healthy, |info| info.state);
         let text = &mut self.figures;

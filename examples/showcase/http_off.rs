@@ -3,17 +3,33 @@
 use std::error::Error;
 use std::io::{Write as _, stdout};
 
-use zero_io::{Event, Io, Sender};
+use zero_io::{Event, Io, Sender, ShardIo};
+
+use super::host::Host;
 
 pub(super) struct Web;
 
+#[derive(Clone, Copy)]
+pub(super) struct Place;
+
+impl Place {
+    #[expect(clippy::unnecessary_wraps, reason = "the same shape as with the feature")]
+    pub(super) const fn on(self, _shard: &mut ShardIo) -> zero_io::Result<Self> {
+        Ok(self)
+    }
+}
+
 impl Web {
-    pub(super) fn listen(_io: &mut Io) -> Result<Self, Box<dyn Error>> {
+    pub(super) const fn new(_place: Place) -> Self {
+        Self
+    }
+
+    pub(super) fn listen(_host: &mut Host) -> Result<Place, Box<dyn Error>> {
         writeln!(
             stdout(),
             "HTTP, live figures     cargo run --release --features http --example showcase"
         )?;
-        Ok(Self)
+        Ok(Place)
     }
 
     #[expect(clippy::unused_self, reason = "the same shape as with the feature")]

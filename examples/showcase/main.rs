@@ -1,10 +1,14 @@
 //! What zero-io serves so far, on one thread: `cargo run --release --example showcase`; with TLS
-//! when `--features tls` is given too, with QUIC when `--features quic` is. Ends by itself after
-//! `--seconds N`, or when nobody reads what it says any more.
+//! when `--features tls` is given too, with QUIC when `--features quic` is. With `--shards N` it is
+//! a cluster of so many. Ends by itself after `--seconds N`, or when nobody reads what it says any
+//! more; as a cluster in order by SIGTERM.
+
+mod cluster;
 
 #[cfg(feature = "quic")]
 #[path = "../quic/echo.rs"]
 mod echo;
+mod host;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(not(feature = "http"))]
@@ -28,8 +32,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use zero_io::TcpListenConfig;
+use zero_io::{ClusterConfig, IoCluster, TcpListenConfig};
 use zero_io::{Config, ConnId, Event, Frame, Framing, Io, MessageKind, Result, Sender, StreamId};
+
+use host::{Host, on};
+use http::Place;
 
 const LINE: MessageKind = MessageKind::User(1);
 const LINES: Framing = Framing::new(LINE, cut_line);
@@ -44,33 +51,73 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
 }
 
 fn serve(path: &Path) -> std::result::Result<(), Box<dyn Error>> {
-    let seconds = std::env::args().skip_while(|arg| arg != "--seconds").nth(1);
-    let mut statuses_left = seconds.map_or(Ok(u64::MAX), |n| n.parse::<u64>().map(|n| n * 2))?;
-    let mut io = Io::new(Config::default())?;
+    let option = |name: &str| std::env::args().skip_while(|arg| arg != name).nth(1);
+    let statuses = option("--seconds").map_or(Ok(u64::MAX), |n| n.parse::<u64>().map(|n| n * 2))?;
+    let mut host = match option("--shards") {
+        Some(shards) => Host::Cluster(Box::new(IoCluster::new(
+            ClusterConfig::new(shards.parse()?).with(|c| c.drain_deadline = Duration::from_secs(1)),
+        )?)),
+        None => Host::Alone(Box::new(Io::new(Config::default())?)),
+    };
+    let web = listen(&mut host, path)?;
+    match host {
+        Host::Alone(mut io) => {
+            let mut server = Server::new(web, 0);
+            io.timer_set(STATUS_EVERY, 0)?;
+            while server.statuses < statuses {
+                server.tick(&mut io)?;
+            }
+            Ok(())
+        }
+        Host::Cluster(cluster) => cluster::serve(*cluster, web, statuses),
+    }
+}
+
+fn listen(host: &mut Host, path: &Path) -> std::result::Result<Place, Box<dyn Error>> {
     let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-    let tcp = io.tcp_listen(at(7000)).or_else(|_| io.tcp_listen(at(0)))?;
-    let lines = |port| TcpListenConfig::new(at(port)).with(|c| c.framing = Some(LINES));
-    let lines = io.tcp_listen_with(lines(7001)).or_else(|_| io.tcp_listen_with(lines(0)))?;
-    let udp = io.udp_bind(at(7002)).or_else(|_| io.udp_bind(at(0)))?;
-    io.uds_listen(&path.to_string_lossy())?;
-    let mut port = |id| io.local_addr(id).map(|a| a.inet().map_or(0, |a| a.port()));
-    writeln!(stdout(), "TCP echo               nc 127.0.0.1 {}", port(tcp)?)?;
-    writeln!(stdout(), "TCP lines in capitals  nc 127.0.0.1 {}", port(lines)?)?;
-    writeln!(stdout(), "UDP echo               nc -u 127.0.0.1 {}", port(udp)?)?;
+    let config = |port| TcpListenConfig::new(at(port)).with(|c| c.framing = Some(LINES));
+    let [tcp, lines, udp] = on!(host, io => {
+        let tcp = io.tcp_listen(at(7000)).or_else(|_| io.tcp_listen(at(0)))?;
+        let lines = io.tcp_listen_with(config(7001)).or_else(|_| io.tcp_listen_with(config(0)))?;
+        let udp = io.udp_bind(at(7002)).or_else(|_| io.udp_bind(at(0)))?;
+        io.uds_listen(&path.to_string_lossy())?;
+        [io.local_addr(tcp)?, io.local_addr(lines)?, io.local_addr(udp)?]
+    })
+    .map(|addr| addr.inet().map_or(0, |addr| addr.port()));
+    writeln!(stdout(), "TCP echo               nc 127.0.0.1 {tcp}")?;
+    writeln!(stdout(), "TCP lines in capitals  nc 127.0.0.1 {lines}")?;
+    writeln!(stdout(), "UDP echo               nc -u 127.0.0.1 {udp}")?;
     writeln!(stdout(), "Unix socket echo       nc -U {}", path.display())?;
-    tls::listen(&mut io)?;
-    let mut quic = quic::Quic::listen(&mut io)?;
-    let mut web = http::Web::listen(&mut io)?;
-    let mut status = status::Status::default();
-    io.timer_set(STATUS_EVERY, 0)?;
-    while statuses_left > 0 {
+    tls::listen(host)?;
+    quic::Quic::listen(host)?;
+    http::Web::listen(host)
+}
+
+/// What one shard keeps.
+struct Server {
+    shard: u16,
+    quic: quic::Quic,
+    web: http::Web,
+    status: status::Status,
+    /// How often it told its status.
+    statuses: u64,
+}
+
+impl Server {
+    fn new(web: Place, shard: u16) -> Self {
+        let (quic, web) = (quic::Quic::default(), http::Web::new(web));
+        Self { shard, quic, web, status: status::Status::default(), statuses: 0 }
+    }
+
+    /// Polls, and answers. The first shard prints what all of them did; the others tell it.
+    fn tick(&mut self, io: &mut Io) -> std::result::Result<(), Box<dyn Error>> {
         io.poll(Duration::from_secs(1))?;
         let (mut events, mut sender) = io.split();
         let mut status_due = false;
         while let Some(event) = events.next_event() {
-            status.note(&event);
-            web.answer(&mut sender, &event);
-            if quic.on_event(&mut sender, &event) {
+            self.status.note(&event);
+            self.web.answer(&mut sender, &event);
+            if self.quic.on_event(&mut sender, &event) {
                 continue;
             }
             match event {
@@ -84,18 +131,30 @@ fn serve(path: &Path) -> std::result::Result<(), Box<dyn Error>> {
                 Event::UdpRecv { endpoint, from, data, .. } => {
                     let _ = sender.udp_forward(endpoint, from, data);
                 }
+                Event::User { token, data } => self.status.hear(token, data),
                 Event::Timer { .. } => status_due = true,
                 _ => {}
             }
         }
         if status_due {
-            status.print(&io)?;
-            status.tell(&mut io, &mut web);
-            statuses_left -= 1;
+            self.tell(io)?;
             io.timer_set(STATUS_EVERY, 0)?;
         }
+        Ok(())
     }
-    Ok(())
+
+    fn tell(&mut self, io: &mut Io) -> std::result::Result<(), Box<dyn Error>> {
+        if self.shard == 0 {
+            self.status.print(io)?;
+        } else {
+            let report = self.status.report(io);
+            // When the first one has gone, nobody has to be told.
+            let _ = io.post_data_to(0, self.shard.into(), &report);
+        }
+        self.status.tell(io, &mut self.web);
+        self.statuses += 1;
+        Ok(())
+    }
 }
 
 fn cut_line(bytes: &[u8]) -> Frame {

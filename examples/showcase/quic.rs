@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::error::Error;
 use std::io::{Write as _, stdout};
 
-use zero_io::{ConnId, Event, Io, Protocol, QuicListenConfig, Sender, TlsServerConfig};
+use zero_io::{ConnId, Event, Protocol, QuicListenConfig, Sender, TlsServerConfig};
 
 use super::echo::Echo;
+use super::host::{Host, on};
 
 #[derive(Default)]
 pub(super) struct Quic {
@@ -16,21 +17,23 @@ pub(super) struct Quic {
 
 impl Quic {
     /// Listens, and says how to try it.
-    pub(super) fn listen(io: &mut Io) -> Result<Self, Box<dyn Error>> {
+    pub(super) fn listen(host: &mut Host) -> Result<(), Box<dyn Error>> {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
         let key = made.signing_key.serialize_pem();
         let tls = TlsServerConfig::from_pem_bytes(made.cert.pem(), key).build()?;
         let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
         let config = |port| QuicListenConfig::new(at(port), tls.clone());
-        let endpoint =
-            io.quic_listen_with(config(7443)).or_else(|_| io.quic_listen_with(config(0)))?;
-        let addr = io.local_addr(endpoint)?;
+        let addr = on!(host, io => {
+            let endpoint =
+                io.quic_listen_with(config(7443)).or_else(|_| io.quic_listen_with(config(0)))?;
+            io.local_addr(endpoint)?
+        });
         writeln!(
             stdout(),
             "QUIC echo              echo hello | cargo run --release --features quic --example \
              quic_client {addr}"
         )?;
-        Ok(Self::default())
+        Ok(())
     }
 
     /// Whether it was an event of a QUIC connection.

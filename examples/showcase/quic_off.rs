@@ -3,17 +3,20 @@
 use std::error::Error;
 use std::io::{Write as _, stdout};
 
-use zero_io::{Event, Io, Sender};
+use zero_io::{Event, Sender};
 
+use super::host::Host;
+
+#[derive(Default)]
 pub(super) struct Quic;
 
 impl Quic {
-    pub(super) fn listen(_io: &mut Io) -> Result<Self, Box<dyn Error>> {
+    pub(super) fn listen(_host: &mut Host) -> Result<(), Box<dyn Error>> {
         writeln!(
             stdout(),
             "QUIC                   cargo run --release --features quic --example showcase"
         )?;
-        Ok(Self)
+        Ok(())
     }
 
     #[expect(clippy::unused_self, reason = "the same shape as with the feature")]

@@ -2,9 +2,9 @@
 
 use std::io::{Write, stdout};
 
-use zero_io::Io;
+use super::host::Host;
 
-pub(super) fn listen(_io: &mut Io) -> Result<(), Box<dyn std::error::Error>> {
+pub(super) fn listen(_host: &mut Host) -> Result<(), Box<dyn std::error::Error>> {
     writeln!(
         stdout(),
         "TLS                    cargo run --release --features tls --example showcase"

@@ -40,7 +40,9 @@ pub const TARGETS: &[Target] = &[
     // What is private has a door of its own.
     Target { name: "control", run: zero_io::fuzz::control_messages },
     Target { name: "address", run: zero_io::fuzz::socket_address },
+    Target { name: "steer", run: zero_io::fuzz::steer },
     Target { name: "unix-path", run: zero_io::fuzz::unix_path },
+    Target { name: "proxy", run: zero_io::fuzz::proxy_header },
     Target { name: "http_request", run: http_request::run },
     Target { name: "http_response", run: http_response::run },
     Target { name: "http_chunked", run: http_chunked::run },

@@ -7,29 +7,71 @@
 use std::net::SocketAddr;
 
 use super::IoCluster;
-use crate::config::{ExpectedProtocols, TcpListenConfig, UdpEndpointConfig, UdsListenConfig};
+use super::route::Kind;
+use crate::config::{
+    DrainOptions, ExpectedProtocols, TcpListenConfig, UdpEndpointConfig, UdsListenConfig,
+};
+use crate::engine::fleet::drain::{Doors, Of, Order};
 use crate::engine::fleet::listen::{ListenPlan, What};
 use crate::engine::fleet::mail::{Control, Mail};
 use crate::engine::peer_addr;
 use crate::error::{IoError, PoolKind, Result};
-use crate::event::PeerAddr;
-use crate::ids::ClusterEndpoint;
+use crate::ids::{ClusterEndpoint, PeerAddr, Protocol};
 use crate::ring::ports::{Passed, Ports, Transport};
 use crate::sync::mpsc::PushError;
+use crate::sys::steer::Router;
 
 /// One endpoint of the cluster.
 pub(super) struct Group {
     /// In the order of the shards; a Unix socket is one for all.
-    members: Vec<Passed>,
+    pub(super) members: Vec<Passed>,
     plan: ListenPlan,
     addr: PeerAddr,
+    protocol: Protocol,
+    /// Shards that have not closed theirs yet; `None` while it is open.
+    closing: Option<Vec<u16>>,
+    /// What chooses among the members, where there are several and the kernel takes a program.
+    pub(super) router: Option<(Kind, Router)>,
 }
 
 impl Group {
+    /// What its shards make of their sockets.
+    pub(super) const fn what(&self) -> &What {
+        &self.plan.what
+    }
+
     /// What a shard gets of it: a duplicate of its socket.
     fn part(&self, shard: u16, ports: &mut Ports) -> Result<(ListenPlan, Passed)> {
         let own = usize::from(shard).min(self.members.len() - 1);
-        Ok((self.plan.clone(), ports.dup(&self.members[own])?))
+        Ok((self.plan.of_shard(shard), ports.dup(&self.members[own])?))
+    }
+
+    const fn is_open(&self) -> bool {
+        self.closing.is_none()
+    }
+
+    /// The TCP listener of a shard, if it has one of its own that takes connections.
+    pub(super) fn listener_of(&self, shard: u16) -> Option<&Passed> {
+        let listens = self.is_open() && self.protocol == Protocol::Tcp;
+        self.members.get(usize::from(shard)).filter(|_| listens)
+    }
+
+    /// Listeners take nothing new.
+    fn brake(&self, ports: &mut Ports) {
+        for member in &self.members {
+            if let Err(error) = ports.brake(member, self.protocol) {
+                crate::trace::brake_failed(self.plan.group, &error);
+            }
+        }
+    }
+
+    /// The shard has no part in it any more. The sockets go with the last one.
+    fn closed_by(&mut self, shard: u16) {
+        let Some(closing) = &mut self.closing else { return };
+        closing.retain(|waited_for| *waited_for != shard);
+        if closing.is_empty() {
+            self.members.clear();
+        }
     }
 }
 
@@ -64,6 +106,14 @@ impl Socket {
         }
     }
 
+    const fn protocol(&self) -> Protocol {
+        match self {
+            Self::Tcp(_) => Protocol::Tcp,
+            Self::Uds(_) => Protocol::Uds,
+            Self::Udp(_) => Protocol::Udp,
+        }
+    }
+
     /// The port that the system chose for the first one is that of the others.
     const fn settle(&mut self, addr: SocketAddr) {
         match self {
@@ -93,14 +143,19 @@ impl IoCluster {
         self.config.expect(expected)?;
         what.check(&self.config.io)?;
         let most = self.config.io.max_endpoints.min(usize::from(u16::MAX));
-        if self.groups.len() >= most {
+        let open = self.groups.iter().filter(|group| group.is_open()).count();
+        if open >= most || self.groups.len() >= usize::from(u16::MAX) {
             return Err(IoError::exhausted(PoolKind::Endpoints));
         }
+        let protocol = socket.protocol();
+        let kind = Kind::of(expected);
         let (members, addr) = self.make(socket.shared())?;
+        let router = self.route(kind, &members)?.map(|router| (kind, router));
         let number = self.groups.len() as u16;
-        let group = Group { members, plan: ListenPlan { group: number, what }, addr };
-        let shards = (0..self.config.shard_count).filter(|s| self.is_out[usize::from(*s)]);
-        let parts = shards.map(|shard| Ok((shard, group.part(shard, &mut self.ports)?)));
+        let plan = ListenPlan { group: number, what };
+        let group = Group { members, plan, addr, protocol, closing: None, router };
+        let parts = self.shards_out().into_iter();
+        let parts = parts.map(|shard| Ok((shard, group.part(shard, &mut self.ports)?)));
         let parts = parts.collect::<Result<Vec<_>>>()?;
         self.groups.push(group);
         for (shard, (plan, passed)) in parts {
@@ -149,19 +204,72 @@ impl IoCluster {
 
     /// What a shard that begins is given of all endpoints.
     pub(super) fn parts(&mut self, shard: u16) -> Result<Vec<(ListenPlan, Passed)>> {
-        self.groups.iter().map(|group| group.part(shard, &mut self.ports)).collect()
+        let open = self.groups.iter().filter(|group| group.is_open());
+        open.map(|group| group.part(shard, &mut self.ports)).collect()
+    }
+
+    fn shards_out(&self) -> Vec<u16> {
+        let places = (0..).zip(&self.places);
+        places.filter(|(_, place)| place.is_out()).map(|(shard, _)| shard).collect()
+    }
+
+    /// Ends an endpoint: nothing new is taken, what is in its backlogs is accepted, and connections
+    /// that came to it and are left after the deadline are closed with
+    /// [`code::SHUTDOWN`](crate::code::SHUTDOWN). There is no grace. The address is free when all
+    /// shards have closed theirs, and the supervisor has heard it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is of another cluster, or closed already.
+    pub fn endpoint_close(&mut self, endpoint: ClusterEndpoint, drain: DrainOptions) -> Result<()> {
+        self.group(endpoint)?;
+        let shards = self.shards_out();
+        let deadline = drain.deadline.unwrap_or(self.config.drain_deadline);
+        let number = endpoint.group();
+        let group = &mut self.groups[usize::from(number)];
+        group.brake(&mut self.ports);
+        group.closing = Some(shards.clone());
+        if shards.is_empty() {
+            group.members.clear();
+        }
+        let order = Order { of: Of::Group(number), doors: Doors::Quiet, deadline };
+        for shard in shards {
+            self.outbox.push((shard, Mail::Control(Box::new(Control::Drain(order)))));
+        }
+        self.deliver();
+        Ok(())
+    }
+
+    /// All listeners take nothing new.
+    pub(super) fn brake_all(&mut self) {
+        self.groups.iter().for_each(|group| group.brake(&mut self.ports));
+    }
+
+    /// The shard has closed its socket.
+    pub(super) fn closed(&mut self, group: u16, shard: u16) {
+        if let Some(group) = self.groups.get_mut(usize::from(group)) {
+            group.closed_by(shard);
+        }
+    }
+
+    /// The shard is gone, and all its sockets.
+    pub(super) fn left_groups(&mut self, shard: u16) {
+        self.groups.iter_mut().for_each(|group| group.closed_by(shard));
+    }
+
+    pub(super) fn group(&self, endpoint: ClusterEndpoint) -> Result<&Group> {
+        const ELSEWHERE: IoError = IoError::InvalidArgument {
+            what: "cluster endpoint",
+            why: "this cluster has none of that number: it is of another one, or closed",
+        };
+        let group = self.groups.get(usize::from(endpoint.group()));
+        group.filter(|group| group.is_open()).ok_or(ELSEWHERE)
     }
 
     /// The local address of an endpoint: the port that the system chose.
     ///
     /// # Errors
-    /// `InvalidArgument` when it is of another cluster.
+    /// `InvalidArgument` when it is of another cluster, or closed.
     pub fn local_addr(&self, endpoint: ClusterEndpoint) -> Result<PeerAddr> {
-        const ELSEWHERE: IoError = IoError::InvalidArgument {
-            what: "cluster endpoint",
-            why: "this cluster has none of that number; it is of another one",
-        };
-        let group = self.groups.get(usize::from(endpoint.group())).ok_or(ELSEWHERE)?;
-        Ok(group.addr)
+        Ok(self.group(endpoint)?.addr)
     }
 }

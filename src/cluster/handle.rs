@@ -1,17 +1,17 @@
-//! [`ClusterHandle`]: the way from other threads to the shards.
+//! [`ClusterHandle`]: the way from other threads to the shards, and to their supervisor.
 
 use std::sync::Arc;
 
+use super::ClusterReadiness;
 use super::stats::ClusterStats;
 use crate::config::DrainOptions;
 use crate::engine::Engine;
+use crate::engine::fleet::ask::Ask;
 use crate::engine::fleet::connect::Connect;
-use crate::engine::fleet::mail::{Control, Mail};
 use crate::engine::fleet::shared::Shared;
-use crate::error::{IoError, Result};
+use crate::error::Result;
 use crate::ids::ConnId;
 use crate::io::IoHandle;
-use crate::sync::mpsc::PushError;
 
 /// Reaches the shards of a cluster from any thread. Cheap to clone.
 #[derive(Clone)]
@@ -83,23 +83,51 @@ impl ClusterHandle {
         self.shared.ask_to_connect(Connect::new(token, dial))
     }
 
-    /// Has every shard leave its loop: [`ShardIo::is_running`](crate::ShardIo::is_running) is false
-    /// from its next poll on. Connections end as their shard is dropped. Shards that are not grown
-    /// yet find it when they are. Nothing is waited for yet, however long `drain` would allow.
+    /// Has the cluster end: it says [`Draining`](ClusterReadiness::Draining) for the grace, then
+    /// listeners take nothing new, what is in their backlogs is accepted and served, and what is
+    /// left of it after the deadline is closed. Asked for, not done: `run` returns when it is, or
+    /// `supervise` says so. Asked for again, the sooner end counts.
     ///
     /// # Errors
-    /// `QueueFull` when the mail of a shard has no room: call again, the others were told.
+    /// `QueueFull` when the supervisor has much to hear: try again.
     pub fn shutdown(&self, drain: DrainOptions) -> Result<()> {
-        let DrainOptions { .. } = drain;
-        let mut answer = Ok(());
-        for shard in 0..self.shared.count() {
-            let stop = Mail::Control(Box::new(Control::Stop));
-            if let Err(PushError::Full(_)) = self.shared.send(shard, stop) {
-                answer =
-                    Err(IoError::QueueFull { queue: "mail", capacity: self.shared.mail_entries() });
-            }
+        if self.shared.ask(Ask::Shutdown(drain))? {
+            self.shared.set_readiness(ClusterReadiness::Draining);
         }
-        answer
+        Ok(())
+    }
+
+    /// Has one shard end, as [`shutdown`](Self::shutdown) does all, while the others serve: they
+    /// get the connections that come to its sockets.
+    ///
+    /// # Errors
+    /// `ClusterBusy` while it starts or drains; `ShardDown` when it is gone, or the supervisor is;
+    /// `NoSuchShard`; `QueueFull`.
+    pub fn drain_shard(&self, shard: u16, drain: DrainOptions) -> Result<()> {
+        self.shared.ask_to_leave(shard, drain, false)
+    }
+
+    /// The same, and then it begins anew; at once, if it is gone. Connections that come in the
+    /// meantime go to the others, or wait if there are none.
+    ///
+    /// # Errors
+    /// As [`drain_shard`](Self::drain_shard), but that it is gone.
+    pub fn restart_shard(&self, shard: u16, drain: DrainOptions) -> Result<()> {
+        self.shared.ask_to_leave(shard, drain, true)
+    }
+
+    /// How ready the cluster is, for load balancers.
+    #[must_use]
+    pub fn readiness(&self) -> ClusterReadiness {
+        self.shared.readiness()
+    }
+
+    /// How ready one shard is.
+    ///
+    /// # Errors
+    /// `NoSuchShard`.
+    pub fn shard_readiness(&self, shard: u16) -> Result<ClusterReadiness> {
+        self.shared.shard_readiness(shard)
     }
 }
 

@@ -49,7 +49,8 @@ impl IoCluster {
             HttpSocket::Adopted(_) => return Err(NO_ADDRESS),
         };
         let timeouts = config.socket.timeouts();
-        let what = What::Http { protocol, timeouts, plan: Box::new(config), tls };
+        let proxy = config.socket.proxy().cloned();
+        let what = What::Http { protocol, timeouts, plan: Box::new(config), tls, proxy };
         self.open(expected, socket, what)
     }
 }

@@ -8,6 +8,7 @@
 //!   long as the cluster lives: shards have duplicates. So a socket's place among them never
 //!   changes, whatever becomes of its shard.
 //! - Nothing here holds a lock or waits for a shard, but `run`, which waits for the last one's end.
+//! - Whatever begins, ends or saves shards happens in `supervise`, on one thread.
 
 #[cfg(feature = "tcp")]
 mod connect;
@@ -21,7 +22,10 @@ mod handle;
 mod http;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod http_tls;
+#[cfg(feature = "quic")]
+mod quic;
 mod report;
+mod rescue;
 mod route;
 mod run;
 mod seed;
@@ -29,24 +33,32 @@ mod shard;
 mod stats;
 #[cfg(feature = "tcp")]
 mod stream;
+mod supervise;
 #[cfg(feature = "tls")]
 mod tls;
 mod udp;
 
 use std::sync::Arc;
 
+pub use crate::engine::fleet::ready::ClusterReadiness;
 pub use handle::ClusterHandle;
 pub use report::{ClusterReport, ShardExit, ShardReport};
 pub use seed::ShardSeed;
 pub use shard::ShardIo;
 pub use stats::{ClusterStats, ShardStats};
+pub use supervise::Supervised;
 
-use crate::config::{ClusterConfig, EffectiveRouting};
+use crate::config::{ClusterConfig, EffectiveRouting, ExpectedProtocols, random_keys};
+use crate::engine::fleet::ask::Desk;
 use crate::engine::fleet::mail::Mail;
 use crate::engine::fleet::shared::Shared;
 use crate::error::Result;
 use crate::ring::ports::Ports;
+use crate::sys::control::Control;
 use groups::Group;
+use rescue::Rescue;
+use route::Plans;
+use supervise::{Place, Stopping};
 
 /// Several shards behind the same addresses: one [`Io`](crate::Io) per core, each on a thread of
 /// its own.
@@ -76,13 +88,19 @@ use groups::Group;
 pub struct IoCluster {
     config: ClusterConfig,
     routing: EffectiveRouting,
+    plans: Plans,
     /// The processor of each shard.
     cpus: Vec<Option<usize>>,
     ports: Ports,
     groups: Vec<Group>,
     shared: Arc<Shared>,
-    /// Whether the shard's seed was given out.
-    is_out: Vec<bool>,
+    /// What the supervisor sleeps on, and hears.
+    control: Control,
+    desk: Desk,
+    places: Vec<Place>,
+    /// Of all shards.
+    stopping: Option<Stopping>,
+    rescue: Rescue,
     /// What found no room in a shard's mail, in order.
     outbox: Vec<(u16, Mail)>,
 }
@@ -92,22 +110,33 @@ impl IoCluster {
     /// made yet.
     ///
     /// # Errors
-    /// `InvalidConfig` names the field; `RoutingRefused` when the strategy that was asked for
-    /// cannot be had; `Os`.
-    pub fn new(config: ClusterConfig) -> Result<Self> {
+    /// `InvalidConfig` names the field; `NofileLimit`; `RoutingRefused` when the strategy that was
+    /// asked for cannot be had; `Os`.
+    pub fn new(mut config: ClusterConfig) -> Result<Self> {
         config.validate()?;
-        let mut routing = route::choose(&config)?;
+        if config.keys.is_none() && config.expected_protocols.contains(ExpectedProtocols::QUIC) {
+            config.keys = random_keys()?;
+        }
         let (cpus, warnings) = route::place(&config)?;
+        let plans = Plans::new(&config, &cpus)?;
+        let mut routing = route::choose(&config, &plans)?;
         routing.warnings |= warnings;
         crate::trace::routing(&routing);
         let shards = config.shard_count;
+        let control = Control::new()?;
+        let (shared, desk) = Shared::new(&config, control.waker());
         Ok(Self {
             routing,
+            plans,
             cpus,
             ports: Ports::Os,
             groups: Vec::new(),
-            shared: Arc::new(Shared::new(shards, config.mail_entries)),
-            is_out: vec![false; shards.into()],
+            shared: Arc::new(shared),
+            control,
+            desk,
+            places: (0..shards).map(|_| Place::NEW).collect(),
+            stopping: None,
+            rescue: Rescue::NEW,
             outbox: Vec::new(),
             config,
         })

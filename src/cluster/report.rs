@@ -20,6 +20,8 @@ pub enum ShardExit {
 pub struct ShardReport {
     /// Its number.
     pub shard: u16,
+    /// How often it began anew.
+    pub restarts: u32,
     /// How its last thread ended.
     pub exit: ShardExit,
 }
@@ -33,7 +35,7 @@ pub struct ClusterReport {
 }
 
 impl ClusterReport {
-    /// Whether every loop returned in order.
+    /// Whether every shard's last loop returned in order.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.shards.iter().all(|report| report.exit == ShardExit::Done)

@@ -3,8 +3,10 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use super::supervise::State;
 use super::{IoCluster, ShardIo};
 use crate::config::Config;
+use crate::engine::fleet::ask::Left;
 use crate::engine::fleet::listen::ListenPlan;
 use crate::engine::fleet::mail::Mail;
 use crate::engine::fleet::shared::Shared;
@@ -29,6 +31,20 @@ pub struct ShardSeed {
     shared: Arc<Shared>,
     mail: Consumer<Mail>,
     parts: Vec<(ListenPlan, Passed)>,
+    life: Life,
+}
+
+/// A life of a shard: the supervisor hears when it is over.
+#[derive(Debug)]
+pub(super) struct Life {
+    shared: Arc<Shared>,
+    shard: u16,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.shared.left(Left { shard: self.shard, panicked: std::thread::panicking() });
+    }
 }
 
 impl ShardSeed {
@@ -50,9 +66,10 @@ impl ShardSeed {
     /// # Errors
     /// As [`Io::new`]. The shard is down then.
     pub fn grow(self) -> Result<ShardIo> {
-        let mut io = Io::new(self.config)?;
-        io.engine().join(self.shared, self.shard, self.mail, self.parts)?;
-        Ok(ShardIo { io, _here: PhantomData })
+        let Self { shard, config, shared, mail, parts, life, .. } = self;
+        let mut io = Io::new(config)?;
+        io.engine().join(shared, shard, mail, parts)?;
+        Ok(ShardIo { io, _life: life, _here: PhantomData })
     }
 }
 
@@ -64,22 +81,24 @@ impl std::fmt::Debug for ShardSeed {
 
 impl IoCluster {
     /// The shards whose seeds are not out, for who has threads of his own; all of them, the first
-    /// time. Keep the cluster: it holds the sockets.
+    /// time. Keep the cluster, and call [`supervise`](Self::supervise): it holds the sockets, and
+    /// what handles ask for is done there.
     ///
     /// # Errors
     /// `NofileLimit`; `Os`: no seed is out then.
     pub fn seeds(&mut self) -> Result<Vec<ShardSeed>> {
         self.deliver();
-        let shards = (0..self.config.shard_count).filter(|s| !self.is_out[usize::from(*s)]);
+        let is_waiting = |s: &u16| self.places[usize::from(*s)].state == State::Waiting;
+        let shards = (0..self.config.shard_count).filter(is_waiting);
         let shards = shards.collect::<Vec<_>>();
         let seeds = shards.iter().map(|shard| self.seed(*shard)).collect::<Result<Vec<_>>>()?;
         for shard in shards {
-            self.is_out[usize::from(shard)] = true;
+            self.places[usize::from(shard)].state = State::Out;
         }
         Ok(seeds)
     }
 
-    fn seed(&mut self, shard: u16) -> Result<ShardSeed> {
+    pub(super) fn seed(&mut self, shard: u16) -> Result<ShardSeed> {
         let parts = self.parts(shard)?;
         Ok(ShardSeed {
             shard,
@@ -88,6 +107,7 @@ impl IoCluster {
             mail: self.shared.begin(shard)?,
             shared: Arc::clone(&self.shared),
             parts,
+            life: Life { shared: Arc::clone(&self.shared), shard },
         })
     }
 }

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+use super::seed::Life;
 use crate::error::Result;
 use crate::ids::{ClusterEndpoint, EndpointId};
 use crate::io::Io;
@@ -19,6 +20,8 @@ use crate::stats::FleetStats;
 #[derive(Debug)]
 pub struct ShardIo {
     pub(super) io: Io,
+    /// Behind it: the supervisor hears of its end when all is done.
+    pub(super) _life: Life,
     /// `!Send`: the ring answers to the thread that made it.
     pub(super) _here: PhantomData<*mut ()>,
 }

@@ -55,6 +55,7 @@ impl IoCluster {
             timeouts: config.timeouts,
             framing: config.framing,
             tls,
+            proxy: config.proxy.clone(),
         };
         self.open(ExpectedProtocols::TCP, Socket::Tcp(config), what)
     }
@@ -69,6 +70,7 @@ impl IoCluster {
             timeouts: config.timeouts,
             framing: config.framing,
             tls,
+            proxy: config.proxy.clone(),
         };
         self.open(ExpectedProtocols::UDS, Socket::Uds(config), what)
     }

@@ -3,10 +3,18 @@
 use std::net::SocketAddr;
 
 use super::IoCluster;
-use crate::config::{TcpListenConfig, TlsListenConfig, TlsServerConfig, TlsSocket};
-use crate::error::Result;
+use crate::config::{
+    CertReloadHandle, TcpListenConfig, TlsListenConfig, TlsServerConfig, TlsSocket,
+};
+use crate::engine::fleet::listen::What;
+use crate::error::{IoError, Result};
 use crate::ids::ClusterEndpoint;
 use crate::proto::tls::Acceptor;
+
+const NOT_TLS: IoError = IoError::InvalidArgument {
+    what: "cluster endpoint",
+    why: "it is not a listener of TLS; use the id that tls_listen or quic_listen gave",
+};
 
 impl IoCluster {
     /// Listens for TLS on a TCP address with the defaults of [`TcpListenConfig`]. Sessions are
@@ -33,6 +41,25 @@ impl IoCluster {
         match socket {
             TlsSocket::Tcp(config) => self.open_tcp(config, acceptor),
             TlsSocket::Uds(config) => self.open_uds(config, acceptor),
+        }
+    }
+
+    /// Replaces the certificates of a TLS or QUIC listener while it runs, on all shards at once and
+    /// from any thread. Connections in their handshake keep the old certificate, new ones get the
+    /// new one; a bad pair is refused.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is not a listener of TLS or QUIC, or of another cluster.
+    pub fn enable_cert_hot_reload(
+        &mut self,
+        endpoint: ClusterEndpoint,
+    ) -> Result<CertReloadHandle> {
+        match self.group(endpoint)?.what() {
+            What::Stream { tls: Some(acceptor), .. } | What::Http { tls: Some(acceptor), .. } => {
+                Ok(acceptor.config().reload_handle())
+            }
+            What::Quic(plan) => Ok(plan.reload()),
+            What::Stream { .. } | What::Http { .. } | What::Udp(_) => Err(NOT_TLS),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::ProxyProtocol;
 use super::framing::Framing;
 use crate::error::Result;
 
@@ -89,6 +90,8 @@ pub struct TcpListenConfig {
     pub timeouts: ConnTimeouts,
     /// How the byte stream is cut into messages. Default: not at all (`MessageKind::Binary`).
     pub framing: Option<Framing>,
+    /// Each connection begins with a PROXY header that says who the client is. Default none.
+    pub proxy: Option<ProxyProtocol>,
 }
 
 impl TcpListenConfig {
@@ -108,6 +111,7 @@ impl TcpListenConfig {
             send_buffer: None,
             timeouts: ConnTimeouts { idle: None, read: None, write: None },
             framing: None,
+            proxy: None,
         }
     }
 
@@ -205,6 +209,8 @@ pub struct UdsListenConfig {
     pub timeouts: ConnTimeouts,
     /// How the byte stream is cut into messages.
     pub framing: Option<Framing>,
+    /// Each connection begins with a PROXY header that says who the client is. Default none.
+    pub proxy: Option<ProxyProtocol>,
 }
 
 impl UdsListenConfig {
@@ -218,6 +224,7 @@ impl UdsListenConfig {
             mode: None,
             timeouts: ConnTimeouts::default(),
             framing: None,
+            proxy: None,
         }
     }
 

@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ConnTimeouts, TcpListenConfig, UdsListenConfig, check};
+use super::{ConnTimeouts, ProxyProtocol, TcpListenConfig, UdsListenConfig, check};
 use crate::error::Result;
 use crate::http::HttpMethod;
-use crate::ids::{ConnId, RequestId};
+use crate::ids::{ConnId, PeerAddr, RequestId};
 
 /// What an HTTP server listens on.
 #[derive(Debug, Clone)]
@@ -47,6 +47,15 @@ impl HttpSocket {
             Self::Tcp(tcp) => tcp.timeouts,
             Self::Uds(uds) => uds.timeouts,
             Self::Adopted(timeouts) => *timeouts,
+        }
+    }
+
+    /// Whether its connections begin with a PROXY header.
+    pub(crate) const fn proxy(&self) -> Option<&ProxyProtocol> {
+        match self {
+            Self::Tcp(tcp) => tcp.proxy.as_ref(),
+            Self::Uds(uds) => uds.proxy.as_ref(),
+            Self::Adopted(_) => None,
         }
     }
 }
@@ -137,6 +146,7 @@ impl HttpListenConfig {
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
+        self.socket.proxy().map_or(Ok(()), ProxyProtocol::validate)?;
         let rows: [(&'static str, usize, usize, usize, &'static str); 4] = [
             ("HttpListenConfig::max_header_count", self.max_header_count, 1, 128, "1 to 128"),
             (
@@ -173,6 +183,8 @@ const MESSAGE_LEN_MAX: usize = 65_535;
 pub struct HttpAccess {
     /// The connection.
     pub conn: ConnId,
+    /// The client: behind a proxy that said so, the one that the proxy spoke for.
+    pub peer: PeerAddr,
     /// The request.
     pub request: RequestId,
     /// Its method.

@@ -4,6 +4,7 @@
 //! environment.
 
 mod cluster;
+pub(crate) mod cover;
 mod endpoint;
 mod framing;
 #[cfg(feature = "http")]
@@ -12,6 +13,8 @@ mod http;
 mod http_pool;
 #[cfg(feature = "http-client")]
 mod http_proxy;
+mod ipnet;
+mod proxy;
 #[cfg(feature = "quic")]
 mod quic;
 mod routing;
@@ -39,6 +42,8 @@ pub use http_pool::{HttpPoolConfig, HttpPoolStats};
 pub use http_proxy::HttpProxy;
 #[cfg(feature = "http-client")]
 pub(crate) use http_proxy::ProxyServer;
+pub use ipnet::IpNet;
+pub use proxy::{ProxyProtocol, Untrusted};
 #[cfg(feature = "quic")]
 pub use quic::*;
 pub use routing::{ClusterWarnings, EffectiveRouting, RoutingRefusal, RoutingStrategy};
@@ -53,6 +58,26 @@ use crate::error::{IoError, Result};
 pub(crate) type ClusterKeys = QuicKeys;
 #[cfg(not(feature = "quic"))]
 pub(crate) type ClusterKeys = std::convert::Infallible;
+
+/// The key that the ids of a cluster with those keys are covered with.
+#[cfg(feature = "quic")]
+pub(crate) fn cover_key(keys: &ClusterKeys) -> [u16; 4] {
+    keys.cover_key()
+}
+#[cfg(not(feature = "quic"))]
+pub(crate) const fn cover_key(keys: &ClusterKeys) -> [u16; 4] {
+    match *keys {}
+}
+
+/// Keys for a cluster that was given none.
+#[cfg(feature = "quic")]
+pub(crate) fn random_keys() -> Result<Option<ClusterKeys>> {
+    QuicKeys::random().map(Some)
+}
+#[cfg(not(feature = "quic"))]
+pub(crate) const fn random_keys() -> Result<Option<ClusterKeys>> {
+    Ok(None)
+}
 
 /// What this build can listen for: UDP always.
 const IN_BUILD: ExpectedProtocols = {

@@ -57,6 +57,15 @@ bitflags::bitflags! {
     pub struct ClusterWarnings: u32 {
         /// There are more shards than processors that the process may use.
         const MORE_SHARDS_THAN_CPUS = 1;
+        /// The kernel would not have the program of some endpoint, although it took one like it
+        /// before: that one has the next simpler router.
+        const ENDPOINT_FELL_BACK = 2;
+        /// The kernel takes not even a classic program: it spreads connections and datagrams by a
+        /// hash of its own, and goes on giving them to shards that are draining.
+        const SPREAD_BY_KERNEL = 4;
+        /// A router could not be brought in line with which shards drain or are gone: shards pass on
+        /// what is not theirs.
+        const ROUTER_IS_STALE = 8;
     }
 }
 

@@ -109,7 +109,7 @@ bitflags::bitflags! {
         const WRITE_LIMIT = 1 << 27;
         /// What is written is sealed first.
         const TLS = 1 << 28;
-        /// The TLS handshake is not done.
+        /// The TLS handshake is not done, or what comes before it.
         const SHAKING = 1 << 29;
         /// TLS failed: its alert is on its way, and nothing is taken in any more.
         const TLS_FAILED = 1 << 30;

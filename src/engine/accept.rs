@@ -6,12 +6,15 @@
 //! measurement.
 
 use super::Engine;
+use super::events::peer_addr;
+use super::preface::{Greets, greets};
 use crate::config::ConnTimeouts;
 use crate::conn::{Flags, Phase};
 use crate::error::{IoError, PoolKind, Result};
 use crate::event::record::{Kind, Record};
 use crate::ids::{EndpointId, Protocol};
 use crate::pool::PressureState;
+use crate::proto::preface::Next;
 use crate::proto::tls::Acceptor;
 use crate::proto::{App, Speaks};
 use crate::ring::{Completion, Fd, Op, Sock, Tag};
@@ -37,7 +40,8 @@ impl Engine {
     ) -> Result<EndpointId> {
         let resting_until = None;
         let speaks = speaks.into();
-        let listener = Listener { timeouts, speaks, tls: tls.map(Box::new), resting_until };
+        let tls = tls.map(Box::new);
+        let listener = Listener { timeouts, speaks, tls, proxy: None, resting_until };
         let kind = EndpointKind::Listener(listener);
         let index = self.endpoints.insert(fd, protocol, kind)?;
         // Looking comes first: a descriptor from outside may have connections waiting already.
@@ -82,7 +86,7 @@ impl Engine {
     /// Accepts and receives where there is something, as far as there is room.
     pub(super) fn run_endpoints(&mut self) {
         if self.now >= self.lists.retry_at {
-            self.lists.retry_at = Time::MAX;
+            self.lists.retry_at = self.drains_due();
             self.lists.endpoint_work = true;
             self.retry_connects();
             self.resend();
@@ -128,7 +132,12 @@ impl Engine {
             }
             listener.resting_until = None;
             match self.ring.accept(fd) {
-                Ok(Some((fd, peer))) => self.take_accepted(index, fd, peer),
+                Ok(Some((fd, peer))) => {
+                    if self.looks_further {
+                        self.note_accepted(index, fd);
+                    }
+                    self.take_accepted(index, fd, peer);
+                }
                 Ok(None) => {
                     if let Some(endpoint) = self.endpoints.at(index) {
                         endpoint.ready = false;
@@ -157,31 +166,40 @@ impl Engine {
         };
         let (timeouts, speaks) = (listener.timeouts, listener.speaks.clone());
         let tls = listener.tls.clone();
+        let greets = greets(listener, endpoint.protocol, &peer);
         let id = EndpointId::new(from, endpoint.generation);
         self.stats.accepted += 1;
+        if matches!(greets, Greets::Refused) {
+            self.stats.proxy_refused += 1;
+            crate::trace::proxy_untrusted(id, &peer_addr(&peer));
+            return self.ring.close_now(fd);
+        }
         let Ok(index) = self.conns.insert(Phase::Open, endpoint.protocol, self.now) else {
             return self.ring.close_now(fd);
         };
         let conn = self.conns.at(index);
         conn.endpoint = id.as_u64();
         conn.peer = peer;
+        if let Greets::Within(timeout) = greets {
+            return self.begin_preface(index, fd, Next { speaks, tls, timeouts }, timeout);
+        }
         conn.configure(App::new(speaks), timeouts);
-        self.begin_accepted(index, fd, tls.as_deref());
-    }
-
-    fn begin_accepted(&mut self, index: u32, fd: Fd, tls: Option<&Acceptor>) {
-        let failed = match tls.map(Acceptor::start) {
-            None => None,
-            Some(Ok(start)) => {
-                self.secure(index, start, false);
-                None
-            }
-            Some(Err(failure)) => Some(failure.code),
-        };
+        let failed = self.secure_accepted(index, tls.as_deref());
         self.opened(index, fd);
         match failed {
             None => self.announce(index),
             Some(code) => self.begin_end(index, code, false),
+        }
+    }
+
+    /// Puts TLS on a connection that was accepted, if there is to be some. Why that failed.
+    pub(super) fn secure_accepted(&mut self, index: u32, tls: Option<&Acceptor>) -> Option<u64> {
+        match tls?.start() {
+            Ok(start) => {
+                self.secure(index, start, false);
+                None
+            }
+            Err(failure) => Some(failure.code),
         }
     }
 

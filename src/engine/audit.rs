@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 
 use super::Engine;
 use crate::error::{IoError, Result};
-use crate::event::PeerAddr;
-use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::ids::{ConnId, EndpointId, PeerAddr, Protocol};
 use crate::pool::{Class, Gauge, PoolStats};
 use crate::ring::{Completion, Fd};
 use crate::stats::ConnStats;
@@ -142,6 +141,7 @@ impl Engine {
             && self.inbox.is_empty()
             && self.quic.is_idle()
             && self.clients.is_idle()
+            && self.fleet.as_ref().is_none_or(|fleet| fleet.pier.is_idle())
     }
 }
 

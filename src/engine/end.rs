@@ -62,6 +62,7 @@ impl Engine {
         if self.conns.at(index).phase >= Phase::Ending {
             return;
         }
+        self.note_preface_end(index);
         let goodbye_alone = self.is_goodbye_alone(index);
         let (code, clean) = self.http_ending(index, code, clean);
         let conn = self.conns.at(index);
@@ -202,6 +203,7 @@ impl Engine {
                     self.lists.muted -= 1;
                 }
                 self.conns.remove(index);
+                self.forget_proxy(index);
                 self.lists.endpoint_work = true;
                 return Some(notice);
             }

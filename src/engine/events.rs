@@ -4,6 +4,8 @@
 //! [`Engine::next_event`] and [`Engine::detach_current`] let go of it. Nothing that the sending
 //! half of a split can call releases or writes it.
 
+use std::time::Duration;
+
 use super::Engine;
 use super::end::Notice;
 use crate::conn::Flags;
@@ -11,8 +13,8 @@ use crate::conn::guard::Done;
 use crate::error::{IoError, PoolKind, Result};
 use crate::event::inbox::Payload;
 use crate::event::record::{Kind, Record};
-use crate::event::{Event, PeerAddr, Readiness, reason_bytes};
-use crate::ids::{ConnId, EndpointId, StreamId, WatchId};
+use crate::event::{Event, Readiness, reason_bytes};
+use crate::ids::{ConnId, EndpointId, PeerAddr, StreamId, WatchId};
 use crate::pool::{BufId, OwnedSlot, PressureState, Use};
 use crate::sys::addr::SockAddr;
 
@@ -180,6 +182,7 @@ impl Engine {
             Kind::ConnectFailed => {
                 Event::ConnectFailed { token: extra, error: self.connect_error()? }
             }
+            Kind::Draining => Event::Draining { deadline: Duration::from_nanos(extra) },
         })
     }
 

@@ -64,6 +64,8 @@ impl Engine {
 
     pub(super) const fn resume_http(&mut self) {}
 
+    pub(super) const fn http_wind_down(&mut self, _: u32) {}
+
     pub(super) const fn http_go_on(&mut self, _: u32) {}
 
     pub(super) const fn http_offer(&mut self, _: u32) -> bool {

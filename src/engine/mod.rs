@@ -36,11 +36,12 @@ mod http_client;
 mod ktls;
 mod lists;
 mod ops;
+mod preface;
 #[cfg(feature = "quic")]
-mod quic;
+pub(crate) mod quic;
 #[cfg(not(feature = "quic"))]
 #[path = "quic_off.rs"]
-mod quic;
+pub(crate) mod quic;
 mod race;
 mod recv;
 mod seal;
@@ -75,7 +76,7 @@ pub(crate) use events::peer_addr;
 use fleet::Fleet;
 pub(crate) use http::HttpPlan;
 use lists::Lists;
-pub(crate) use quic::QuicCommand;
+pub(crate) use quic::{QuicCommand, QuicPlan};
 use spin::Spinner;
 use udp::Notes;
 
@@ -113,6 +114,7 @@ pub(crate) struct Engine {
     http: http::Hub,
     quic: quic::Hub,
     clients: http_client::Clients,
+    proxied: preface::Proxied,
     commands: Consumer<Command>,
     /// The oldest one, when it found no room.
     command_waits: Option<Command>,
@@ -175,6 +177,7 @@ impl Engine {
             http: http::Hub::new(),
             quic: quic::Hub::new(conns),
             clients: http_client::Clients::new(),
+            proxied: preface::Proxied::default(),
             commands,
             command_waits: None,
             looks_further: false,

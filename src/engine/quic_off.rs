@@ -4,11 +4,13 @@ use super::Engine;
 use super::end::Notice;
 use super::events::NOTHING_TO_DETACH;
 use super::ops::NOT_OF_THIS_EVENT;
+use crate::config::ClusterConfig;
 use crate::error::{IoError, Result};
 use crate::event::Event;
 use crate::ids::{ConnId, EndpointId, StreamId};
 use crate::pool::{OwnedSlot, SendBuffer, WriteGuard};
 use crate::proto::quic::signal::Signal;
+use crate::ring::Fd;
 use crate::stats::ConnStats;
 use crate::time::Time;
 
@@ -18,6 +20,49 @@ pub(crate) enum QuicCommand {}
 impl QuicCommand {
     pub(super) const fn copied_len(&self) -> usize {
         match *self {}
+    }
+}
+
+/// None.
+#[derive(Debug, Clone)]
+pub(crate) enum QuicPlan {}
+
+impl QuicPlan {
+    pub(super) const fn check(&self) -> Result<()> {
+        match *self {}
+    }
+
+    pub(crate) const fn reload<T>(&self) -> T {
+        match *self {}
+    }
+
+    pub(super) const fn use_shard(&mut self, _: u16) {
+        match *self {}
+    }
+}
+
+/// No datagrams are passed on.
+#[derive(Clone)]
+pub(crate) struct Ferry;
+
+#[derive(Default)]
+pub(super) struct Pier;
+
+#[expect(clippy::unused_self, reason = "the same shape as with the feature")]
+#[expect(clippy::needless_pass_by_ref_mut, reason = "the same shape as with the feature")]
+impl Pier {
+    pub(super) const fn open(&mut self, _: &ClusterConfig) -> Option<Ferry> {
+        None
+    }
+
+    pub(super) const fn reclaim(&mut self) {}
+
+    pub(super) const fn has_work(&self) -> bool {
+        false
+    }
+
+    pub(super) const fn is_idle(&self) -> bool {
+        true
     }
 }
 
@@ -57,7 +102,19 @@ impl Engine {
 
     pub(super) const fn quic_receive(&mut self, _: u32) {}
 
+    pub(super) const fn run_ferried(&mut self) {}
+
+    pub(super) fn quic_add_planned(&mut self, _: Fd, plan: &QuicPlan) -> Result<EndpointId> {
+        match *plan {}
+    }
+
     pub(super) const fn quic_flush_listed(&mut self, _: u32) {}
+
+    pub(super) const fn quic_cut(&mut self, _: ConnId, _: u64) {}
+
+    pub(super) const fn quic_has_drains(&self) -> bool {
+        false
+    }
 
     pub(super) const fn quic_list(&mut self, _: u32) {}
 

@@ -357,6 +357,18 @@ impl Engine {
                     span.offset += len as u32;
                     span.len -= len as u32;
                 }
+                Step::Begin { len } => {
+                    span.offset += len as u32;
+                    span.len -= len as u32;
+                    self.begin_behind_preface(index);
+                    let conn = self.conns.at(index);
+                    if conn.phase != Phase::Open {
+                        break;
+                    }
+                    if conn.has(Flags::TLS) {
+                        return self.feed_tls(index, span);
+                    }
+                }
                 Step::Refuse { status, code } => {
                     self.http_refuse(index, status, code);
                     break;
@@ -440,8 +452,15 @@ impl Engine {
                     return Some(message);
                 }
                 Step::Need { need } => conn.carry.set_need(need),
-                Step::Skip { len } if len < need => {
+                Step::Skip { len } | Step::Begin { len } if len < need => {
                     return Some(Step::Close { code: code::BAD_FRAME });
+                }
+                Step::Begin { len } => {
+                    let excess = conn.carry.shrink_to(len);
+                    conn.carry.clear(&mut self.pool);
+                    span.offset -= excess;
+                    span.len += excess;
+                    return Some(Step::Begin { len: 0 });
                 }
                 Step::Skip { len } => {
                     let excess = conn.carry.shrink_to(len);
@@ -539,7 +558,7 @@ impl Engine {
 
     fn on_eof(&mut self, index: u32) {
         let conn = self.conns.at(index);
-        if conn.has(Flags::EOF) || self.is_truncated(index) {
+        if conn.has(Flags::EOF) || self.is_preface_cut(index) || self.is_truncated(index) {
             return;
         }
         self.end_of_data(index);

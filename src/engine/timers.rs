@@ -7,6 +7,7 @@ use crate::error::{IoError, PoolKind, Result};
 use crate::event::Readiness;
 use crate::event::record::{Kind, Record};
 use crate::ids::{ConnId, GENERATION_BITS, Protocol, TimerId, WatchId};
+use crate::proto::App;
 use crate::ring::{Completion, Fd, Op, Sock, Tag, Token};
 use crate::time::Time;
 use crate::time::wheel::TimerKey;
@@ -252,6 +253,7 @@ fn reads(conn: &Conn) -> bool {
 fn overdue(conn: &Conn, now: Time) -> Option<u64> {
     if now >= conn.deadline {
         return Some(match conn.phase {
+            Phase::Open if matches!(conn.app, App::Preface(_)) => code::PROXY_HEADER,
             Phase::Open if conn.has(Flags::SHAKING) => code::TLS_HANDSHAKE_TIMEOUT,
             Phase::Open => code::CLOSE_TIMEOUT,
             _ => code::CONNECT_TIMEOUT,

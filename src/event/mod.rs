@@ -31,44 +31,14 @@ pub use owned::HttpOwnedRequest;
 #[cfg(feature = "http-client")]
 pub use owned_response::HttpOwnedResponse;
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::code;
 use crate::config::MessageKind;
 use crate::error::IoError;
-use crate::ids::{ConnId, EndpointId, Protocol, StreamDir, StreamId, TimerId, WatchId};
+use crate::ids::{ConnId, EndpointId, PeerAddr, Protocol, StreamDir, StreamId, TimerId, WatchId};
 use crate::pool::PoolPressureInfo;
-
-/// The other side of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PeerAddr {
-    /// An IP address and port.
-    Inet(SocketAddr),
-    /// A Unix socket; see `Io::peer_cred` for who it is.
-    Unix,
-}
-
-impl PeerAddr {
-    /// The IP address and port, if it has them.
-    #[must_use]
-    pub const fn inet(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Inet(addr) => Some(*addr),
-            Self::Unix => None,
-        }
-    }
-}
-
-impl fmt::Display for PeerAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inet(addr) => addr.fmt(f),
-            Self::Unix => f.write_str("unix"),
-        }
-    }
-}
 
 bitflags::bitflags! {
     /// What a watched descriptor is ready for; poll(2). Errors and hang-ups are always reported.
@@ -134,7 +104,8 @@ pub enum Event<'poll> {
         conn: ConnId,
         /// The listener that accepted it; `None` for an outgoing one.
         endpoint: Option<EndpointId>,
-        /// The other side.
+        /// The other side: the client, where a proxy said who that is
+        /// ([`ProxyProtocol`](crate::ProxyProtocol)).
         peer: PeerAddr,
         /// What it speaks.
         protocol: Protocol,
@@ -152,7 +123,8 @@ pub enum Event<'poll> {
     },
     /// A connection is gone, and its id with it: the last event of each connection, but for the
     /// `SendDone` of memory that the kernel still refers to (a zero-copy send that the peer has not
-    /// taken). A `connect` that fails gives this without a `Connected`.
+    /// taken). A `connect` that fails gives this without a `Connected`, as does a client that does
+    /// not get through its PROXY header or its TLS handshake.
     Disconnected {
         /// The connection.
         conn: ConnId,
@@ -368,6 +340,14 @@ pub enum Event<'poll> {
         token: u64,
         /// Why.
         error: IoError,
+    },
+    /// The shard is about to end, once: finish what is under way, and begin nothing new. No
+    /// listener takes connections any more, or will not for long; HTTP connections end by
+    /// themselves. What came to the shard and is left after `deadline` is closed with the code
+    /// [`SHUTDOWN`](crate::code::SHUTDOWN).
+    Draining {
+        /// How long there is.
+        deadline: Duration,
     },
     /// The pools changed their state.
     PoolPressure {

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::{BodyStream, PeerAddr};
+use super::BodyStream;
 use crate::http::{HttpHeaders, HttpMethod, HttpRequest, Lens, Places, RequestFlags};
-use crate::ids::{ConnId, RequestId};
+use crate::ids::{ConnId, PeerAddr, RequestId};
 use crate::pool::OwnedSlot;
 
 /// A request that was taken out of its event: `Send + Sync`, in the receive buffer where it

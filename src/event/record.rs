@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     HandOverFailed,
     /// `extra` is the token; the fleet has the error.
     ConnectFailed,
+    /// `extra` is the deadline, in nanoseconds from now.
+    Draining,
 }
 
 /// One waiting event.

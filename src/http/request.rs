@@ -61,6 +61,11 @@ bitflags::bitflags! {
 
 /// A request. Borrowed from the receive buffer: it is valid as long as its event. To keep it, or to
 /// answer on another thread, see `Io::detach_http_request`.
+///
+/// Who asks is not here but a look away: [`Sender::peer_addr`](crate::Sender::peer_addr) of the
+/// event's connection, which is the client also behind a proxy that says so
+/// ([`ProxyProtocol`](crate::ProxyProtocol)). A request is two machine words, so that it is passed
+/// in registers; an address would not fit.
 #[derive(Clone, Copy, PartialEq)]
 pub struct HttpRequest<'a> {
     /// With the lengths of target and head, method and flags: 16, 16, 4 and 4 bits.

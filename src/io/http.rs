@@ -239,7 +239,9 @@ impl Engine {
             HttpSocket::Uds(uds) => (self.ring.uds_listen(uds)?, Protocol::Uds),
             HttpSocket::Adopted(_) => return Err(NO_ADDRESS),
         };
-        self.add_listener(fd, protocol, config.socket.timeouts(), speaks, tls)
+        let id = self.add_listener(fd, protocol, config.socket.timeouts(), speaks, tls)?;
+        self.expect_proxy(id, config.socket.proxy());
+        Ok(id)
     }
 
     pub(super) fn adopt_http_listener(

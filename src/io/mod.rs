@@ -13,6 +13,7 @@ mod http_client;
 mod http_file;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod http_tls;
+mod proxy;
 #[cfg(feature = "quic")]
 mod quic;
 #[cfg(feature = "quic")]
@@ -34,6 +35,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 pub use handle::IoHandle;
+pub use proxy::ProxiedBy;
 pub use seed::IoSeed;
 pub use split::{Events, Sender};
 pub use udp::UdpTransmit;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::split::both;
 use crate::error::Result;
-use crate::event::{PeerAddr, Readiness};
-use crate::ids::{ConnId, EndpointId, StreamId, TimerId, WatchId};
+use crate::event::Readiness;
+use crate::ids::{ConnId, EndpointId, PeerAddr, StreamId, TimerId, WatchId};
 use crate::pool::SendBuffer;
 use crate::pool::WriteGuard;
 use crate::stats::ConnStats;
@@ -196,7 +196,8 @@ both! {
         self_.conn_stats(conn)
     }
 
-    /// The peer's address.
+    /// The peer's address: the client's, where a proxy said who that is. The proxy's own is in
+    /// [`proxied_by`](Self::proxied_by).
     ///
     /// # Errors
     /// `StaleConn`; `NotConnected` before a host's address was chosen.

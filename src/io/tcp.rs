@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::{IntoRawFd, OwnedFd};
 
 use super::split::both;
-use crate::config::{ConnTimeouts, Framing, TcpConnectConfig, TcpListenConfig};
+use crate::config::{ConnTimeouts, Framing, ProxyProtocol, TcpConnectConfig, TcpListenConfig};
 use crate::error::{IoError, Result};
 use crate::ids::{ConnId, EndpointId, Protocol};
 use crate::proto::tls::Acceptor;
@@ -95,8 +95,11 @@ impl crate::engine::Engine {
         tls: Option<Acceptor>,
     ) -> Result<EndpointId> {
         self.endpoints.check_room()?;
+        config.proxy.as_ref().map_or(Ok(()), ProxyProtocol::validate)?;
         let fd = self.ring.tcp_listen(config)?;
-        self.add_listener(fd, Protocol::Tcp, config.timeouts, config.framing, tls)
+        let id = self.add_listener(fd, Protocol::Tcp, config.timeouts, config.framing, tls)?;
+        self.expect_proxy(id, config.proxy.as_ref());
+        Ok(id)
     }
 
     pub(super) fn adopt_listener(

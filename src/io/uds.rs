@@ -1,7 +1,7 @@
 //! Unix stream sockets.
 
 use super::split::both;
-use crate::config::{UdsConnectConfig, UdsListenConfig};
+use crate::config::{ProxyProtocol, UdsConnectConfig, UdsListenConfig};
 use crate::error::{IoError, Result};
 use crate::ids::{ConnId, EndpointId, Protocol};
 use crate::proto::tls::Acceptor;
@@ -67,7 +67,10 @@ impl crate::engine::Engine {
         tls: Option<Acceptor>,
     ) -> Result<EndpointId> {
         self.endpoints.check_room()?;
+        config.proxy.as_ref().map_or(Ok(()), ProxyProtocol::validate)?;
         let fd = self.ring.uds_listen(config)?;
-        self.add_listener(fd, Protocol::Uds, config.timeouts, config.framing, tls)
+        let id = self.add_listener(fd, Protocol::Uds, config.timeouts, config.framing, tls)?;
+        self.expect_proxy(id, config.proxy.as_ref());
+        Ok(id)
     }
 }

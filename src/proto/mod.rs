@@ -31,6 +31,8 @@ pub(crate) mod http_client;
 #[cfg(all(feature = "http", feature = "_sim"))]
 #[path = "http1/fuzz.rs"]
 pub mod http_fuzz;
+pub(crate) mod preface;
+pub(crate) mod proxy;
 #[cfg(feature = "quic")]
 pub(crate) mod quic;
 #[cfg(not(feature = "quic"))]
@@ -55,6 +57,7 @@ use crate::event::record::Kind;
 use crate::time::Time;
 use http_client::HttpClient;
 use http1::{Http1, HttpServer};
+use preface::Preface;
 
 /// What a machine makes of the bytes at the front of its input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,6 +69,8 @@ pub(crate) enum Step {
     Need { need: usize },
     /// The first `len` bytes are of no interest to anybody. Of what was gathered: a whole unit.
     Skip { len: usize },
+    /// The first `len` bytes were the preface: what follows is another machine's.
+    Begin { len: usize },
     /// The peer broke the protocol, which has an answer for that: then close with this code.
     Refuse { status: u16, code: u64 },
     /// The peer broke the protocol: close with this code.
@@ -106,6 +111,8 @@ pub(crate) enum App {
     Quic(Box<quic::session::Session>),
     /// An HTTP/1.1 client.
     HttpClient(Box<HttpClient>),
+    /// What comes before all that: nobody knows of the connection yet.
+    Preface(Box<Preface>),
 }
 
 impl App {
@@ -121,7 +128,7 @@ impl App {
     pub(crate) const fn framing(&self) -> Option<Framing> {
         match self {
             Self::Framed(machine) => Some(machine.framing()),
-            Self::Raw | Self::Http1(_) | Self::HttpClient(_) | Self::Quic(_) => None,
+            _ => None,
         }
     }
 
@@ -129,7 +136,11 @@ impl App {
     pub(crate) const fn has_unsent(&self) -> bool {
         match self {
             Self::Http1(machine) => machine.has_file(),
-            Self::Raw | Self::Framed(_) | Self::HttpClient(_) | Self::Quic(_) => false,
+            Self::Raw
+            | Self::Framed(_)
+            | Self::HttpClient(_)
+            | Self::Quic(_)
+            | Self::Preface(_) => false,
         }
     }
 
@@ -143,6 +154,7 @@ impl App {
             // Nothing of a stream comes to it.
             Self::Quic(_) => Step::Close { code: code::NONE },
             Self::HttpClient(machine) => machine.step(input),
+            Self::Preface(machine) => machine.step(input),
         }
     }
 }

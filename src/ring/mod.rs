@@ -156,6 +156,8 @@ forward! {
     fn adopt(&mut self, fd: Fd) -> Result<crate::sys::sockopt::Adopted>;
     /// Takes in what was passed; the engine owns the descriptor from here on.
     fn import(&mut self, passed: Passed) -> Result<Fd>;
+    /// What a braked listener accepted drops nothing.
+    fn release_brake(&mut self, fd: Fd);
     /// Gives a descriptor away, on which nothing is under way.
     fn export(&mut self, fd: Fd) -> Result<Passed>;
     /// `TCP_INFO`.

@@ -6,14 +6,17 @@
 //! *Invariant*: a passed descriptor has one owner, who closes it by dropping it.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::Fd;
 use crate::config::{TcpListenConfig, UdpEndpointConfig, UdsListenConfig};
 use crate::error::{IoError, Result};
+use crate::ids::Protocol;
 use crate::sys::addr::SockAddr;
-use crate::sys::kernel::fd_error;
-use crate::sys::{socket, tcp, udp, uds};
+use crate::sys::kernel::{fd_error, monotonic_ns};
+use crate::sys::steer::{Plan, Router};
+use crate::sys::{brake, socket, tcp, udp, uds};
+use crate::time::Time;
 
 /// A descriptor between two rings.
 #[derive(Debug)]
@@ -28,6 +31,12 @@ impl Passed {
         // SAFETY: the callers have the descriptor from a call that made it, or from the engine that
         // gives it up; nobody else closes it.
         Self::Os(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    fn os_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Os(fd) => fd.as_fd(),
+        }
     }
 }
 
@@ -80,12 +89,73 @@ impl Ports {
         }
     }
 
+    /// The clock that the rings have too.
+    pub(crate) fn now(&mut self) -> Time {
+        match self {
+            Self::Os => Time::from_nanos(monotonic_ns()),
+        }
+    }
+
+    /// Accepts one connection, if there is one.
+    pub(crate) fn accept(&mut self, listener: &Passed) -> Result<Option<(Passed, SockAddr)>> {
+        match (self, listener) {
+            (Self::Os, Passed::Os(fd)) => {
+                let accepted = socket::accept(fd.as_raw_fd())?;
+                Ok(accepted.map(|(fd, peer)| (Passed::os(fd), peer)))
+            }
+        }
+    }
+
+    /// Has the sockets of an address chosen among as planned. All of them are there.
+    pub(crate) fn steer(
+        &mut self,
+        members: &[Passed],
+        plan: &Plan,
+        router: &mut Router,
+        how: Steering,
+    ) -> Result<()> {
+        match self {
+            Self::Os => {
+                let members = members.iter().map(Passed::os_fd).collect::<Vec<_>>();
+                match how {
+                    Steering::Follow => router.steer(&members, plan),
+                    Steering::Reload => router.reload(&members, plan),
+                }
+            }
+        }
+    }
+
+    /// A listener takes nothing new, and finishes what has begun; other sockets go on.
+    pub(crate) fn brake(&mut self, listener: &Passed, protocol: Protocol) -> Result<()> {
+        match (self, listener, protocol) {
+            (Self::Os, Passed::Os(fd), Protocol::Tcp) => brake::tcp(fd.as_raw_fd()),
+            (Self::Os, Passed::Os(fd), Protocol::Uds) => brake::uds(fd.as_raw_fd()),
+            (Self::Os, Passed::Os(_), _) => Ok(()),
+        }
+    }
+
+    /// What says by poll(2) that there is something to accept.
+    pub(crate) fn watched(&mut self, listener: &Passed) -> RawFd {
+        match (self, listener) {
+            (Self::Os, Passed::Os(fd)) => fd.as_raw_fd(),
+        }
+    }
+
     /// The socket's own address.
     pub(crate) fn local_addr(&mut self, passed: &Passed) -> Result<SockAddr> {
         match (self, passed) {
             (Self::Os, Passed::Os(fd)) => socket::local_addr(fd.as_raw_fd()),
         }
     }
+}
+
+/// How a plan takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Steering {
+    /// By as little as that takes.
+    Follow,
+    /// By a program that is made anew.
+    Reload,
 }
 
 /// What kind of socket an address is asked for.

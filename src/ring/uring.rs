@@ -41,7 +41,7 @@ use crate::sys::gather::Gather;
 use crate::sys::kernel::{ForkMark, monotonic_ns, uring_error};
 use crate::sys::sockopt::{Adopted, PeerCred, TcpInfo};
 use crate::sys::wake::Waker;
-use crate::sys::{clock, entropy, errno, file, ktls, resolve, socket, tcp, udp, uds};
+use crate::sys::{brake, clock, entropy, errno, file, ktls, resolve, socket, tcp, udp, uds};
 use crate::time::Time;
 
 /// Buffer groups of one ring; their numbers are below this.
@@ -467,6 +467,12 @@ impl Uring {
         match passed {
             Passed::Os(fd) => Ok(fd.into_raw_fd()),
         }
+    }
+
+    #[expect(clippy::unused_self, reason = "the rings have one interface")]
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "the rings have one interface")]
+    pub(crate) fn release_brake(&mut self, fd: Fd) {
+        brake::release(fd);
     }
 
     pub(crate) fn export(&mut self, fd: Fd) -> Result<Passed> {

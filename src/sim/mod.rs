@@ -13,6 +13,7 @@
 //! SimRing (per node)  stream  listen  udp  net (sockets and network)
 //! ```
 
+pub(crate) mod classic_run;
 mod complete;
 mod fault;
 mod file;

@@ -248,6 +248,8 @@ impl SimRing {
         Err(NO_PORTS)
     }
 
+    pub(crate) const fn release_brake(&mut self, _: Fd) {}
+
     pub(crate) const fn export(&mut self, _: Fd) -> Result<Passed> {
         Err(NO_PORTS)
     }

@@ -186,7 +186,6 @@ impl<T: Send> Producer<T> {
         Err(PushError::Closed(unsafe { entry.take() }))
     }
 
-    #[cfg(test)]
     /// True once the consumer is gone.
     pub(crate) fn is_closed(&self) -> bool {
         self.shared.tail.0.load(Ordering::Relaxed) & CLOSED != 0

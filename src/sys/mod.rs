@@ -7,8 +7,10 @@
 pub(crate) mod addr;
 pub(crate) mod affinity;
 pub(crate) mod batch;
+pub(crate) mod brake;
 pub(crate) mod clock;
 pub(crate) mod cmsg;
+pub(crate) mod control;
 pub(crate) mod entropy;
 pub(crate) mod file;
 pub(crate) mod gather;
@@ -17,8 +19,10 @@ pub(crate) mod ktls;
 pub(crate) mod mem;
 pub(crate) mod park;
 pub(crate) mod resolve;
+pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod sockopt;
+pub(crate) mod steer;
 #[cfg(test)]
 pub(crate) mod subprocess;
 pub(crate) mod tcp;
@@ -43,7 +47,8 @@ pub(crate) fn check(op: &'static str, answer: i32) -> Result<i32> {
 pub(crate) mod errno {
     pub(crate) use libc::{
         EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EBADMSG, ECANCELED, ECONNREFUSED, EINTR, EINVAL, EIO,
-        EKEYEXPIRED, EMFILE, EMSGSIZE, ENOBUFS, ENOMEM, EOPNOTSUPP, EPIPE,
+        EKEYEXPIRED, EMFILE, EMSGSIZE, ENOBUFS, ENOMEM, ENOPROTOOPT, ENOSYS, EOPNOTSUPP, EPERM,
+        EPIPE,
     };
 }
 

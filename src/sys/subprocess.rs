@@ -48,3 +48,10 @@ pub(crate) fn deny(call: libc::c_long, code: i32) {
     // SAFETY: the program outlives the call.
     assert_eq!(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) }, 0);
 }
+
+/// Gives up all privileges: the process is nobody's from now on, without capabilities.
+pub(crate) fn become_nobody() {
+    const NOBODY: libc::uid_t = 65_534;
+    // SAFETY: the call takes no pointers.
+    assert_eq!(unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) }, 0);
+}

@@ -9,7 +9,7 @@ pub(crate) mod quic;
 pub(crate) mod quic;
 pub(crate) mod udp;
 
-use crate::config::ConnTimeouts;
+use crate::config::{ConnTimeouts, ProxyProtocol};
 use crate::error::{IoError, PoolKind, Result};
 use crate::ids::{EndpointId, GENERATION_BITS, Protocol};
 use crate::proto::Speaks;
@@ -25,6 +25,8 @@ pub(crate) struct Listener {
     pub(crate) timeouts: ConnTimeouts,
     pub(crate) speaks: Speaks,
     pub(crate) tls: Option<Box<Acceptor>>,
+    /// What comes before it all.
+    pub(crate) proxy: Option<Box<ProxyProtocol>>,
     /// After an error that lasts (no descriptors left), accepting rests until then.
     pub(crate) resting_until: Option<Time>,
 }
@@ -174,6 +176,12 @@ impl Endpoints {
         let is_it = |e: &Endpoint| e.group == group && !e.closing && !e.is_lame;
         let index = self.places.iter().position(|p| p.1.as_ref().is_some_and(is_it))?;
         self.id(index as u32)
+    }
+
+    /// The place of the first one that is such.
+    pub(crate) fn place_of(&self, is_it: impl Fn(&Endpoint) -> bool) -> Option<u32> {
+        let place = self.places.iter().position(|p| p.1.as_ref().is_some_and(&is_it));
+        place.map(|index| index as u32)
     }
 
     pub(crate) fn of_token(&mut self, token: Token) -> Option<&mut Endpoint> {

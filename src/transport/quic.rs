@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::config::{CertReloadHandle, QuicListenConfig, RetryPolicy, UdpEndpointConfig};
 use crate::error::{IoError, Result};
 use crate::proto::quic::endpoint::{Endpoint, Incoming, Route};
+use crate::proto::quic::owner::Owners;
 use crate::proto::quic::signal::Outgoing;
 use crate::sys::addr::SockAddr;
 use crate::sys::batch::{BATCH_MAX, Transmit};
@@ -98,6 +99,8 @@ impl Staged {
 /// One socket of QUIC.
 pub(crate) struct QuicSocket {
     pub(crate) endpoint: Endpoint,
+    /// Whose datagrams come besides; `None` where there are no other shards.
+    pub(crate) owners: Option<Box<Owners>>,
     /// `None`: the connections are our own.
     pub(crate) listening: Option<Listening>,
     /// Connections on it, those included that are over for the application.
@@ -133,6 +136,7 @@ impl QuicSocket {
         let waiting_max = listening.as_ref().map_or(0, |l| l.waiting_max);
         Self {
             endpoint,
+            owners: None,
             listening,
             users: 0,
             waiting: VecDeque::with_capacity(waiting_max),

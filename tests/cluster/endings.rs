@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
-use zero_io::{DrainOptions, IoCluster, IoError, ShardExit};
+use zero_io::{DrainOptions, Event, IoCluster, IoError, ShardExit, Supervised};
 
 use crate::kit::{LONG, Running, config, serve};
 
@@ -38,12 +38,15 @@ fn a_shutdown_before_the_shards_are_grown_is_found_by_them() {
     let mut cluster = IoCluster::new(config(2)).unwrap();
     let seeds = cluster.seeds().unwrap();
     cluster.handle().shutdown(DrainOptions::default()).unwrap();
+    assert!(matches!(cluster.supervise(Duration::ZERO), Ok(Supervised::Idle)));
     for seed in seeds {
         let mut shard = seed.grow().unwrap();
         assert!(shard.is_running());
         shard.poll(LONG).unwrap();
+        assert!(matches!(shard.next_event(), Some(Event::Draining { .. })));
         assert!(!shard.is_running());
     }
+    assert!(matches!(cluster.supervise(LONG), Ok(Supervised::Over)));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use zero_io::{
-    ClusterConfig, ClusterHandle, ClusterReport, Config, CpuAffinity, DrainOptions, IoCluster,
-    Result, ShardIo,
+    ClusterConfig, ClusterHandle, ClusterReadiness, ClusterReport, Config, CpuAffinity,
+    DrainOptions, IoCluster, Result, ShardIo,
 };
 
 use crate::common::PATIENCE;
@@ -17,6 +17,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 pub(crate) fn config(shards: u16) -> ClusterConfig {
     ClusterConfig::new(shards).with(|c| {
         c.cpu_affinity = CpuAffinity::Off;
+        c.drain_deadline = Duration::from_millis(500);
         c.io = Config::default().with(|io| {
             io.pool_slot_count = 512;
             io.stream_buffer_count = 128;
@@ -49,6 +50,22 @@ impl Running {
                 assert!(Instant::now() < end, "shard {shard}: {error}");
                 std::thread::sleep(Duration::from_millis(1));
             }
+        }
+    }
+
+    /// Waits until a shard, or all of them, are that.
+    pub(crate) fn wait_for(&self, shard: Option<u16>, what: ClusterReadiness) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let is = match shard {
+                Some(shard) => self.handle.shard_readiness(shard).unwrap(),
+                None => self.handle.readiness(),
+            };
+            if is == what {
+                return;
+            }
+            assert!(Instant::now() < end, "{shard:?} is {is:?}, not {what:?}");
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -3,10 +3,24 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod config;
+mod drain;
+#[cfg(feature = "http")]
+mod drain_http;
 mod echo;
 mod endings;
+mod idle;
 mod kit;
+mod life;
 mod moves;
 mod posts;
+#[cfg(feature = "quic")]
+mod quic;
+#[cfg(feature = "quic")]
+#[path = "../common/relay.rs"]
+#[expect(dead_code, reason = "the rest is other programs'")]
+mod relay;
 mod sockets;
 mod stats;
+mod steer;
+#[cfg(feature = "quic")]
+mod vectors;

@@ -60,6 +60,9 @@ struct Shared {
     path: Mutex<Path>,
     /// The last datagram of a client.
     last: Mutex<Vec<u8>>,
+    server: Mutex<SocketAddr>,
+    /// Where its last datagram came from.
+    answered: Mutex<Option<SocketAddr>>,
     counts: Counts,
     rebinds: AtomicBool,
     ends: AtomicBool,
@@ -81,13 +84,14 @@ impl Relay {
         let shared = Arc::new(Shared {
             path: Mutex::new(path),
             last: Mutex::default(),
+            server: Mutex::new(server),
+            answered: Mutex::default(),
             counts: Counts::default(),
             rebinds: AtomicBool::new(false),
             ends: AtomicBool::new(false),
         });
         let worker = Worker {
             front,
-            server,
             shared: Arc::clone(&shared),
             backs: HashMap::new(),
             waiting: BinaryHeap::new(),
@@ -106,6 +110,16 @@ impl Relay {
     /// Clients seem to be somewhere else from now on.
     pub(crate) fn rebind(&self) {
         self.shared.rebinds.store(true, Ordering::Relaxed);
+    }
+
+    /// Clients' datagrams go to that address of the server from now on.
+    pub(crate) fn redirect(&self, server: SocketAddr) {
+        *self.shared.server.lock().expect("the thread does not panic") = server;
+    }
+
+    /// The address that the server's last datagram left from.
+    pub(crate) fn answered_from(&self) -> Option<SocketAddr> {
+        *self.shared.answered.lock().expect("the thread does not panic")
     }
 
     /// Bytes that arrived from clients, or from the server.
@@ -160,7 +174,6 @@ impl PartialOrd for Waiting {
 
 struct Worker {
     front: UdpSocket,
-    server: SocketAddr,
     shared: Arc<Shared>,
     /// The sockets that each client's datagrams leave from.
     backs: HashMap<SocketAddr, UdpSocket>,
@@ -184,8 +197,9 @@ impl Worker {
             }
             let clients: Vec<SocketAddr> = self.backs.keys().copied().collect();
             for client in clients {
-                while let Some((len, _)) = received(self.backs[&client].recv_from(&mut buffer)) {
+                while let Some((len, from)) = received(self.backs[&client].recv_from(&mut buffer)) {
                     is_idle = false;
+                    *self.shared.answered.lock().expect("nobody panics with it") = Some(from);
                     self.take(client, SERVER, &buffer[..len]);
                 }
             }
@@ -235,11 +249,12 @@ impl Worker {
 
     fn pass_on(&mut self) {
         let now = Instant::now();
+        let server = *self.shared.server.lock().expect("nobody panics with it");
         while self.waiting.peek().is_some_and(|first| first.at <= now) {
             let Some(Waiting { client, from, bytes, .. }) = self.waiting.pop() else { return };
             // What the kernel does not take is lost.
             let _ = match from {
-                CLIENTS => self.backs[&client].send_to(&bytes, self.server),
+                CLIENTS => self.backs[&client].send_to(&bytes, server),
                 _ => self.front.send_to(&bytes, client),
             };
         }

@@ -5,6 +5,8 @@
 //! *Invariants*: nothing leaves the namespace; every wait has a limit. It takes root and iproute2,
 //! and without them a test fails and says so: a test that quietly does nothing tests nothing.
 
+#[cfg(feature = "quic")]
+mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
 mod multicast;
@@ -12,3 +14,7 @@ mod net;
 #[cfg(feature = "quic")]
 mod quic;
 mod race;
+#[cfg(feature = "quic")]
+#[path = "../cluster/quic/site.rs"]
+#[expect(dead_code, reason = "the rest is other programs'")]
+mod site;

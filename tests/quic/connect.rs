@@ -224,6 +224,16 @@ fn bad_configurations_are_named() {
     let config = QuicListenConfig::new(any, tls).with(|c| c.incoming_max = 0);
     let error = net.nodes[SERVER].io.quic_listen_with(config).unwrap_err();
     assert!(error.to_string().contains("incoming_max"), "{error}");
+    // Bound to one address, to another port, and to no IPv4 at all.
+    let rows = [("127.0.0.1:443", true), ("0.0.0.0:444", true), ("[::]:443", false)];
+    for (addr, dual_stack) in rows {
+        let config = QuicListenConfig::new(addr.parse().unwrap(), net.server_tls(&[])).with(|c| {
+            c.preferred_v4 = Some("127.0.0.2:443".parse().unwrap());
+            c.dual_stack = dual_stack;
+        });
+        let error = config.validate().unwrap_err();
+        assert!(error.to_string().contains("preferred_v4"), "{addr}: {error}");
+    }
     let config = QuicConnectConfig::new(any, net.client_tls(&[]));
     let error = net.nodes[CLIENT].io.quic_connect_with(config).unwrap_err();
     assert!(error.to_string().contains("port"), "{error}");

@@ -1,5 +1,6 @@
 //! Paths that lose, change and swallow packets.
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
 use zero_io::{ConnId, StreamDir, code};
@@ -170,6 +171,36 @@ fn rebindings_without_end_leave_connection_ids() {
     let moves = moves.filter(|seen| matches!(seen, Seen::Migrated(..))).count();
     assert!(moves >= 20, "{moves} moves were told");
     line.finish();
+}
+
+/// The relay stands for a client that moves to the address it was offered; ours does not.
+#[test]
+fn a_client_at_the_preferred_address_is_answered_from_there() {
+    let first = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let first = first.expect("a free port");
+    let second = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 2), first.port());
+    for is_offered in [true, false] {
+        let mut net = Net::new(Backend::Uring);
+        net.nodes[SERVER].echoes = true;
+        net.listen(|l| {
+            l.addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, first.port()));
+            l.preferred_v4 = is_offered.then_some(second);
+        });
+        let mut line = Line { net, relay: Relay::new(first, 20, Path::CLEAR) };
+        let conn = line.dial(PATIENCE);
+        let (conn, _) = line.net.connected(conn);
+        line.echo(conn, 100_000);
+        assert_eq!(line.relay.answered_from(), Some(first));
+        line.relay.redirect(second.into());
+        line.echo(conn, 100_000);
+        let expected = if is_offered { second.into() } else { first };
+        assert_eq!(line.relay.answered_from(), Some(expected));
+        // What is late, or forged, at the old one does not call it back.
+        line.relay.redirect(first);
+        line.echo(conn, 10_000);
+        assert_eq!(line.relay.answered_from(), Some(expected));
+        line.finish();
+    }
 }
 
 /// The close is lost, and whoever goes on is told again.

@@ -211,6 +211,11 @@ fn quinn_is_told_that_the_state_is_lost() {
 }
 
 #[test]
+fn s2n_is_told_that_the_state_is_lost() {
+    stateless_reset(Peer::S2n);
+}
+
+#[test]
 fn quiche_is_told_that_the_state_is_lost() {
     stateless_reset(Peer::Quiche);
 }

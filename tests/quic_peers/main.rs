@@ -8,6 +8,10 @@
 mod kit;
 
 mod clients;
+mod cluster;
 mod program;
 mod servers;
+#[path = "../cluster/quic/site.rs"]
+#[expect(dead_code, reason = "what tests/cluster shares; this is one of its users")]
+mod site;
 mod versions;

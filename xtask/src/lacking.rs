@@ -50,6 +50,15 @@ const NEEDS_PROGRAM: &[(&str, &str, &[&str])] = &[
             "upgrade::pythons_smtplib_asks_for_starttls",
         ],
     ),
+    (
+        "proxy",
+        "haproxy",
+        &[
+            "draining::a_shutdown_is_seen_by_haproxy_in_the_grace",
+            "haproxy::haproxy_speaks_version_1",
+            "haproxy::haproxy_speaks_version_2",
+        ],
+    ),
     ("http", "curl", &["peers::curl_reuses_its_connection", "sealed::https_is_http_behind_tls"]),
     ("http", "nginx", &["corpus::nginx_beside_it"]),
     ("http", "python3", &["peers::python_sends_every_kind_of_body"]),

@@ -40,6 +40,7 @@ const PACKAGES: &[Package] = &[
     package("libclang-dev", "/usr/lib/llvm-14/lib/libclang.so.1", &["test"]),
     package("curl", "curl", &["test"]),
     package("gnutls-bin", "gnutls-cli", &["test"]),
+    package("haproxy", "haproxy", &["test"]),
     package("iproute2", "ip", &["test"]),
     package("netcat-openbsd", "nc", &["test"]),
     package("openssl", "openssl", &["test", "bench-tls"]),

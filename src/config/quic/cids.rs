@@ -3,6 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::hmac;
+
+use super::QuicKeys;
+use crate::config::ScidCover;
+use crate::config::cover::Speck;
 use crate::error::{IoError, Result};
 
 /// Connection ids of one's own making, for a load balancer that reads something from them.
@@ -22,16 +27,62 @@ pub trait ConnectionIds: Send + Sync {
 ///
 /// ```text
 /// byte 0      2           7            10
-///      | 00id | 5 random  | 3 of a MAC |
+///      | ccid | 5 random  | 3 of a MAC |
 /// ```
 ///
-/// `id` is 14 bits: the server's number above the shard's. The MAC, under
-/// [`QuicKeys`](super::QuicKeys), tells ids that were made here, or by whoever has the same keys,
-/// from made-up ones.
+/// `id` is 14 bits: the server's number above the shard's. The two bits `cc` are 00 when it is
+/// clear, and 01 when it is covered: 14 bits that follow from the last four random bytes
+/// ([`ScidCover::Light`]) or from all five ([`ScidCover::Strong`]) are added to it, bit by bit. The
+/// MAC, under [`QuicKeys`], tells ids that were made here, or by whoever has the same keys, from
+/// made-up ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ScidGenerator {
     id: u16,
     shard_bits: u32,
+    cover: Cover,
+}
+
+/// What hides the numbers, with its key.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Cover {
+    #[default]
+    Clear,
+    Light(Speck),
+    Strong([u8; 16]),
+}
+
+impl Cover {
+    /// The first two bits of ids, where they stand.
+    const fn code(&self) -> u16 {
+        match self {
+            Self::Clear => 0,
+            Self::Light(_) | Self::Strong(_) => ScidGenerator::SERVER_ID_MASK + 1,
+        }
+    }
+
+    /// What is added to the numbers.
+    fn pad(&self, random: [u8; 5]) -> u16 {
+        let [_, block @ ..] = random;
+        let pad = match self {
+            Self::Clear => 0,
+            Self::Light(speck) => speck.encrypt(block) as u16,
+            Self::Strong(key) => {
+                let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), &random);
+                tag.as_ref().first_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes))
+            }
+        };
+        pad & ScidGenerator::SERVER_ID_MASK
+    }
+}
+
+impl fmt::Debug for Cover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Clear => "Clear",
+            Self::Light(_) => "Light(..)",
+            Self::Strong(_) => "Strong(..)",
+        })
+    }
 }
 
 impl ScidGenerator {
@@ -59,7 +110,55 @@ impl ScidGenerator {
         }
         // All 14 bits may be the shard's: then the server's number is 0, and is not shifted out.
         let server = u32::from(server_id) << shard_bits;
-        Ok(Self { id: server as u16 | shard_id, shard_bits })
+        Ok(Self { id: server as u16 | shard_id, shard_bits, cover: Cover::Clear })
+    }
+
+    /// The same, with the numbers hidden under keys. Whoever is to read them needs the same.
+    #[must_use]
+    pub fn covered(self, cover: ScidCover, keys: &QuicKeys) -> Self {
+        let cover = match cover {
+            ScidCover::Clear => Cover::Clear,
+            ScidCover::Light => Cover::Light(Speck::new(keys.cover_key())),
+            ScidCover::Strong => Cover::Strong(keys.strong_cover_key()),
+        };
+        Self { cover, ..self }
+    }
+
+    /// How the numbers are hidden.
+    #[must_use]
+    pub const fn cover(&self) -> ScidCover {
+        match self.cover {
+            Cover::Clear => ScidCover::Clear,
+            Cover::Light(_) => ScidCover::Light,
+            Cover::Strong(_) => ScidCover::Strong,
+        }
+    }
+
+    /// Bits of the shard's number.
+    #[must_use]
+    pub const fn shard_bits(&self) -> u32 {
+        self.shard_bits
+    }
+
+    /// An id but for its MAC, around random bytes.
+    #[must_use]
+    pub fn encode(&self, random: [u8; 5]) -> [u8; 7] {
+        let first = self.cover.code() | (self.id ^ self.cover.pad(random));
+        let ([a, b], [c, d, e, f, g]) = (first.to_be_bytes(), random);
+        [a, b, c, d, e, f, g]
+    }
+
+    /// The server's and the shard's number in a connection id, if it has the length and the first
+    /// two bits of those that this one makes. Whether somebody made it up is not looked at.
+    #[must_use]
+    pub fn decode(&self, cid: &[u8]) -> Option<(u16, u16)> {
+        let (first, rest) = cid.split_first_chunk()?;
+        let (random, mac) = rest.split_first_chunk()?;
+        let first = u16::from_be_bytes(*first);
+        let is_such = mac.len() == 3 && first & !Self::SERVER_ID_MASK == self.cover.code();
+        let id = (first & Self::SERVER_ID_MASK) ^ self.cover.pad(*random);
+        let shard = u32::from(id) & ((1 << self.shard_bits) - 1);
+        is_such.then_some((id >> self.shard_bits, shard as u16))
     }
 
     /// The server's number.
@@ -74,13 +173,18 @@ impl ScidGenerator {
         self.id & ((1_u32 << self.shard_bits) - 1) as u16
     }
 
-    /// Both numbers, as they stand in the first two bytes of an id.
+    /// The same of another shard, whose number has no more bits.
+    pub(crate) const fn of_shard(self, shard: u16) -> Self {
+        Self { id: self.id - self.shard_id() + shard, ..self }
+    }
+
+    /// Both numbers, as they stand in the first two bytes of a clear id.
     #[must_use]
     pub const fn id(&self) -> u16 {
         self.id
     }
 
-    /// The numbers in a connection id, if it has the length and the first bits of these.
+    /// The numbers in a clear connection id, if it has the length and the first bits of these.
     #[must_use]
     pub fn id_of(cid: &[u8]) -> Option<u16> {
         let id = u16::from_be_bytes(*cid.first_chunk()?);
@@ -133,12 +237,87 @@ mod tests {
             let scid = ScidGenerator::new(server as u16, shard as u16, shard_bits).unwrap();
             assert_eq!((u32::from(scid.server_id()), u32::from(scid.shard_id())), (server, shard));
             assert_eq!(scid.id(), 0x3FFF);
+            assert_eq!(scid.shard_bits(), shard_bits);
+            let first = scid.of_shard(0);
+            assert_eq!((first.server_id(), first.shard_id()), (server as u16, 0));
+            assert_eq!(first.of_shard(shard as u16), scid);
+            let id = [[0x3F, 0xFF].as_slice(), &[7; 8]].concat();
+            assert_eq!(scid.decode(&id), Some((server as u16, shard as u16)));
+            assert_eq!(scid.decode(&id[1..]), None);
             let over = ScidGenerator::new(server as u16 + 1, shard as u16, shard_bits);
             assert!(over.unwrap_err().to_string().contains("server_id"));
             let over = ScidGenerator::new(server as u16, shard as u16 + 1, shard_bits);
             assert!(over.unwrap_err().to_string().contains("shard_id"));
         }
         assert!(ScidGenerator::new(0, 0, 15).is_err());
+    }
+
+    fn keys(byte: u8) -> QuicKeys {
+        QuicKeys::from_bytes(&[byte; QuicKeys::LEN])
+    }
+
+    const COVERS: [ScidCover; 3] = [ScidCover::Clear, ScidCover::Light, ScidCover::Strong];
+
+    /// All 16,384 pairs of numbers for every split of the bits.
+    #[test]
+    fn what_was_encoded_is_decoded() {
+        let keys = keys(5);
+        for cover in COVERS {
+            // The strong one takes a hash for each.
+            let step = if cover == ScidCover::Strong { 61 } else { 1 };
+            for shard_bits in 0..=14 {
+                for id in (0..1_u32 << 14).step_by(step) {
+                    let server = (id >> shard_bits) as u16;
+                    let shard = (id & ((1 << shard_bits) - 1)) as u16;
+                    let scid = ScidGenerator::new(server, shard, shard_bits).unwrap();
+                    let scid = scid.covered(cover, &keys);
+                    let random = u64::from(id).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
+                    let body = scid.encode(*random.first_chunk().unwrap());
+                    assert_eq!(body[2..], random[..5]);
+                    let cid = [&body[..], &[1, 2, 3]].concat();
+                    assert_eq!(scid.decode(&cid), Some((server, shard)));
+                    let is_clear = cover == ScidCover::Clear;
+                    assert_eq!(ScidGenerator::id_of(&cid), is_clear.then_some(id as u16));
+                    assert_eq!((scid.cover(), scid.shard_bits()), (cover, shard_bits));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn other_ids_are_not_decoded() {
+        for cover in COVERS {
+            let scid = ScidGenerator::new(3, 1, 2).unwrap().covered(cover, &keys(1));
+            let body = scid.encode([9; 5]);
+            let cid = [&body[..], &[0; 3]].concat();
+            assert_eq!(scid.decode(&cid), Some((3, 1)));
+            for len in (0..10).chain([11, 20]) {
+                let other = [&cid[..], &[0; 10]].concat();
+                assert_eq!(scid.decode(&other[..len]), None, "{len}");
+            }
+            for bits in [0x40, 0x80, 0xC0] {
+                let mut other = cid.clone();
+                other[0] ^= bits;
+                assert_eq!(scid.decode(&other), None);
+            }
+        }
+    }
+
+    /// Ids of one shard look alike when they are clear, and like any other one's when not.
+    #[test]
+    fn covers_hide_the_shard() {
+        for cover in [ScidCover::Light, ScidCover::Strong] {
+            let scid = |byte| ScidGenerator::new(0, 1, 1).unwrap().covered(cover, &keys(byte));
+            let first = |byte, n: u16| {
+                let [a, b] = n.to_be_bytes();
+                let [c, d, ..] = scid(byte).encode([0, 0, 0, a, b]);
+                u16::from_be_bytes([c, d]) & 1
+            };
+            let ones = (0..1000).map(|n| first(1, n)).sum::<u16>();
+            assert!((400..600).contains(&ones), "{ones}");
+            assert!((0..100).any(|n| first(1, n) != first(2, n)), "the key matters");
+            assert!(!format!("{:?}", scid(1)).contains('['), "and is not shown");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::hmac;
 use zeroize::Zeroize;
 
 use super::used::UsedTokens;
@@ -55,6 +56,25 @@ impl QuicKeys {
         keys.cid.copy_from_slice(&bytes[128..]);
         keys
     }
+
+    /// The key of [`ScidCover::Light`](crate::ScidCover::Light), for a load balancer that reads
+    /// such ids: four words of Speck32/64, that of the first round last.
+    #[must_use]
+    pub fn cover_key(&self) -> [u16; 4] {
+        let [a, b, c, d, e, f, g, h] = self.derived(b"cover");
+        [[a, b], [c, d], [e, f], [g, h]].map(u16::from_be_bytes)
+    }
+
+    /// The key of [`ScidCover::Strong`](crate::ScidCover::Strong).
+    pub(crate) fn strong_cover_key(&self) -> [u8; 16] {
+        self.derived(b"strong cover")
+    }
+
+    /// A key that follows from that of ids.
+    fn derived<const LEN: usize>(&self, name: &[u8]) -> [u8; LEN] {
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.cid), name);
+        tag.as_ref().first_chunk().copied().unwrap_or([0; LEN])
+    }
 }
 
 impl Drop for QuicKeys {
@@ -84,6 +104,7 @@ mod tests {
             (63, 64, 127, 128)
         );
         assert_eq!(format!("{keys:?}"), "QuicKeys(..)");
+        assert_ne!(keys.strong_cover_key()[..8], keys.cover_key().map(u16::to_be_bytes).concat());
         let (one, two) = (QuicKeys::random().unwrap(), QuicKeys::random().unwrap());
         assert_ne!(one.reset, two.reset);
     }

@@ -1,6 +1,6 @@
 //! What a QUIC listener is made with.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::time::Duration;
 
 use super::cids::QuicCids;
@@ -66,6 +66,13 @@ pub struct QuicListenConfig {
     pub handshake_timeout: Duration,
     /// Clients may change their address. Default on.
     pub migration: bool,
+    /// Where clients should rather go once their handshake is done (RFC 9000 §9.6): an address of
+    /// this machine alone, behind one that many share. The listener is bound to the wildcard of its
+    /// family (for IPv4, that of IPv6 with `dual_stack` will do) and to the same port. Clients that
+    /// do not know of it stay where they are. Default none.
+    pub preferred_v4: Option<SocketAddrV4>,
+    /// The same for IPv6.
+    pub preferred_v6: Option<SocketAddrV6>,
     /// Clients whose first packet waits to be looked at; what comes beyond is dropped. Default 256;
     /// 1 to 65,536.
     pub incoming_max: usize,
@@ -101,6 +108,8 @@ impl QuicListenConfig {
             early_data: false,
             handshake_timeout: Duration::from_secs(10),
             migration: true,
+            preferred_v4: None,
+            preferred_v6: None,
             incoming_max: 256,
             keys: None,
             cids: QuicCids::default(),
@@ -140,6 +149,24 @@ impl QuicListenConfig {
         check_ms(field, lifetime, 1000, 2_592_000_000, "1000 to 2,592,000,000 ms")?;
         let fits = (1..=65_536).contains(&self.incoming_max);
         check("QuicListenConfig::incoming_max", self.incoming_max, fits, "1 to 65,536")?;
+        self.check_preferred()?;
         self.tls.check_quic(self.early_data)
+    }
+
+    fn check_preferred(&self) -> Result<()> {
+        let is_bound = |ip: IpAddr, port: u16| match (self.addr.ip(), ip) {
+            _ if ip.is_unspecified() || port != self.addr.port() => false,
+            (IpAddr::V6(own), IpAddr::V4(_)) => own.is_unspecified() && self.dual_stack,
+            (own, ip) => own.is_unspecified() && own.is_ipv4() == ip.is_ipv4(),
+        };
+        let v4 = self.preferred_v4.map(|v4| ("QuicListenConfig::preferred_v4", v4.into()));
+        let v6 = self.preferred_v6.map(|v6| ("QuicListenConfig::preferred_v6", v6.into()));
+        for (field, addr) in v4.into_iter().chain(v6) {
+            let addr: SocketAddr = addr;
+            let fits = is_bound(addr.ip(), addr.port());
+            let range = "an address that the listener is bound to by its wildcard, at its port";
+            check(field, usize::from(addr.port()), fits, range)?;
+        }
+        Ok(())
     }
 }

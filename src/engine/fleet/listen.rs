@@ -3,9 +3,9 @@
 //! Role: [`ListenPlan`] is what every shard makes of its socket. Not role: the socket, which the
 //! cluster made.
 
-use crate::config::{Config, ConnTimeouts, Framing, UdpEndpointConfig};
+use crate::config::{Config, ConnTimeouts, Framing, ProxyProtocol, UdpEndpointConfig};
 use crate::engine::udp::udp_class;
-use crate::engine::{Engine, HttpPlan};
+use crate::engine::{Engine, HttpPlan, QuicPlan};
 use crate::error::Result;
 use crate::ids::{EndpointId, Protocol};
 use crate::proto::tls::Acceptor;
@@ -20,6 +20,13 @@ pub(crate) struct ListenPlan {
     pub(crate) what: What,
 }
 
+impl ListenPlan {
+    /// What one shard is given of it.
+    pub(crate) fn of_shard(&self, shard: u16) -> Self {
+        Self { group: self.group, what: self.what.clone().of_shard(shard) }
+    }
+}
+
 /// What is made of the socket.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
@@ -29,20 +36,40 @@ pub(crate) enum What {
         timeouts: ConnTimeouts,
         framing: Option<Framing>,
         tls: Option<Acceptor>,
+        proxy: Option<ProxyProtocol>,
     },
     /// A server of HTTP.
-    Http { protocol: Protocol, timeouts: ConnTimeouts, plan: Box<HttpPlan>, tls: Option<Acceptor> },
+    Http {
+        protocol: Protocol,
+        timeouts: ConnTimeouts,
+        plan: Box<HttpPlan>,
+        tls: Option<Acceptor>,
+        proxy: Option<ProxyProtocol>,
+    },
     /// A UDP socket.
     Udp(Box<UdpEndpointConfig>),
+    /// A listener of QUIC.
+    Quic(Box<QuicPlan>),
 }
 
 impl What {
     /// Whether shards of that configuration can have it.
     pub(crate) fn check(&self, shard: &Config) -> Result<()> {
         match self {
-            Self::Stream { .. } | Self::Http { .. } => Ok(()),
+            Self::Stream { proxy, .. } | Self::Http { proxy, .. } => {
+                proxy.as_ref().map_or(Ok(()), ProxyProtocol::validate)
+            }
             Self::Udp(config) => udp_class(shard, config).map(drop),
+            Self::Quic(plan) => plan.check(),
         }
+    }
+
+    /// The same as one shard makes it.
+    fn of_shard(mut self, shard: u16) -> Self {
+        if let Self::Quic(plan) = &mut self {
+            plan.use_shard(shard);
+        }
+        self
     }
 }
 
@@ -59,14 +86,19 @@ impl Engine {
 
     fn add(&mut self, fd: Fd, what: What) -> Result<EndpointId> {
         match what {
-            What::Stream { protocol, timeouts, framing, tls } => {
-                self.add_listener(fd, protocol, timeouts, framing, tls)
+            What::Stream { protocol, timeouts, framing, tls, proxy } => {
+                let id = self.add_listener(fd, protocol, timeouts, framing, tls)?;
+                self.expect_proxy(id, proxy.as_ref());
+                Ok(id)
             }
-            What::Http { protocol, timeouts, plan, tls } => {
+            What::Http { protocol, timeouts, plan, tls, proxy } => {
                 let speaks = self.http_speaks(&plan);
-                self.add_listener(fd, protocol, timeouts, speaks, tls)
+                let id = self.add_listener(fd, protocol, timeouts, speaks, tls)?;
+                self.expect_proxy(id, proxy.as_ref());
+                Ok(id)
             }
             What::Udp(config) => self.add_udp(fd, &config),
+            What::Quic(plan) => self.quic_add_planned(fd, &plan),
         }
     }
 }

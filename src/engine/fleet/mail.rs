@@ -5,6 +5,7 @@
 //! - Nothing is dropped for want of room in the event queue: it waits, and what came later with it.
 
 use super::connect::Connect;
+use super::drain::Order;
 use super::listen::ListenPlan;
 use super::move_conn::Moved;
 use crate::engine::{Command, Engine};
@@ -12,6 +13,7 @@ use crate::error::{IoError, Result};
 use crate::pool::SendBuffer;
 use crate::ring::ports::Passed;
 use crate::sync::mpsc::PushError;
+use crate::sys::addr::SockAddr;
 
 /// Mail taken in one tick at most.
 const MAIL_PER_TICK_MAX: usize = 256;
@@ -20,6 +22,8 @@ const MAIL_PER_TICK_MAX: usize = 256;
 pub(crate) enum Mail {
     /// A message of the application's; the buffer is of the receiver's reserve.
     Post { token: u64, buffer: Option<SendBuffer> },
+    /// A connection that came to another shard's listener of that group.
+    Accepted { group: u16, fd: Passed, peer: SockAddr },
     /// A connection that another shard gives away.
     Moved(Box<Moved>),
     /// A connection that a handle of the cluster asks for.
@@ -32,6 +36,8 @@ pub(crate) enum Mail {
 pub(crate) enum Control {
     /// Take a socket in.
     Listen(ListenPlan, Passed),
+    /// End it, or one of its listeners, in order.
+    Drain(Order),
     /// Leave the loop.
     Stop,
 }
@@ -43,7 +49,7 @@ impl Engine {
             let Some(fleet) = &mut self.fleet else { return };
             let Some(mail) = fleet.mail_waits.take().or_else(|| fleet.mail.pop()) else { return };
             match mail {
-                Mail::Post { .. } | Mail::Moved(_) | Mail::Connect(_) if self.inbox.room() == 0 => {
+                _ if self.inbox.room() == 0 => {
                     fleet.mail_waits = Some(mail);
                     return;
                 }
@@ -51,6 +57,7 @@ impl Engine {
                     fleet.stats.posts_in += 1;
                     self.posted(token, buffer);
                 }
+                Mail::Accepted { group, fd, peer } => self.accepted_elsewhere(group, fd, peer),
                 Mail::Moved(moved) => {
                     if let Some(moved) = self.take_moved(moved) {
                         self.wait_for_place(moved);
@@ -69,11 +76,29 @@ impl Engine {
                 if let Err(error) = self.take_in(plan, passed) {
                     crate::trace::listen_failed(self.shard_id(), group, &error);
                 }
+                self.open_pier();
             }
+            Control::Drain(order) => self.begin_drain(order),
             Control::Stop => {
                 if let Some(fleet) = &mut self.fleet {
                     fleet.stopped = true;
                 }
+            }
+        }
+    }
+
+    /// Takes in a connection that came to another shard. Who finds no place is closed, as is who
+    /// comes when the listener has gone.
+    fn accepted_elsewhere(&mut self, group: u16, fd: Passed, peer: SockAddr) {
+        let Ok(fd) = self.ring.import(fd) else { return };
+        match self.endpoints.of_group(group).filter(|_| !self.conns.is_full()) {
+            Some(listener) => {
+                self.note_accepted(listener.index(), fd);
+                self.take_accepted(listener.index(), fd, peer);
+            }
+            None => {
+                self.stats.accept_errors += 1;
+                self.ring.close_now(fd);
             }
         }
     }
@@ -93,7 +118,7 @@ impl Engine {
         let Some(fleet) = &mut self.fleet else { return self.post_alone(shard, token, data) };
         fleet.shared.post(shard, token, data)?;
         fleet.stats.posts_out += 1;
-        fleet.note_to_nudge(shard);
+        fleet.nudge_later(shard);
         Ok(())
     }
 

@@ -8,24 +8,29 @@
 //! - An engine that has joined nothing pays one look at `Engine::looks_further` for all of it.
 //! - Who left is down for everybody before its mail is closed, and nothing in it is forgotten.
 
+pub(crate) mod ask;
 pub(crate) mod connect;
+pub(crate) mod drain;
 pub(crate) mod listen;
 pub(crate) mod mail;
 pub(crate) mod move_conn;
 pub(crate) mod publish;
+pub(crate) mod ready;
 pub(crate) mod shared;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Engine;
+use super::quic::Pier;
 use crate::error::{IoError, Result};
-use crate::ids::{ClusterEndpoint, EndpointId};
+use crate::ids::{ClusterEndpoint, EndpointId, Protocol};
 use crate::ring::ports::Passed;
 use crate::stats::FleetStats;
 use crate::sync::mpsc::Consumer;
 use crate::time::Time;
-use crate::transport::NO_GROUP;
+use crate::transport::{Endpoint, NO_GROUP};
+use drain::Drain;
 use listen::ListenPlan;
 use mail::Mail;
 use move_conn::{Arriving, Leaving, Moved};
@@ -41,8 +46,12 @@ pub(crate) struct Fleet {
     mail_waits: Option<Mail>,
     /// Shards that were sent something and not woken yet, each once.
     to_nudge: Vec<u16>,
+    /// What is about to end of it.
+    drains: Vec<Drain>,
     stopped: bool,
-    stats: FleetStats,
+    /// Where datagrams come that others received; open once there is a QUIC listener.
+    pub(super) pier: Pier,
+    pub(super) stats: FleetStats,
     /// What the lives before this one had posted up.
     before: Posted,
     /// When to post up what was done.
@@ -60,11 +69,36 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// A shard was sent something: it is woken when this tick's writes are sent.
-    fn note_to_nudge(&mut self, shard: u16) {
+    fn new(shared: Arc<Shared>, me: u16, mail: Consumer<Mail>) -> Self {
+        Self {
+            me,
+            mail,
+            mail_waits: None,
+            to_nudge: Vec::with_capacity(shared.count().into()),
+            drains: Vec::new(),
+            stopped: false,
+            pier: Pier::default(),
+            stats: FleetStats::default(),
+            before: shared.posted(me),
+            publish_at: publish::AT_ONCE,
+            asked_taken: 0,
+            connects_failed: VecDeque::new(),
+            leaving: Vec::new(),
+            arriving: Vec::new(),
+            unplaced: VecDeque::new(),
+            shared,
+        }
+    }
+
+    /// Has a shard woken with the others that were sent something.
+    pub(super) fn nudge_later(&mut self, shard: u16) {
         if shard != self.me && !self.to_nudge.contains(&shard) {
             self.to_nudge.push(shard);
         }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 }
 
@@ -82,27 +116,24 @@ impl Engine {
             self.take_in(plan, passed)?;
         }
         let (commands, gate) = self.handle_parts();
-        let pool = Arc::clone(self.pool.shared());
-        let guards = self.config.guard_count > 0;
-        shared.moor(me, Resident { gate, pool, commands, guards })?;
-        self.fleet = Some(Box::new(Fleet {
-            me,
-            mail,
-            mail_waits: None,
-            to_nudge: Vec::with_capacity(shared.count().into()),
-            stopped: false,
-            stats: FleetStats::default(),
-            before: shared.posted(me),
-            publish_at: publish::AT_ONCE,
-            asked_taken: 0,
-            connects_failed: VecDeque::new(),
-            leaving: Vec::new(),
-            arriving: Vec::new(),
-            unplaced: VecDeque::new(),
-            shared,
-        }));
+        let (pool, guards) = (Arc::clone(self.pool.shared()), self.config.guard_count > 0);
+        shared.moor(me, Resident { gate, pool, commands, guards, ferry: None })?;
+        self.fleet = Some(Box::new(Fleet::new(shared, me, mail)));
         self.looks_further = true;
+        self.open_pier();
         Ok(())
+    }
+
+    /// With the first QUIC listener there is a way for datagrams.
+    fn open_pier(&mut self) {
+        let is_of_quic = |e: &Endpoint| e.group != NO_GROUP && e.protocol == Protocol::Quic;
+        let has_quic = self.endpoints.place_of(is_of_quic).is_some();
+        if let Some(fleet) = &mut self.fleet
+            && has_quic
+            && let Some(ferry) = fleet.pier.open(fleet.shared.config())
+        {
+            fleet.shared.equip(fleet.me, ferry);
+        }
     }
 
     /// Ends all that the others have with this shard.
@@ -117,7 +148,9 @@ impl Engine {
         for mail in left {
             match mail {
                 Mail::Post { .. } => fleet.stats.posts_lost += 1,
-                Mail::Moved(_) | Mail::Connect(_) => fleet.shared.pass_on(fleet.me, mail),
+                Mail::Moved(_) | Mail::Accepted { .. } | Mail::Connect(_) => {
+                    fleet.shared.pass_on(fleet.me, mail);
+                }
                 Mail::Control(_) => {}
             }
         }
@@ -130,16 +163,23 @@ impl Engine {
         if self.fleet.is_some() {
             self.place_unplaced();
             self.run_mail();
+            self.run_ferried();
             self.run_arriving();
             self.run_leaving();
             self.publish_when_due();
+            if self.fleet.as_ref().is_some_and(|fleet| !fleet.drains.is_empty()) {
+                self.drain_step();
+            }
         }
     }
 
     /// Whether `run_fleet` would do anything; asked before each sleep, and by who spins.
     pub(super) fn fleet_has_work(&self) -> bool {
-        self.fleet.is_some()
-            && (self.has_mail_to_run() || self.has_arriving_to_feed() || self.has_ready_to_leave())
+        let Some(fleet) = &self.fleet else { return false };
+        self.has_mail_to_run()
+            || fleet.pier.has_work()
+            || self.has_arriving_to_feed()
+            || self.has_ready_to_leave()
     }
 
     /// A connection that came has to wait for one of this shard to end.
@@ -160,9 +200,11 @@ impl Engine {
         }
     }
 
-    /// Wakes the shards that were sent something, as far as they sleep.
+    /// Wakes the shards that were sent something, as far as they sleep. Whoever calls it may sleep
+    /// next, and what it has of theirs is theirs again before.
     pub(super) fn nudge_fleet(&mut self) {
         let Some(fleet) = &mut self.fleet else { return };
+        fleet.pier.reclaim();
         while let Some(shard) = fleet.to_nudge.pop() {
             fleet.stats.wakes += u64::from(fleet.shared.nudge(shard));
         }

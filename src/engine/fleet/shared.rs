@@ -18,37 +18,56 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
+use super::ask::{Ask, Bell, Desk, Left, desk};
 use super::connect::Connect;
 use super::mail::Mail;
 use super::publish::{Posted, WORDS};
+use super::ready::ClusterReadiness::{Draining, Ready, Starting, Stopped};
+use super::ready::{ClusterReadiness, Readiness};
+use crate::config::{ClusterConfig, DrainOptions};
 use crate::engine::Command;
+use crate::engine::quic::Ferry;
 use crate::error::{IoError, PoolKind, Result};
 use crate::pool::{PoolShared, SendBuffer};
-use crate::sync::atomic::{AtomicU32, Ordering, fence};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use crate::sync::board::Board;
 use crate::sync::gate::Gate;
 use crate::sync::mpsc::{Consumer, Producer, PushError, channel};
+use crate::sys::wake::Waker;
 
 /// What the threads of a cluster share.
 pub(crate) struct Shared {
     slots: Box<[Slot]>,
-    mail_entries: usize,
+    config: ClusterConfig,
+    bell: Bell,
+    /// Of the whole; of a cluster that neither drains nor is over it is looked up.
+    readiness: Readiness,
     /// Whose turn it is among shards with equally many connections.
     turn: AtomicU32,
 }
 
 /// One shard, through all of its lives.
-#[derive(Default)]
 pub(crate) struct Slot {
     berth: OwnPage<ArcSwapOption<Berth>>,
     /// Its shard writes there, and the berth is read by whoever sends.
     board: OwnPage<Board<WORDS>>,
+    readiness: Readiness,
+    /// It was grown once.
+    has_been_up: AtomicBool,
 }
 
 /// A value on a page of its own: so that a test can have the kernel watch who writes to it.
 #[derive(Default)]
 #[repr(align(4096))]
 struct OwnPage<T>(T);
+
+impl Slot {
+    fn new() -> Self {
+        let (berth, board) = (OwnPage::default(), OwnPage::default());
+        let (readiness, has_been_up) = (Readiness::new(Starting), AtomicBool::new(false));
+        Self { berth, board, readiness, has_been_up }
+    }
+}
 
 /// One life of a shard.
 pub(crate) struct Berth {
@@ -60,6 +79,7 @@ pub(crate) struct Berth {
 }
 
 /// The way to a shard that runs.
+#[derive(Clone)]
 pub(crate) struct Resident {
     pub(crate) gate: Arc<Gate>,
     pub(crate) pool: Arc<PoolShared>,
@@ -67,6 +87,15 @@ pub(crate) struct Resident {
     pub(crate) commands: Producer<Command>,
     /// Whether it has guard writes.
     pub(crate) guards: bool,
+    /// Once it has a listener of QUIC.
+    pub(crate) ferry: Option<Ferry>,
+}
+
+impl Berth {
+    /// The same life, that far.
+    fn with(&self, resident: Option<Resident>) -> Self {
+        Self { mail: self.mail.clone(), asked: Arc::clone(&self.asked), resident }
+    }
 }
 
 impl Resident {
@@ -93,19 +122,22 @@ impl Resident {
 }
 
 impl Shared {
-    pub(crate) fn new(shards: u16, mail_entries: usize) -> Self {
-        let slots = (0..shards).map(|_| Slot::default()).collect();
-        Self { slots, mail_entries, turn: AtomicU32::new(0) }
+    /// `supervisor` ends the sleep of who has the desk.
+    pub(crate) fn new(config: &ClusterConfig, supervisor: Waker) -> (Self, Desk) {
+        let slots = (0..config.shard_count).map(|_| Slot::new()).collect();
+        let (bell, desk) = desk(config.shard_count, supervisor);
+        let (config, readiness) = (config.clone(), Readiness::new(Ready));
+        (Self { slots, config, bell, readiness, turn: AtomicU32::new(0) }, desk)
+    }
+
+    /// What the cluster was made with.
+    pub(crate) const fn config(&self) -> &ClusterConfig {
+        &self.config
     }
 
     /// How many shards there are.
     pub(crate) const fn count(&self) -> u16 {
         self.slots.len() as u16
-    }
-
-    /// What the mail of one shard holds.
-    pub(crate) const fn mail_entries(&self) -> usize {
-        self.mail_entries
     }
 
     fn slot(&self, shard: u16) -> Result<&Slot> {
@@ -115,12 +147,10 @@ impl Shared {
 
     /// Begins a life: the end of its mail, for the thread that will run it.
     pub(crate) fn begin(&self, shard: u16) -> Result<Consumer<Mail>> {
-        let (mail, consumer) = channel(self.mail_entries);
-        self.slot(shard)?.berth.0.store(Some(Arc::new(Berth {
-            mail,
-            asked: Arc::default(),
-            resident: None,
-        })));
+        let (mail, consumer) = channel(self.config.mail_entries);
+        self.slot(shard)?.readiness.set(Starting);
+        let berth = Berth { mail, asked: Arc::default(), resident: None };
+        self.slot(shard)?.berth.0.store(Some(Arc::new(berth)));
         Ok(consumer)
     }
 
@@ -128,16 +158,100 @@ impl Shared {
     pub(crate) fn moor(&self, shard: u16, resident: Resident) -> Result<()> {
         let slot = self.slot(shard)?;
         let berth = slot.berth.0.load_full().ok_or(IoError::ShardDown { shard })?;
-        let resident = Some(resident);
-        let (mail, asked) = (berth.mail.clone(), Arc::clone(&berth.asked));
-        slot.berth.0.store(Some(Arc::new(Berth { mail, asked, resident })));
+        slot.berth.0.store(Some(Arc::new(berth.with(Some(resident)))));
+        slot.has_been_up.store(true, Ordering::Release);
+        // It may have been told to drain before it was grown.
+        let _ = slot.readiness.change(Starting, Ready);
         Ok(())
     }
 
-    /// Its life is over.
+    /// The shard takes datagrams.
+    pub(crate) fn equip(&self, shard: u16, ferry: Ferry) {
+        let Ok(slot) = self.slot(shard) else { return };
+        let Some(berth) = slot.berth.0.load_full() else { return };
+        let resident = berth.resident.clone().map(|r| Resident { ferry: Some(ferry), ..r });
+        slot.berth.0.store(Some(Arc::new(berth.with(resident))));
+    }
+
+    /// Has `pass` send something by the ferry of a shard, if that runs and has one.
+    pub(crate) fn by_ferry<R>(&self, shard: u16, pass: impl FnOnce(&Ferry) -> R) -> Option<R> {
+        let berth = self.slot(shard).ok()?.berth.0.load();
+        let resident = berth.as_ref()?.resident.as_ref()?;
+        resident.ferry.as_ref().map(pass)
+    }
+
+    /// Nobody reaches it any more.
     pub(crate) fn vacate(&self, shard: u16) {
         if let Ok(slot) = self.slot(shard) {
             slot.berth.0.store(None);
+        }
+    }
+
+    /// Its life is over, grown or not.
+    pub(crate) fn left(&self, left: Left) {
+        self.vacate(left.shard);
+        if let Ok(slot) = self.slot(left.shard) {
+            slot.readiness.set(Stopped);
+        }
+        self.bell.left(left);
+    }
+
+    /// Asks the supervisor. Whether it will hear it: not when it is gone.
+    pub(crate) fn ask(&self, ask: Ask) -> Result<bool> {
+        self.bell.ask(ask)
+    }
+
+    /// Asks for the end of one shard, unless one is under way or over.
+    pub(crate) fn ask_to_leave(&self, shard: u16, drain: DrainOptions, again: bool) -> Result<()> {
+        let slot = self.slot(shard)?;
+        let (busy, down) = (IoError::ClusterBusy { shard }, IoError::ShardDown { shard });
+        if self.readiness.get() != Ready {
+            return Err(busy);
+        }
+        let (was, is) = match slot.readiness.change(Ready, Draining) {
+            Ok(()) => (Ready, Draining),
+            Err(Stopped) if again && slot.readiness.change(Stopped, Starting).is_ok() => {
+                (Stopped, Starting)
+            }
+            Err(Stopped) => return Err(down),
+            Err(_) => return Err(busy),
+        };
+        let asked = self.ask(Ask::Leave { shard, drain, again });
+        if asked != Ok(true) {
+            let _ = slot.readiness.change(is, was);
+        }
+        if asked? { Ok(()) } else { Err(down) }
+    }
+
+    /// How ready a shard is.
+    pub(crate) fn shard_readiness(&self, shard: u16) -> Result<ClusterReadiness> {
+        Ok(self.slot(shard)?.readiness.get())
+    }
+
+    /// How ready the whole is.
+    pub(crate) fn readiness(&self) -> ClusterReadiness {
+        let whole = self.readiness.get();
+        let slots = || self.slots.iter();
+        let has_begun = slots().all(|slot| slot.has_been_up.load(Ordering::Acquire));
+        match whole {
+            Ready if has_begun && slots().any(|slot| slot.readiness.get() == Ready) => Ready,
+            Ready => Starting,
+            Starting | Draining | Stopped => whole,
+        }
+    }
+
+    /// The whole drains, or is over.
+    pub(crate) fn set_readiness(&self, to: ClusterReadiness) {
+        if self.readiness.get() != Stopped {
+            self.readiness.set(to);
+        }
+    }
+
+    /// The shard drains.
+    pub(crate) fn set_draining(&self, shard: u16) {
+        if let Ok(slot) = self.slot(shard) {
+            let _ = slot.readiness.change(Starting, Draining);
+            let _ = slot.readiness.change(Ready, Draining);
         }
     }
 
@@ -277,4 +391,10 @@ impl Shared {
 
 fn full(mail: &Producer<Mail>) -> IoError {
     IoError::QueueFull { queue: "mail", capacity: mail.capacity() }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("shards", &self.count()).finish_non_exhaustive()
+    }
 }

@@ -3,7 +3,7 @@
 //! *Invariant*: an answer is queued whole, or nothing of it is.
 
 use super::write::Answer;
-use super::{Engine, machine};
+use super::{Engine, machine, peer_addr};
 use crate::code;
 use crate::config::HttpAccess;
 use crate::conn::{Flags, Phase};
@@ -189,7 +189,7 @@ impl Engine {
         let now = self.now;
         let conn = self.conns.at(index);
         let id = conn.id(index);
-        let Some(http) = machine(conn) else { return };
+        let App::Http1(http) = &mut conn.app else { return };
         let request = http.turn();
         let Pending { method, flags, .. } = http.pending(request);
         let waited = http.finish(now);
@@ -198,7 +198,8 @@ impl Engine {
         if let Some(log) = http.server.access_log() {
             let request = RequestId::from_u64(request.into());
             let latency = waited.duration();
-            log.call(&HttpAccess { conn: id, request, method, status, body_bytes, latency });
+            let peer = peer_addr(&conn.peer);
+            log.call(&HttpAccess { conn: id, peer, request, method, status, body_bytes, latency });
         }
         let lacks_timer = http.lacks_timer();
         let is_asked_for = flags.contains(HeadFlags::CLOSE) && !http.closes_by_limit;

@@ -14,6 +14,7 @@
 //! with something parked and room for another request is on the list of those to go on with.
 
 mod answer;
+mod drain;
 mod file;
 mod short;
 mod stream;
@@ -104,7 +105,7 @@ impl Hub {
 const fn machine(conn: &mut Conn) -> Option<&mut Http1> {
     match &mut conn.app {
         App::Http1(http) => Some(http),
-        App::Raw | App::Framed(_) | App::HttpClient(_) | App::Quic(_) => None,
+        App::Raw | App::Framed(_) | App::HttpClient(_) | App::Quic(_) | App::Preface(_) => None,
     }
 }
 

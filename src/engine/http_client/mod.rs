@@ -99,7 +99,7 @@ impl Clients {
 pub(super) const fn client(conn: &mut Conn) -> Option<&mut HttpClient> {
     match &mut conn.app {
         App::HttpClient(machine) => Some(machine),
-        App::Raw | App::Framed(_) | App::Http1(_) | App::Quic(_) => None,
+        App::Raw | App::Framed(_) | App::Http1(_) | App::Quic(_) | App::Preface(_) => None,
     }
 }
 

@@ -5,16 +5,37 @@
 //! close cleanly and that delayed or reordered packets are properly discarded. These states SHOULD
 //! persist for at least three times the current PTO interval".
 //!
+//! A connection that both sides know to be over has nothing to say any more: RFC 9000 §10.2.2, "An
+//! endpoint [..] in the draining state MUST NOT send any packets". Of such a one only its place is
+//! kept, so that what comes late is known to be of nobody: its [`Husk`], a hundredth of it.
+//!
 //! *Invariant*: of either kind there are never more than the bound; the next one that drains puts
 //! an old one out.
 
 use crate::ids::ConnId;
-use crate::proto::quic::session::Session;
+use crate::proto::quic::endpoint::Endpoint;
+use crate::proto::quic::session::{Husk, Session};
 use crate::time::wheel::TimerKey;
+
+/// What is left of a connection.
+pub(super) enum Rest {
+    Session(Box<Session>),
+    Husk(Husk),
+}
+
+impl Rest {
+    /// Drops it, drained or not.
+    pub(super) fn forget(self, endpoint: &mut Endpoint) {
+        match self {
+            Self::Session(session) => session.forget(endpoint),
+            Self::Husk(husk) => husk.forget(endpoint),
+        }
+    }
+}
 
 /// One of them.
 pub(super) struct Drain {
-    pub(super) session: Box<Session>,
+    pub(super) rest: Rest,
     pub(super) socket: u32,
     pub(super) timer: Option<TimerKey>,
     /// The connection that it may become.
@@ -30,6 +51,24 @@ pub(super) struct Drains {
     max: usize,
     /// The next place to be put out of when all are taken: it comes round.
     oldest: usize,
+}
+
+impl Drain {
+    pub(super) fn session(&mut self) -> Option<&mut Session> {
+        match &mut self.rest {
+            Rest::Session(session) => Some(session),
+            Rest::Husk(_) => None,
+        }
+    }
+
+    /// Lets go of all but its place, if nothing more is to be said.
+    pub(super) fn shrink(&mut self) {
+        if let Rest::Session(session) = &self.rest
+            && session.is_spent()
+        {
+            self.rest = Rest::Husk(session.husk());
+        }
+    }
 }
 
 impl Drains {
@@ -83,12 +122,12 @@ impl Drains {
     }
 
     pub(super) fn session(&mut self, at: u32) -> Option<&mut Session> {
-        self.get(at).map(|drain| &mut *drain.session)
+        self.get(at)?.session()
     }
 
     /// The same, if it is one of that socket.
     pub(super) fn session_on(&mut self, socket: u32, at: u32) -> Option<&mut Session> {
-        self.get(at).filter(|drain| drain.socket == socket).map(|drain| &mut *drain.session)
+        self.get(at).filter(|drain| drain.socket == socket)?.session()
     }
 
     /// All of them, to be changed.

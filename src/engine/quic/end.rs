@@ -6,7 +6,7 @@
 //! the peer's end ─ all that arrived is told ─ Disconnected ─▶ free, drained
 //! ```
 
-use super::drains::Drain;
+use super::drains::{Drain, Rest};
 use super::{session, socket_of};
 use crate::code;
 use crate::conn::{Flags, Phase};
@@ -15,7 +15,6 @@ use crate::error::Result;
 use crate::ids::ConnId;
 use crate::proto::App;
 use crate::proto::quic::endpoint::Route;
-use crate::proto::quic::session::Session;
 use crate::time::Time;
 
 impl Engine {
@@ -80,6 +79,16 @@ impl Engine {
         self.quic_ended(id, code, is_clean);
     }
 
+    /// Ends a connection whose time is up.
+    pub(in crate::engine) fn quic_cut(&mut self, id: ConnId, code: u64) {
+        self.quic_end(id, code, false);
+    }
+
+    /// Whether peers may still have to be told of an end.
+    pub(in crate::engine) fn quic_has_drains(&self) -> bool {
+        self.quic.drains.len() > 0
+    }
+
     /// The session is closed: `Disconnected` waits to be handed out.
     fn quic_ended(&mut self, id: ConnId, code: u64, is_clean: bool) {
         self.quic_end_race(id, None);
@@ -103,14 +112,14 @@ impl Engine {
         }
         let App::Quic(mut session) = app else { return };
         if session.is_drained() {
-            return self.quic_drop(session, socket);
+            return self.quic_drop(Rest::Session(session), socket);
         }
         if let Some(oldest) = self.quic.drains.next_to_go() {
             self.quic_drop_drain(oldest);
         }
         (session.is_dirty, session.is_touched, session.is_listed) = (false, false, false);
         let at = self.quic.drains.insert(Drain {
-            session,
+            rest: Rest::Session(session),
             socket,
             timer: None,
             races_for: None,
@@ -127,23 +136,30 @@ impl Engine {
 
     /// One that was drained goes, or one that was not, to make room.
     pub(super) fn quic_drop_drain(&mut self, at: u32) {
-        let Some(Drain { session, socket, timer, .. }) = self.quic.drains.remove(at) else {
+        let Some(Drain { rest, socket, timer, .. }) = self.quic.drains.remove(at) else {
             return;
         };
         if let Some(timer) = timer {
             self.conn_timers.cancel(timer);
         }
-        self.quic_drop(session, socket);
+        self.quic_drop(rest, socket);
+    }
+
+    /// One that drains and has nothing to say lets go of all but its place.
+    pub(super) fn quic_shrink_drain(&mut self, at: u32) {
+        if let Some(drain) = self.quic.drains.get(at) {
+            drain.shrink();
+        }
     }
 
     /// A session is over, and its socket has one less. Nobody knows a socket that was closed: it
     /// goes with its last connection.
-    fn quic_drop(&mut self, session: Box<Session>, socket: u32) {
+    fn quic_drop(&mut self, rest: Rest, socket: u32) {
         self.quic.users -= 1;
         // A listener may have waited for the place.
         self.lists.endpoint_work = true;
         if let Some(udp) = self.endpoints.quic(socket) {
-            session.forget(&mut udp.endpoint);
+            rest.forget(&mut udp.endpoint);
             udp.users -= 1;
         }
         self.quic_let_go(socket);

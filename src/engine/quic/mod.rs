@@ -22,6 +22,7 @@ mod drains;
 mod early;
 mod end;
 mod events;
+mod ferry;
 mod lend;
 mod open;
 mod ops;
@@ -53,6 +54,9 @@ use crate::ring::Ring;
 use crate::sys::batch::RecvBatch;
 pub(crate) use command::QuicCommand;
 use drains::Drains;
+pub(crate) use ferry::Ferry;
+pub(super) use ferry::Pier;
+pub(crate) use open::{QuicPlan, listening};
 use race::Races;
 
 /// What the QUIC sockets of a shard share.
@@ -214,7 +218,10 @@ impl Engine {
             Route::Drain(at) => match self.quic.drains.get(at).and_then(|drain| drain.races_for) {
                 Some(id) => self.quic_raced(id, at, settled),
                 None if drained => self.quic_drop_drain(at),
-                None => self.quic_arm_drain(at, deadline),
+                None => {
+                    self.quic_arm_drain(at, deadline);
+                    self.quic_shrink_drain(at);
+                }
             },
         }
     }

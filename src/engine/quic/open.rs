@@ -4,14 +4,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Memory;
 use super::race::canonical;
-use crate::config::{HostOrAddr, QuicConnectConfig, QuicListenConfig, UdpEndpointConfig};
+use crate::config::{
+    CertReloadHandle, HostOrAddr, QuicCids, QuicConnectConfig, QuicListenConfig, UdpEndpointConfig,
+};
 use crate::conn::Phase;
 use crate::engine::Engine;
 use crate::error::{IoError, PoolKind, Result};
 use crate::ids::{ConnId, EndpointId, Protocol};
 use crate::proto::App;
 use crate::proto::quic::endpoint::Endpoint;
+use crate::proto::quic::owner::Owners;
 use crate::proto::quic::parts::{ClientParts, EndpointParts, Secrets};
+use crate::proto::quic::time::Wall;
 use crate::ring::Fd;
 use crate::sys::addr::SockAddr;
 use crate::transport::Kind as EndpointKind;
@@ -43,6 +47,20 @@ impl Engine {
         let index = self.quic_add(fd, &listening(config), parts, Some(Listening::new(config)))?;
         let id = self.endpoints.id(index).ok_or(IoError::exhausted(PoolKind::Endpoints))?;
         crate::trace::endpoint_opened(id, Protocol::Quic);
+        Ok(id)
+    }
+
+    /// Listens on a socket of the cluster's.
+    pub(in crate::engine) fn quic_add_planned(
+        &mut self,
+        fd: Fd,
+        plan: &QuicPlan,
+    ) -> Result<EndpointId> {
+        let parts = self.quic_parts(plan)?;
+        let id = self.quic_take_in(fd, plan, parts)?;
+        if let Some(udp) = self.endpoints.quic(id.index()) {
+            udp.owners = plan.owners();
+        }
         Ok(id)
     }
 
@@ -185,8 +203,39 @@ pub(super) fn own(addr: SocketAddr) -> UdpEndpointConfig {
     })
 }
 
+/// A listener of a cluster: its keys are there, and its ids name the shard.
+pub(crate) type QuicPlan = QuicListenConfig;
+
+impl QuicPlan {
+    /// Whether shards can have it.
+    pub(in crate::engine) fn check(&self) -> Result<()> {
+        self.validate()?;
+        let secrets = Secrets::draw(self.keys.as_ref(), |_| Ok(()))?;
+        EndpointParts::listen(self, &secrets, &Wall::new(0)).map(drop)
+    }
+
+    /// Of its certificates.
+    pub(crate) fn reload(&self) -> CertReloadHandle {
+        self.tls.reload_handle()
+    }
+
+    /// Makes ids that name that shard.
+    pub(in crate::engine) const fn use_shard(&mut self, shard: u16) {
+        if let QuicCids::Scid(scid) = &mut self.cids {
+            *scid = scid.of_shard(shard);
+        }
+    }
+
+    /// How its datagrams are told from those of the other shards, if there are any.
+    fn owners(&self) -> Option<Box<Owners>> {
+        let QuicCids::Scid(scid) = self.cids else { return None };
+        let keys = self.keys.as_ref().filter(|_| scid.shard_bits() > 0)?;
+        Some(Box::new(Owners::new(scid, keys)))
+    }
+}
+
 /// What the socket of a listener asks for.
-fn listening(config: &QuicListenConfig) -> UdpEndpointConfig {
+pub(crate) fn listening(config: &QuicListenConfig) -> UdpEndpointConfig {
     bind(config.addr).with(|udp| {
         udp.reuseport = config.reuseport;
         udp.dual_stack = config.dual_stack;

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::drains::Drain;
+use super::drains::{Drain, Rest};
 use crate::code;
 use crate::config::{HostOrAddr, QuicConnectConfig};
 use crate::conn::Phase;
@@ -230,7 +230,8 @@ impl Engine {
         let session = udp.endpoint.connect(now, client, target, id)?;
         udp.users += 1;
         self.quic.users += 1;
-        let drain = Drain { session, socket, timer: None, races_for: Some(id), refused: 0 };
+        let rest = Rest::Session(session);
+        let drain = Drain { rest, socket, timer: None, races_for: Some(id), refused: 0 };
         let at = self.quic.drains.insert(drain);
         if let Some(session) = self.quic.drains.session(at) {
             session.reroute(&mut udp.endpoint, Route::Drain(at));
@@ -245,7 +246,8 @@ impl Engine {
     /// An attempt was settled: whether it is the connection, or has failed.
     pub(super) fn quic_raced(&mut self, id: ConnId, at: u32, settled: Settled) {
         let Some(drain) = self.quic.drains.get(at) else { return };
-        let outcome = match (drain.session.outcome(), drain.refused) {
+        let Some(session) = drain.session() else { return };
+        let outcome = match (session.outcome(), drain.refused) {
             (Some(Ok(())), _) => return self.quic_won(id, at),
             (Some(Err(code)), _) => Some(code),
             (None, 0) => None,
@@ -264,9 +266,11 @@ impl Engine {
 
     fn quic_won(&mut self, id: ConnId, at: u32) {
         self.quic_end_race(id, Some(at));
-        let Some(Drain { mut session, socket, timer, .. }) = self.quic.drains.remove(at) else {
+        let Some(Drain { rest, socket, timer, .. }) = self.quic.drains.remove(at) else {
             return;
         };
+        // An attempt is never less.
+        let Rest::Session(mut session) = rest else { return };
         if let Some(timer) = timer {
             self.conn_timers.cancel(timer);
         }
@@ -307,7 +311,7 @@ impl Engine {
         let Some(drain) = self.quic.drains.get(at) else { return };
         drain.races_for = None;
         // Refused are codes of more than 62 bits alone.
-        let _ = drain.session.close(now, 0, b"");
+        let _ = drain.session().map(|session| session.close(now, 0, b""));
         let socket = drain.socket;
         self.quic_settle(socket, Route::Drain(at));
     }

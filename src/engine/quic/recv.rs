@@ -1,11 +1,17 @@
 //! Datagrams, from the kernel to their connections.
 
+use std::collections::VecDeque;
+
+use super::drains::Drains;
+use super::ferry::Note;
 use super::{Hub, Memory, session_at};
+use crate::conn::table::Table;
 use crate::engine::Engine;
 use crate::pool::PressureState;
 use crate::proto::quic::endpoint::{Arrival, Route};
 use crate::sys::batch::Received;
-use crate::transport::Kind as EndpointKind;
+use crate::transport::quic::QuicSocket;
+use crate::transport::{Kind as EndpointKind, NO_GROUP};
 
 /// Receive calls of one socket in a tick at most: so acknowledgements leave in time.
 const BATCHES_PER_TICK_MAX: usize = 4;
@@ -18,6 +24,28 @@ enum Batch {
     /// Less than was asked for.
     Short,
     Full,
+}
+
+/// Gives what a datagram was to whom it is for.
+pub(super) fn arrived(
+    (socket, udp): (u32, &mut QuicSocket),
+    conns: &mut Table,
+    drains: &mut Drains,
+    touched: &mut VecDeque<(u32, Route)>,
+    arrival: Arrival,
+) {
+    match arrival {
+        Arrival::Nothing => {}
+        Arrival::For(route, input) => {
+            let Some(session) = session_at(conns, drains, (socket, route)) else { return };
+            session.on_input(input);
+            if !std::mem::replace(&mut session.is_touched, true) {
+                touched.push_back((socket, route));
+            }
+        }
+        Arrival::New(incoming) => udp.knock(incoming),
+        Arrival::Reply(out) => udp.stage_reply(&out),
+    }
 }
 
 impl Engine {
@@ -39,6 +67,10 @@ impl Engine {
         }
         let waits = self.quic_admit(socket);
         self.quic_settle_touched();
+        if self.looks_further {
+            // What was passed on is not to wait for the events of this tick.
+            self.nudge_fleet();
+        }
         // Of clients that were sent away, or asked to come again.
         self.quic_reclaim();
         if is_dry && !waits {
@@ -84,7 +116,9 @@ impl Engine {
 
     /// Gives what arrived in the first `count` buffers to those it is for.
     fn quic_take(&mut self, socket: u32, count: usize) {
-        let Self { conns, endpoints, quic: Hub { memory, drains, touched, .. }, now, .. } = self;
+        let group = self.endpoints.at(socket).map_or(NO_GROUP, |endpoint| endpoint.group);
+        let Self { conns, endpoints, quic, fleet, now, .. } = self;
+        let Hub { memory, drains, touched, .. } = quic;
         let (Some(udp), Some(memory)) = (endpoints.quic(socket), memory.as_mut()) else { return };
         let Memory { packets, rx, .. } = &mut **memory;
         for (arrival, note) in rx.arrivals(count) {
@@ -93,26 +127,31 @@ impl Engine {
             let pieces = packets.take(arrival.key, arrival.len, segment);
             let Some(from) = from.ip().filter(|_| !truncated) else { continue };
             for piece in pieces {
-                match udp.endpoint.on_datagram(*now, from, local, ecn, piece) {
-                    Arrival::Nothing => {}
-                    Arrival::For(route, input) => {
-                        let Some(session) = session_at(conns, drains, (socket, route)) else {
-                            continue;
-                        };
-                        session.on_input(input);
-                        if !std::mem::replace(&mut session.is_touched, true) {
-                            touched.push_back((socket, route));
-                        }
+                let mut is_of_dead = false;
+                if let Some(owners) = &mut udp.owners
+                    && let Some(shard) = owners.elsewhere(&piece)
+                    && let Some(fleet) = fleet
+                {
+                    let note = Note { group, from, local, ecn };
+                    if fleet.pass_on(shard, &piece, note) {
+                        continue;
                     }
-                    Arrival::New(incoming) => udp.knock(incoming),
-                    Arrival::Reply(out) => udp.stage_reply(&out),
+                    is_of_dead = true;
                 }
+                let arrival = udp.endpoint.on_datagram(*now, from, local, ecn, piece);
+                if is_of_dead
+                    && matches!(arrival, Arrival::Reply(_))
+                    && let Some(fleet) = fleet
+                {
+                    fleet.stats.resets_for_dead += 1;
+                }
+                arrived((socket, udp), conns, drains, touched, arrival);
             }
         }
         self.quic_list(socket);
     }
 
-    fn quic_settle_touched(&mut self) {
+    pub(super) fn quic_settle_touched(&mut self) {
         while let Some((socket, route)) = self.quic.touched.pop_front() {
             self.quic_settle(socket, route);
         }

@@ -72,8 +72,11 @@ impl Engine {
         let (now, at) = (self.now, id.index());
         let Some(drain) = self.quic.drains.get(at) else { return };
         drain.timer = None;
-        drain.session.on_timeout(now);
         let socket = drain.socket;
+        match drain.session() {
+            Some(session) => session.on_timeout(now),
+            None => return self.quic_drop_drain(at),
+        }
         self.quic_settle(socket, Route::Drain(at));
     }
 

@@ -4,6 +4,7 @@
 //! Packets  64 KiB buffers, lent to the kernel, then cut into packets
 //! Cells    16 KiB cells, written from front to back, then cut into pieces of streams
 //! Loans    memory that is somebody else's: buffers of the pool, guards, payloads to be forwarded
+//! Ferry    cells that other shards write received packets into
 //! ```
 //!
 //! Role: recycle it, without an allocation once warm; bound what peers can keep from coming home.
@@ -16,6 +17,7 @@
 //!   written gets memory of its own, of its own length, which the windows of flow control bound.
 
 pub(crate) mod cells;
+pub(crate) mod ferry;
 pub(crate) mod held;
 pub(crate) mod kept;
 pub(crate) mod loans;

@@ -237,7 +237,7 @@ impl Http1 {
         }
         let server = &self.server;
         match parse_plainly(input, &server.limits, &server.known_host) {
-            Some(head) if head.is_plain() && server.requests_max == 0 => {
+            Some(head) if head.is_plain() && server.requests_max.get() == 0 => {
                 self.plain_request(&head, now)
             }
             Some(head) => self.request(&head, input.len(), now),
@@ -325,7 +325,7 @@ impl Http1 {
     fn hand_out(&mut self, head: &Head, whole: usize, flags: RequestFlags, now: Time) -> Step {
         let id = self.asked;
         let mut head_flags = head.flags;
-        let requests_max = self.server.requests_max;
+        let requests_max = self.server.requests_max.get();
         if requests_max > 0 && id.wrapping_add(1) >= requests_max {
             self.closes_by_limit = !head_flags.contains(HeadFlags::CLOSE);
             head_flags |= HeadFlags::CLOSE;
@@ -434,6 +434,30 @@ impl Http1 {
         self.reading = Reading::Closed;
         self.gate = None;
         self.continue_for = None;
+    }
+
+    /// The request that was asked last is the last one: its answer says so, as far as it has not
+    /// begun. Whether there is none to wait for, on a connection that was used before, or whose
+    /// first request does not come (`is_fresh`: it may).
+    pub(crate) fn wind_down(&mut self, has_partial: bool, is_fresh: bool) -> bool {
+        if !matches!(self.reading, Reading::Head | Reading::Body { .. } | Reading::Chunked { .. }) {
+            return false;
+        }
+        if self.due() == 0 {
+            return !has_partial && self.parked.is_empty() && (self.asked > 0 || !is_fresh);
+        }
+        let last = self.asked.wrapping_sub(1);
+        let pending = self.pending(last);
+        if !pending.flags.contains(HeadFlags::CLOSE) {
+            self.closes_by_limit = true;
+            let flags = pending.flags | HeadFlags::CLOSE;
+            self.pending.set(last, Pending { flags, ..pending });
+        }
+        self.closes |= self.writing != Writing::Nothing && self.answered == last;
+        if matches!(self.reading, Reading::Head) && self.gate.is_none() {
+            self.reading = Reading::Closed;
+        }
+        false
     }
 
     /// Whether requests were all read that will be.

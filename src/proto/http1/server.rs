@@ -16,7 +16,7 @@ pub(crate) struct HttpServer {
     pub(super) pipelined_max: u32,
     /// Bytes from which a body is compressed.
     pub(crate) compression_min: usize,
-    pub(super) requests_max: u32,
+    pub(super) requests_max: Cell<u32>,
     pub(super) auto_continue: bool,
     pub(super) request_timeout: Option<Duration>,
     pub(super) receive_timeout: Option<Duration>,
@@ -89,7 +89,7 @@ impl HttpServer {
             body_max: config.max_body_size,
             pipelined_max: config.max_pipelined as u32,
             compression_min: config.compression_threshold.unwrap_or(compression_min),
-            requests_max: config.keep_alive_requests,
+            requests_max: Cell::new(config.keep_alive_requests),
             auto_continue: config.auto_continue,
             request_timeout: limit(config.request_timeout_ms),
             receive_timeout: limit(config.receive_timeout_ms),
@@ -97,6 +97,11 @@ impl HttpServer {
             access_log: config.access_log.clone(),
             counters: Counters::default(),
         }
+    }
+
+    /// The next request of each connection is its last one, from now on.
+    pub(crate) fn close_after_next(&self) {
+        self.requests_max.set(1);
     }
 
     pub(crate) const fn access_log(&self) -> Option<&AccessLog> {

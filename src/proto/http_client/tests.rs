@@ -69,7 +69,7 @@ impl Feed {
                 }
                 Step::Skip { len } => drop(self.carry.drain(..len)),
                 Step::Close { code } => self.out.push(Out::Close(code)),
-                Step::Refuse { .. } => panic!("a client has no answer"),
+                Step::Refuse { .. } | Step::Begin { .. } => panic!("a client has no answer"),
             }
         }
     }

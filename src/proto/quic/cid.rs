@@ -13,6 +13,8 @@ use crate::config::{ConnectionIds, QuicCids, ScidGenerator};
 pub(super) const CID_LEN_MAX: usize = 20;
 /// Bytes of a [`ScidGenerator`]'s id before its MAC.
 const SCID_BODY_LEN: usize = 7;
+/// The first bit of a [`ScidGenerator`]'s id is kept for a change of keys.
+const NEVER_MADE: u8 = 0x80;
 
 /// Random bytes that follow from a secret seed: an HMAC in counter mode.
 pub(super) struct Draws {
@@ -103,18 +105,19 @@ impl ConnectionIdGenerator for Generator {
 
 fn write_scid(scid: ScidGenerator, key: &hmac::Key, cid: &mut [u8]) {
     let Some((body, mac)) = cid.split_first_chunk_mut::<SCID_BODY_LEN>() else { return };
-    if let Some(id) = body.first_chunk_mut() {
-        *id = scid.id().to_be_bytes();
-    }
+    let [_, _, random @ ..] = *body;
+    *body = scid.encode(random);
     let tag = hmac::sign(key, body);
     mac.iter_mut().zip(tag.as_ref()).for_each(|(mac, tag)| *mac = *tag);
 }
 
-/// Whether whoever has the key made it. Not in constant time: a MAC of three bytes keeps no secret,
-/// it saves answers to noise.
-fn is_scid(key: &hmac::Key, cid: &[u8]) -> bool {
+/// Whether whoever has the key made it, clear or covered. Not in constant time: a MAC of three bytes
+/// keeps no secret, it saves answers to noise.
+pub(super) fn is_scid(key: &hmac::Key, cid: &[u8]) -> bool {
     let Some((body, mac)) = cid.split_first_chunk::<SCID_BODY_LEN>() else { return false };
-    ScidGenerator::id_of(cid).is_some() && hmac::sign(key, body).as_ref().starts_with(mac)
+    let [first, ..] = *body;
+    let is_such = cid.len() == ScidGenerator::CID_LEN && first & NEVER_MADE == 0;
+    is_such && hmac::sign(key, body).as_ref().starts_with(mac)
 }
 
 #[cfg(test)]
@@ -122,6 +125,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::config::ScidCover;
 
     fn generator(scid: ScidGenerator, key: u8, seed: u8) -> Generator {
         Generator::new(&QuicCids::Scid(scid), &[key; 16], &[seed; 32])
@@ -142,6 +146,27 @@ mod tests {
                 assert_eq!(ScidGenerator::id_of(&cid), Some(shard));
                 assert!(own.validate(&cid).is_ok() && sibling.validate(&cid).is_ok());
                 assert!(stranger.validate(&cid).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn covered_ids_are_known_too() {
+        let keys = crate::config::QuicKeys::from_bytes(&[3; crate::config::QuicKeys::LEN]);
+        let clear = ScidGenerator::new(5, 2, 3).unwrap();
+        for cover in [ScidCover::Light, ScidCover::Strong] {
+            let scid = clear.covered(cover, &keys);
+            let mut own = generator(scid, 1, 2);
+            let sibling = generator(clear, 1, 3);
+            for _ in 0..100 {
+                let cid = own.generate_cid();
+                assert_eq!((scid.decode(&cid), clear.decode(&cid)), (Some((5, 2)), None));
+                assert!(own.validate(&cid).is_ok() && sibling.validate(&cid).is_ok());
+                let mut other = cid.to_vec();
+                other[0] |= NEVER_MADE;
+                let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &[1; 16]), &other[..7]);
+                other[7..].copy_from_slice(&mac.as_ref()[..3]);
+                assert!(own.validate(&ConnectionId::new(&other)).is_err());
             }
         }
     }

@@ -11,7 +11,8 @@ use quinn_proto::{
 };
 
 use super::cid::Draws;
-use super::parts::{ClientParts, EndpointParts, How, Logged};
+use super::pacer::Reins;
+use super::parts::{ClientParts, EndpointParts, How, Own};
 use super::session::Session;
 use super::signal::Outgoing;
 use super::time::Base;
@@ -37,7 +38,11 @@ pub(super) struct Handle(pub(super) ConnectionHandle);
 
 /// Something for a connection to take in.
 #[derive(Debug)]
-pub(crate) struct Input(pub(super) ConnectionEvent);
+pub(crate) struct Input {
+    pub(super) event: ConnectionEvent,
+    /// The address that it came to, where it is known.
+    pub(super) local: Option<IpAddr>,
+}
 
 /// A client whose first packet arrived. One of [`Endpoint::accept`], [`refuse`](Endpoint::refuse),
 /// [`retry`](Endpoint::retry) and [`ignore`](Endpoint::ignore) must have it, or the endpoint keeps
@@ -82,18 +87,18 @@ pub(crate) struct Endpoint {
     reply: Vec<u8>,
     base: Base,
     how: Option<How>,
-    /// The configuration of accepted connections that have a log each, and the log.
-    logged: Option<(Arc<ServerConfig>, Logged)>,
+    /// The configuration of accepted connections that have one each, and what is their own.
+    own: Option<(Arc<ServerConfig>, Own)>,
     draws: Arc<Draws>,
 }
 
 impl Endpoint {
     pub(crate) fn new(parts: EndpointParts, base: Base) -> Self {
-        let EndpointParts { endpoint, server, log, draws } = parts;
+        let EndpointParts { endpoint, server, own, draws } = parts;
         let (server, how) = server.unzip();
-        let logged = server.clone().zip(log);
+        let own = server.clone().zip(own);
         let inner = quinn_proto::Endpoint::new(endpoint, server, true, None);
-        Self { inner, routes: Vec::new(), reply: Vec::new(), base, how, logged, draws }
+        Self { inner, routes: Vec::new(), reply: Vec::new(), base, how, own, draws }
     }
 
     pub(super) const fn draws(&self) -> &Arc<Draws> {
@@ -118,7 +123,7 @@ impl Endpoint {
         match self.inner.handle(now, from, local, ecn, data, &mut self.reply) {
             None => Arrival::Nothing,
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                Arrival::For(self.route(Handle(handle)), Input(event))
+                Arrival::For(self.route(Handle(handle)), Input { event, local })
             }
             Some(DatagramEvent::NewConnection(incoming)) => Arrival::New(Incoming(incoming)),
             Some(DatagramEvent::Response(transmit)) => Arrival::Reply(outgoing(&transmit)),
@@ -144,22 +149,28 @@ impl Endpoint {
             self.ignore(incoming);
             return Err(None);
         };
-        let own = self.own_config(incoming.from(), instant);
+        let (own, reins) = self.own_config(incoming.from(), instant).unzip();
         match self.inner.accept(incoming.0, instant, &mut self.reply, own) {
             Ok((handle, machine)) => {
                 self.set_route(Handle(handle), Route::Conn(conn));
-                Ok(Session::new(machine, Handle(handle), conn, self.base, how))
+                let reins = reins.flatten();
+                Ok(Session::new(machine, Handle(handle), conn, self.base, how, reins))
             }
             Err(error) => Err(error.response.as_ref().map(outgoing)),
         }
     }
 
-    /// The configuration of a client that has a log of its own.
-    fn own_config(&self, peer: SocketAddr, now: Instant) -> Option<Arc<ServerConfig>> {
-        let (server, log) = self.logged.as_ref()?;
-        let mut own = ServerConfig::clone(server);
-        own.transport_config(log.begin(true, peer, now).ok()?);
-        Some(Arc::new(own))
+    /// The configuration of a client that has one of its own.
+    fn own_config(
+        &self,
+        peer: SocketAddr,
+        now: Instant,
+    ) -> Option<(Arc<ServerConfig>, Option<Arc<Reins>>)> {
+        let (server, own) = self.own.as_ref()?;
+        let (transport, reins) = own.begin(true, peer, now).ok()?;
+        let mut server = ServerConfig::clone(server);
+        server.transport_config(transport);
+        Some((Arc::new(server), reins))
     }
 
     /// Tells the client that it is not taken.
@@ -194,15 +205,18 @@ impl Endpoint {
         to: SocketAddr,
         conn: ConnId,
     ) -> Result<Box<Session>> {
-        let ClientParts { mut config, how, log, name, tickets } = client;
+        let ClientParts { mut config, how, own, name, tickets } = client;
         let now = self.base.instant(now);
-        if let Some(log) = log {
-            config.transport_config(log.begin(false, to, now)?);
+        let mut reins = None;
+        if let Some(own) = own {
+            let transport;
+            (transport, reins) = own.begin(false, to, now)?;
+            config.transport_config(transport);
         }
         let (handle, machine) =
             self.inner.connect(now, config, to, &name).map_err(connect_error)?;
         self.set_route(Handle(handle), Route::Conn(conn));
-        let mut session = Session::new(machine, Handle(handle), conn, self.base, how);
+        let mut session = Session::new(machine, Handle(handle), conn, self.base, how, reins);
         session.resumes(tickets);
         Ok(session)
     }

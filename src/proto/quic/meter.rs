@@ -47,6 +47,13 @@ impl Meter {
         let meter = of.clone_box().into_any().downcast::<Self>();
         meter.map_or_else(|_| Noted::default(), |meter| meter.noted)
     }
+
+    /// A copy of the controller within, which is BBR.
+    #[cfg(test)]
+    pub(super) fn of(of: &dyn Controller) -> super::bbr::Bbr {
+        let meter = of.clone_box().into_any().downcast::<Self>().expect("one of ours");
+        *meter.inner.into_any().downcast().expect("BBR")
+    }
 }
 
 impl Controller for Meter {

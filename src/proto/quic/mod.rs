@@ -14,8 +14,10 @@ pub(crate) mod admission;
 mod bbr;
 mod cid;
 pub(crate) mod endpoint;
+mod first_keys;
 mod lost;
 mod meter;
+pub(crate) mod owner;
 mod pacer;
 pub(crate) mod parts;
 #[cfg(feature = "quic-qlog")]
@@ -33,4 +35,5 @@ mod tests;
 pub(crate) mod time;
 mod tls;
 mod tokens;
+mod unpad;
 mod versions;

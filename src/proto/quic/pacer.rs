@@ -2,8 +2,17 @@
 //!
 //! The machine has a pacer of its own, whose rate follows from the window: for a controller whose
 //! window is twice what the path holds that is no limit. This one is in front of it.
+//!
+//! While there are too few tokens the machine is asked all the same, and finds the window closed
+//! ([`Reins`]): what congestion control does not count goes, acknowledgements and probes. With data
+//! that waits the machine makes no packet of an acknowledgement alone; when one is owed for
+//! [`ACK_DELAY_MAX`], a packet of both goes, to be paid for later.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+
+use quinn_proto::{Connection, FrameStats};
 
 use crate::time::Time;
 
@@ -12,29 +21,160 @@ const QUANTUM: Duration = Duration::from_millis(1);
 const QUANTUM_BYTES_MAX: f64 = 65_536.0;
 /// Quanta that a caller who was late may catch up with.
 const LATE_MAX: f64 = 4.0;
-/// What is not charged for: acknowledgements, which congestion control does not hold back
-/// (RFC 9002 §7). Whoever only receives is never out of tokens.
-const FREE_LEN: usize = 128;
 /// Packets of a quantum at the least.
 const QUANTUM_PACKETS_MIN: f64 = 2.0;
+/// What can be owed at most.
+const DEBT_BYTES_MAX: f64 = 65_536.0;
+/// RFC 9000 §13.2.1: "an endpoint MUST acknowledge all ack-eliciting 0-RTT and 1-RTT packets within
+/// its advertised max_ack_delay", which is this. Before, the machine puts data first, and what has
+/// no room behind it waits.
+const ACK_DELAY_MAX: Duration = Duration::from_millis(25);
+
+/// What the congestion controllers of a connection are told in the middle of the machine's work:
+/// they have it in common with its pacer. One thread alone has all of them.
+#[derive(Debug, Default)]
+pub(super) struct Reins {
+    is_held: AtomicBool,
+    uncounted: AtomicU64,
+}
+
+impl Reins {
+    /// Whether nothing may go that counts as in flight.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Relaxed)
+    }
+
+    fn hold(&self, is_held: bool) {
+        self.is_held.store(is_held, Ordering::Relaxed);
+    }
+
+    /// Bytes that a controller was told of and that do not count as in flight.
+    pub(super) fn uncounted(&self) -> u64 {
+        self.uncounted.load(Ordering::Relaxed)
+    }
+
+    /// The same, for the controller that takes them back.
+    pub(super) fn take_uncounted(&self) -> u64 {
+        match self.uncounted() {
+            0 => 0,
+            _ => self.uncounted.swap(0, Ordering::Relaxed),
+        }
+    }
+}
+
+/// Counts of a connection so far. RFC 9000 §1.2: a packet is to be acknowledged if it has others
+/// than ACK, PADDING and CONNECTION_CLOSE.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) eliciting_sent: u64,
+    pub(super) eliciting_received: u64,
+    pub(super) acks_sent: u64,
+}
+
+impl Counts {
+    pub(super) fn of(conn: &Connection) -> Self {
+        let stats = conn.stats();
+        Self {
+            eliciting_sent: eliciting(&stats.frame_tx),
+            eliciting_received: eliciting(&stats.frame_rx),
+            acks_sent: stats.frame_tx.acks,
+        }
+    }
+}
+
+fn eliciting(frames: &FrameStats) -> u64 {
+    [
+        frames.ack_frequency,
+        frames.crypto,
+        frames.data_blocked,
+        frames.datagram,
+        frames.handshake_done.into(),
+        frames.immediate_ack,
+        frames.max_data,
+        frames.max_stream_data,
+        frames.max_streams_bidi,
+        frames.max_streams_uni,
+        frames.new_connection_id,
+        frames.new_token,
+        frames.path_challenge,
+        frames.path_response,
+        frames.ping,
+        frames.reset_stream,
+        frames.retire_connection_id,
+        frames.stream_data_blocked,
+        frames.streams_blocked_bidi,
+        frames.streams_blocked_uni,
+        frames.stop_sending,
+        frames.stream,
+    ]
+    .iter()
+    .sum()
+}
 
 #[derive(Debug)]
 pub(super) struct Pacer {
-    /// Bytes that may go; below zero after the last train was longer.
+    /// Bytes that may go; below zero after more went.
     tokens: f64,
     filled_at: Time,
-    /// When there is enough again.
+    /// When there is enough again, or an acknowledgement is due.
     blocked_until: Time,
+    reins: Arc<Reins>,
+    /// As of the last time that the machine was asked for packets.
+    counts: Counts,
+    /// What was received when an acknowledgement was sent last.
+    acknowledged: u64,
+    /// Since when one is owed.
+    owed_since: Option<Time>,
 }
 
 impl Pacer {
-    pub(super) const fn new() -> Self {
-        Self { tokens: 0.0, filled_at: Time::ZERO, blocked_until: Time::MAX }
+    pub(super) fn new(reins: Arc<Reins>) -> Self {
+        Self {
+            tokens: 0.0,
+            filled_at: Time::ZERO,
+            blocked_until: Time::MAX,
+            reins,
+            counts: Counts::default(),
+            acknowledged: 0,
+            owed_since: None,
+        }
     }
 
-    /// Packets of `mtu` bytes that may go now, at so many bytes per second. 0: see
-    /// [`blocked_until`](Self::blocked_until).
-    pub(super) fn allowance(&mut self, now: Time, rate: f64, mtu: usize) -> usize {
+    /// The machine is about to be asked for packets of `mtu` bytes, at so many bytes per second:
+    /// for how many. Without tokens that is one, of what does not count.
+    pub(super) fn begin(&mut self, now: Time, rate: f64, mtu: usize) -> usize {
+        let allowed = self.allowance(now, rate, mtu);
+        let is_overdue = self.ack_due().is_some_and(|due| due <= now);
+        self.reins.hold(allowed == 0 && !is_overdue);
+        allowed.max(1)
+    }
+
+    /// It made so many bytes, if any; and so many frames in all.
+    pub(super) fn end(&mut self, now: Time, sent: Option<usize>, counts: Counts) {
+        self.reins.hold(false);
+        if let Some(bytes) = sent {
+            self.on_sent(bytes, counts.eliciting_sent != self.counts.eliciting_sent);
+        }
+        if counts.acks_sent != self.counts.acks_sent {
+            (self.acknowledged, self.owed_since) = (counts.eliciting_received, None);
+        } else if counts.eliciting_received != self.acknowledged
+            && self.ack_due().is_none_or(|due| due <= now)
+        {
+            // Also when one was due and the window had no room: there will be another time.
+            self.owed_since = Some(now);
+            if !self.blocked_until.is_never() {
+                self.blocked_until = self.blocked_until.min(now.saturating_add(ACK_DELAY_MAX));
+            }
+        }
+        self.counts = counts;
+    }
+
+    fn ack_due(&self) -> Option<Time> {
+        self.owed_since.map(|since| since.saturating_add(ACK_DELAY_MAX))
+    }
+
+    /// Packets of `mtu` bytes that may go now. 0: see [`blocked_until`](Self::blocked_until).
+    fn allowance(&mut self, now: Time, rate: f64, mtu: usize) -> usize {
         let mtu = mtu.max(1) as f64;
         let rate = rate.max(1.0);
         let least = QUANTUM_PACKETS_MIN * mtu;
@@ -47,7 +187,9 @@ impl Pacer {
             return (self.tokens / mtu) as usize;
         }
         let missing = Duration::from_secs_f64(((quantum - self.tokens) / rate).clamp(0.0, 10.0));
-        self.blocked_until = now.saturating_add(missing.max(Duration::from_micros(1)));
+        let enough_at = now.saturating_add(missing.max(Duration::from_micros(1)));
+        let ack_due = self.ack_due().filter(|due| *due > now);
+        self.blocked_until = ack_due.map_or(enough_at, |due| enough_at.min(due));
         0
     }
 
@@ -58,10 +200,13 @@ impl Pacer {
         }
     }
 
-    /// So many bytes went.
-    pub(super) fn on_sent(&mut self, bytes: usize) {
-        if bytes > FREE_LEN {
-            self.tokens -= bytes as f64;
+    /// So many bytes went. RFC 9002 §7: "packets containing only ACK counts do not count toward
+    /// bytes in flight and are not congestion controlled".
+    fn on_sent(&mut self, bytes: usize, is_counted: bool) {
+        if is_counted {
+            self.tokens = (self.tokens - bytes as f64).max(-DEBT_BYTES_MAX);
+        } else {
+            self.reins.uncounted.fetch_add(bytes as u64, Ordering::Relaxed);
         }
     }
 
@@ -75,10 +220,14 @@ impl Pacer {
 mod tests {
     use super::*;
 
+    fn new() -> Pacer {
+        Pacer::new(Arc::default())
+    }
+
     #[test]
     fn what_goes_in_a_second_is_the_rate() {
         for rate in [20_000.0, 1_250_000.0, 500_000_000.0] {
-            let (mut pacer, start) = (Pacer::new(), Time::from_nanos(1 << 40));
+            let (mut pacer, start) = (new(), Time::from_nanos(1 << 40));
             let (mut now, mut bytes, mut wakes) = (start, 0_usize, 0);
             let end = start.saturating_add(Duration::from_secs(1));
             while now < end {
@@ -90,7 +239,7 @@ mod tests {
                     }
                     packets => {
                         assert!(packets <= 300 && pacer.blocked_until().is_never());
-                        pacer.on_sent(packets * 1200);
+                        pacer.on_sent(packets * 1200, true);
                         bytes += packets * 1200;
                     }
                 }
@@ -102,19 +251,55 @@ mod tests {
     }
 
     #[test]
-    fn acknowledgements_are_free() {
-        let (mut pacer, now) = (Pacer::new(), Time::from_nanos(1 << 40));
+    fn acknowledgements_are_free_and_small_packets_of_data_are_not() {
+        let (mut pacer, now) = (new(), Time::from_nanos(1 << 40));
         for _ in 0..10_000 {
             assert!(pacer.allowance(now, 1000.0, 1200) > 0);
-            pacer.on_sent(50);
+            pacer.on_sent(50, false);
         }
+        assert_eq!(pacer.reins.take_uncounted(), 500_000);
+        assert_eq!(pacer.reins.take_uncounted(), 0);
+        let mut sent = 0;
+        while pacer.allowance(now, 1000.0, 1200) > 0 {
+            pacer.on_sent(50, true);
+            sent += 50;
+        }
+        assert!((2400..=9600).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn an_acknowledgement_that_is_owed_goes_in_time_and_once() {
+        let (mut pacer, mut now) = (new(), Time::from_nanos(1 << 40));
+        pacer.begin(now, 1000.0, 1200);
+        pacer.end(now, Some(9600), Counts { eliciting_sent: 8, ..Counts::default() });
+        let counts = Counts { eliciting_sent: 8, eliciting_received: 1, acks_sent: 0 };
+        // Nothing that counts goes, and what is owed is noted.
+        assert_eq!(pacer.begin(now, 1000.0, 1200), 1);
+        assert!(pacer.reins.is_held());
+        pacer.end(now, None, counts);
+        assert_eq!(pacer.blocked_until(), now.saturating_add(ACK_DELAY_MAX));
+        assert!(!pacer.reins.is_held());
+        now = pacer.blocked_until();
+        pacer.begin(now, 1000.0, 1200);
+        assert!(!pacer.reins.is_held(), "it is due");
+        // The window had no room: another time, and not at once.
+        pacer.end(now, None, counts);
+        pacer.begin(now, 1000.0, 1200);
+        assert!(pacer.reins.is_held() && pacer.blocked_until() > now);
+        pacer.end(now, None, counts);
+        now = pacer.blocked_until();
+        pacer.begin(now, 1000.0, 1200);
+        pacer.end(now, Some(1200), Counts { eliciting_sent: 9, acks_sent: 1, ..counts });
+        pacer.begin(now, 1000.0, 1200);
+        assert!(pacer.reins.is_held());
+        assert!(pacer.blocked_until() > now.saturating_add(ACK_DELAY_MAX), "it is paid for");
     }
 
     #[test]
     fn who_is_late_catches_up_a_little() {
-        let (mut pacer, start) = (Pacer::new(), Time::from_nanos(1 << 40));
+        let (mut pacer, start) = (new(), Time::from_nanos(1 << 40));
         assert!(pacer.allowance(start, 12_000_000.0, 1200) <= 40);
-        pacer.on_sent(40 * 1200);
+        pacer.on_sent(40 * 1200, true);
         let later = start.saturating_add(Duration::from_secs(9));
         assert_eq!(pacer.allowance(later, 12_000_000.0, 1200), 40);
     }

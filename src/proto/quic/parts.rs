@@ -3,7 +3,7 @@
 //! *Invariant*: nothing is left at the machine's own defaults, which may change, and some of which
 //! draw entropy, take locks or bound nothing.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ use zeroize::Zeroize;
 
 use super::cid::{Draws, Generator};
 use super::endpoint::Endpoint;
+use super::first_keys::FirstKeys;
+use super::pacer::Reins;
 use super::resume::Past;
 use super::time::Wall;
 use super::tls::{ClientTls, ServerTls};
@@ -93,8 +95,6 @@ pub(super) struct How {
     pub(super) gso: bool,
     /// The application asks for the bytes of streams.
     pub(super) is_pull: bool,
-    /// The controller names a rate to keep to.
-    pub(super) is_paced: bool,
     /// Ours; the peer's is another matter.
     pub(super) has_datagrams: bool,
     pub(super) when_full: DatagramsFull,
@@ -104,6 +104,8 @@ pub(super) struct How {
     /// no ClientHello again that does not fit into the congestion window beside them: so there must
     /// be room for it, also after the window was halved.
     pub(super) early_max: usize,
+    /// Of a server: where it would rather be.
+    pub(super) preferred: (Option<Ipv4Addr>, Option<Ipv6Addr>),
 }
 
 impl How {
@@ -113,11 +115,11 @@ impl How {
             ecn: transport.ecn,
             gso: transport.gso != Toggle::Off,
             is_pull: transport.receive == QuicReceive::Pull,
-            is_paced: transport.congestion == Congestion::Bbr,
             has_datagrams: transport.datagrams.is_some(),
             when_full: datagrams.when_full,
             datagrams_max: datagrams.send_bytes as usize,
             early_max: (initial_window(transport) / 4) as usize,
+            preferred: (None, None),
         }
     }
 }
@@ -126,8 +128,8 @@ impl How {
 pub(crate) struct EndpointParts {
     pub(super) endpoint: Arc<EndpointConfig>,
     pub(super) server: Option<(Arc<ServerConfig>, How)>,
-    /// The log that each accepted connection has of its own.
-    pub(super) log: Option<Logged>,
+    /// What each accepted connection has of its own.
+    pub(super) own: Option<Own>,
     /// Of the first connection ids of servers.
     pub(super) draws: Arc<Draws>,
 }
@@ -140,9 +142,12 @@ impl EndpointParts {
         wall: &Arc<Wall>,
     ) -> Result<Self> {
         let server = server(config, secrets, wall)?;
-        let server = Some((Arc::new(server), How::new(&config.transport)));
-        let log = Logged::new(&config.transport, secrets.number());
-        Ok(Self { log, ..Self::new(&config.cids, secrets, server)? })
+        let preferred = (config.preferred_v4, config.preferred_v6);
+        let preferred = (preferred.0.map(|v4| *v4.ip()), preferred.1.map(|v6| *v6.ip()));
+        let how = How { preferred, ..How::new(&config.transport) };
+        let server = Some((Arc::new(server), how));
+        let own = Own::new(&config.transport, secrets.number());
+        Ok(Self { own, ..Self::new(&config.cids, secrets, server)? })
     }
 
     /// For a socket that connects only.
@@ -157,7 +162,7 @@ impl EndpointParts {
     ) -> Result<Self> {
         let [_, _, seed] = &secrets.seeds;
         let draws = Arc::new(Draws::new(seed));
-        Ok(Self { endpoint: Arc::new(endpoint(cids, secrets)?), server, log: None, draws })
+        Ok(Self { endpoint: Arc::new(endpoint(cids, secrets)?), server, own: None, draws })
     }
 }
 
@@ -165,7 +170,7 @@ impl EndpointParts {
 pub(crate) struct ClientParts {
     pub(super) config: ClientConfig,
     pub(super) how: How,
-    pub(super) log: Option<Logged>,
+    pub(super) own: Option<Own>,
     /// Whom the server's certificate must be for.
     pub(super) name: String,
     pub(super) tickets: Arc<Tickets>,
@@ -193,41 +198,44 @@ impl ClientParts {
         let draws = Arc::clone(endpoint.draws());
         client.initial_dst_cid_provider(Arc::new(move || draws.cid()));
         let seed = endpoint.draws().number();
-        client.transport_config(Arc::new(transport(&config.transport, seed)?));
+        client.transport_config(Arc::new(transport(&config.transport, seed, &Arc::default())?));
         match config.new_tokens {
             true => client.token_store(Arc::<Tokens>::clone(&past.tokens)),
             false => client.token_store(Arc::new(NoneTokenStore)),
         };
         client.version(VERSION);
-        let log = Logged::new(&config.transport, seed);
-        Ok(Self { config: client, how: How::new(&config.transport), log, name, tickets })
+        let own = Own::new(&config.transport, seed);
+        Ok(Self { config: client, how: How::new(&config.transport), own, name, tickets })
     }
 }
 
-/// What is made anew for each connection that has a log.
-pub(super) struct Logged {
+/// What is made anew for each connection that has a log, or a controller that names a rate.
+pub(super) struct Own {
     transport: Box<QuicTransport>,
     seed: AtomicU64,
 }
 
-impl Logged {
+impl Own {
     fn new(transport: &QuicTransport, seed: u64) -> Option<Self> {
-        transport.qlog.as_ref()?;
-        Some(Self { transport: Box::new(transport.clone()), seed: AtomicU64::new(seed) })
+        let is_paced = transport.congestion == Congestion::Bbr;
+        (is_paced || transport.qlog.is_some())
+            .then(|| Self { transport: Box::new(transport.clone()), seed: AtomicU64::new(seed) })
     }
 
-    /// The configuration of a connection that begins now.
+    /// The configuration of a connection that begins now, and what its pacer and its controllers
+    /// have in common, if it is paced.
     pub(super) fn begin(
         &self,
         is_server: bool,
         peer: SocketAddr,
         now: Instant,
-    ) -> Result<Arc<TransportConfig>> {
-        let mut to = transport(&self.transport, self.seed.fetch_add(1, Ordering::Relaxed))?;
-        if let Some(log) = &self.transport.qlog {
+    ) -> Result<(Arc<TransportConfig>, Option<Arc<Reins>>)> {
+        let (from, reins) = (&self.transport, Arc::default());
+        let mut to = transport(from, self.seed.fetch_add(1, Ordering::Relaxed), &reins)?;
+        if let Some(log) = &from.qlog {
             qlog::attach(&mut to, log, is_server, peer, now);
         }
-        Ok(Arc::new(to))
+        Ok((Arc::new(to), (from.congestion == Congestion::Bbr).then_some(reins)))
     }
 }
 
@@ -248,13 +256,14 @@ fn endpoint(cids: &QuicCids, secrets: &Secrets) -> Result<EndpointConfig> {
 fn server(config: &QuicListenConfig, secrets: &Secrets, wall: &Arc<Wall>) -> Result<ServerConfig> {
     let time = Arc::<Wall>::clone(wall);
     let tls = config.tls.quic(config.early_data, &remembered_limits(config), time);
-    let crypto = ServerTls { config: tls, initial: initial_suite()? };
+    let crypto = ServerTls { config: tls, first: Arc::new(FirstKeys::new(initial_suite()?)) };
     let token = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&secrets.keys.token);
     let mut server = ServerConfig::new(Arc::new(crypto), Arc::new(token));
-    server.transport_config(Arc::new(transport(&config.transport, secrets.number())?));
+    let shared = transport(&config.transport, secrets.number(), &Arc::default())?;
+    server.transport_config(Arc::new(shared));
     server.retry_token_lifetime(config.retry_token_lifetime);
     server.migration(config.migration);
-    server.preferred_address_v4(None).preferred_address_v6(None);
+    server.preferred_address_v4(config.preferred_v4).preferred_address_v6(config.preferred_v6);
     server.max_incoming(config.incoming_max);
     server.incoming_buffer_size(INCOMING_BYTES);
     server.incoming_buffer_size_total(INCOMING_BYTES_TOTAL);
@@ -284,7 +293,7 @@ fn remembered_limits(config: &QuicListenConfig) -> Vec<u8> {
     [&b"quic"[..], limits.map(u32::to_be_bytes).as_flattened()].concat()
 }
 
-fn transport(from: &QuicTransport, seed: u64) -> Result<TransportConfig> {
+fn transport(from: &QuicTransport, seed: u64, reins: &Arc<Reins>) -> Result<TransportConfig> {
     if from.qlog.is_some() && !qlog::IS_BUILT {
         let why = "the build lacks the feature quic-qlog";
         return Err(IoError::InvalidArgument { what: "QuicTransport::qlog", why });
@@ -321,7 +330,7 @@ fn transport(from: &QuicTransport, seed: u64) -> Result<TransportConfig> {
     to.allow_spin(from.spin_bit);
     to.datagram_receive_buffer_size(from.datagrams.map(|d| d.recv_bytes as usize));
     to.datagram_send_buffer_size(from.datagrams.map_or(0, |d| d.send_bytes as usize));
-    to.congestion_controller_factory(Arc::new(meter::Factory(congestion(from, seed))));
+    to.congestion_controller_factory(Arc::new(meter::Factory(congestion(from, seed, reins))));
     // How many go into a train is said at each transmit.
     to.enable_segmentation_offload(true);
     Ok(to)
@@ -337,7 +346,11 @@ fn initial_window(from: &QuicTransport) -> u64 {
 }
 
 /// `seed` is of what is random in it.
-fn congestion(from: &QuicTransport, seed: u64) -> Arc<dyn ControllerFactory + Send + Sync> {
+fn congestion(
+    from: &QuicTransport,
+    seed: u64,
+    reins: &Arc<Reins>,
+) -> Arc<dyn ControllerFactory + Send + Sync> {
     let window = initial_window(from);
     match from.congestion {
         Congestion::NewReno => {
@@ -350,7 +363,7 @@ fn congestion(from: &QuicTransport, seed: u64) -> Arc<dyn ControllerFactory + Se
             cubic.initial_window(window);
             Arc::new(cubic)
         }
-        Congestion::Bbr => Arc::new(bbr::Factory::new(window, seed)),
+        Congestion::Bbr => Arc::new(bbr::Factory::new(window, seed, Arc::clone(reins))),
     }
 }
 
@@ -418,7 +431,8 @@ mod tests {
 
     #[test]
     fn nothing_is_left_at_the_machines_defaults() {
-        let (ours, theirs) = (transport(&odd(), 1).unwrap(), TransportConfig::default());
+        let (ours, theirs) =
+            (transport(&odd(), 1, &Arc::default()).unwrap(), TransportConfig::default());
         let same: Vec<_> = fields(&ours)
             .into_iter()
             .filter(|(name, value)| fields(&theirs).get(name) == Some(value))
@@ -441,13 +455,13 @@ mod tests {
 
     #[test]
     fn the_default_windows_are_bounded() {
-        let ours = fields(&transport(&QuicTransport::default(), 1).unwrap());
+        let ours = fields(&transport(&QuicTransport::default(), 1, &Arc::default()).unwrap());
         assert_eq!(ours["receive_window"].trim_end_matches(','), (16 << 20).to_string());
         let none = QuicTransport::default().with(|t| {
             t.idle_timeout = None;
             t.datagrams = None;
         });
-        let ours = fields(&transport(&none, 1).unwrap());
+        let ours = fields(&transport(&none, 1, &Arc::default()).unwrap());
         assert_eq!(ours["max_idle_timeout"].trim_end_matches(','), "None");
         assert_eq!(ours["datagram_receive_buffer_size"].trim_end_matches(','), "None");
     }

@@ -16,12 +16,15 @@
 
 mod calls;
 mod early;
+mod husk;
+mod preferred;
 mod told;
 mod writes;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quinn_proto::{Connection, Dir, Event, StreamEvent};
@@ -29,7 +32,7 @@ use quinn_proto::{Connection, Dir, Event, StreamEvent};
 use super::endpoint::{Endpoint, Handle, Input, Route, outgoing};
 use super::lost::Lost;
 use super::meter::Meter;
-use super::pacer::Pacer;
+use super::pacer::{Counts, Pacer, Reins};
 use super::parts::How;
 use super::reader::Reader;
 use super::signal::{Outgoing, Settled, Signal};
@@ -40,6 +43,8 @@ use crate::ids::{ConnId, StreamDir};
 use crate::stats::{ConnStats, EcnState, QuicStats};
 use crate::time::Time;
 use early::Early;
+pub(crate) use husk::Husk;
+use preferred::{Frames, Preferred};
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +89,7 @@ pub(crate) struct Session {
     pub(super) datagrams_told: u64,
     datagrams_lost: u64,
     ecn: EcnState,
+    preferred: Option<Preferred>,
     /// Keeps to the rate of the congestion controller, if that names one.
     pacer: Option<Pacer>,
     /// A timer that stays in the past is not looked at before.
@@ -118,6 +124,7 @@ impl Session {
         id: ConnId,
         base: Base,
         how: How,
+        reins: Option<Arc<Reins>>,
     ) -> Box<Self> {
         let (is_client, told_peer) = (conn.side().is_client(), conn.remote_address());
         Box::new(Self {
@@ -143,9 +150,10 @@ impl Session {
             datagrams_dropped: 0,
             datagrams_told: 0,
             datagrams_lost: 0,
-            pacer: how.is_paced.then(Pacer::new),
+            pacer: reins.map(Pacer::new),
             not_before: Time::ZERO,
             ecn: if how.ecn { EcnState::On } else { EcnState::Off },
+            preferred: Preferred::new(how.preferred),
             is_gone: false,
             wants_send: true,
             no_gso: !how.gso,
@@ -161,8 +169,20 @@ impl Session {
 
     /// Takes in what its endpoint had for it.
     pub(crate) fn on_input(&mut self, input: Input) {
-        self.conn.handle_event(input.0);
+        let Input { event, local } = input;
+        let place = self.preferred.as_ref().zip(local).filter(|(known, ip)| known.is_new(*ip));
+        let Some((_, local)) = place else {
+            self.conn.handle_event(event);
+            self.wants_send = true;
+            return;
+        };
+        let before = Frames::of(&self.conn.stats().frame_rx);
+        self.conn.handle_event(event);
         self.wants_send = true;
+        let after = Frames::of(&self.conn.stats().frame_rx);
+        if let Some(preferred) = &mut self.preferred {
+            preferred.on_arrival(local, before, after);
+        }
     }
 
     /// Its deadline has passed. Too early is harmless.
@@ -283,13 +303,6 @@ impl Session {
         }
     }
 
-    /// Drops it, drained or not: a peer that goes on is told by a stateless reset.
-    pub(crate) fn forget(self: Box<Self>, endpoint: &mut Endpoint) {
-        if !self.is_gone {
-            endpoint.forget(self.handle);
-        }
-    }
-
     // ---- out
 
     /// Writes what is to be sent next into `buf`, which is empty: a datagram, or a train of at most
@@ -304,19 +317,23 @@ impl Session {
         self.flush_tail();
         let segments_max = if self.no_gso { 1 } else { segments_max.max(1) };
         let segments_max = segments_max.min(self.allowance(now));
-        if segments_max == 0 {
-            self.wants_send = false;
-            return None;
-        }
+        let may_answer = self.preferred.as_ref().is_some_and(Preferred::may_answer);
+        let before = may_answer.then(|| Frames::of(&self.conn.stats().frame_tx));
         let transmit = self.conn.poll_transmit(self.base.instant(now), segments_max, buf);
+        if let Some(pacer) = &mut self.pacer {
+            let sent = transmit.as_ref().map(|transmit| transmit.size);
+            pacer.end(now, sent, Counts::of(&self.conn));
+        }
         let Some(transmit) = transmit else {
             self.wants_send = false;
             return None;
         };
-        if let Some(pacer) = &mut self.pacer {
-            pacer.on_sent(transmit.size);
-        }
         let mut out = outgoing(&transmit);
+        if let Some(preferred) = &mut self.preferred {
+            let after = || Frames::of(&self.conn.stats().frame_tx);
+            let has_answer = before.is_some_and(|before| after().has_answered_since(before));
+            out.from = preferred.from(has_answer).or(out.from);
+        }
         if self.how.ecn {
             self.ecn = if out.ecn == 0 { EcnState::Failed } else { EcnState::On };
         } else {
@@ -325,12 +342,12 @@ impl Session {
         Some(out)
     }
 
-    /// Packets that may be sent now.
+    /// Packets to ask for now.
     fn allowance(&mut self, now: Time) -> usize {
         let mtu = self.mtu();
         let (Some(pacer), Phase::Open) = (&mut self.pacer, self.phase) else { return usize::MAX };
         let bits = self.conn.congestion_state().metrics().pacing_rate;
-        bits.map_or(usize::MAX, |bits| pacer.allowance(now, bits as f64 / 8.0, mtu))
+        bits.map_or(usize::MAX, |bits| pacer.begin(now, bits as f64 / 8.0, mtu))
     }
 
     /// When `on_timeout` is due.
@@ -475,6 +492,16 @@ impl Session {
 
     pub(super) const fn handle(&self) -> Handle {
         self.handle
+    }
+
+    /// Frames so far.
+    pub(super) fn counts(&self) -> Counts {
+        Counts::of(&self.conn)
+    }
+
+    /// Bytes that its controller, which is BBR, believes to be in flight.
+    pub(super) fn in_flight(&self) -> u64 {
+        super::meter::Meter::of(self.conn.congestion_state()).in_flight()
     }
 
     /// Pieces that the machine was given of streams.

@@ -22,6 +22,7 @@ use rustls::quic::{
 };
 use rustls::{ClientConfig, ServerConfig};
 
+use super::first_keys::{self, FirstKeys};
 use super::parts::VERSION;
 use crate::config::{Tickets, TlsInfo};
 
@@ -32,6 +33,8 @@ const RETRY_KEY: [u8; 16] = [
 const RETRY_NONCE: [u8; 12] =
     [0x46, 0x15, 0x99, 0xd3, 0x5d, 0x63, 0x2b, 0xf2, 0x23, 0x98, 0x25, 0xbb];
 const TAG_LEN: usize = 16;
+/// What transport parameters take, about.
+const PARAMS_LEN: usize = 256;
 
 /// The application protocol, once the server has chosen one.
 pub(super) struct Agreed(pub(super) Option<Vec<u8>>);
@@ -48,7 +51,7 @@ pub(super) struct ClientTls {
 /// For the connections of a listener.
 pub(super) struct ServerTls {
     pub(super) config: Arc<ServerConfig>,
-    pub(super) initial: Suite,
+    pub(super) first: Arc<FirstKeys>,
 }
 
 impl crypto::ClientConfig for ClientTls {
@@ -62,7 +65,7 @@ impl crypto::ClientConfig for ClientTls {
         let (config, name) = (Arc::clone(&self.config), self.name.clone());
         let connection = ClientConnection::new(config, Version::V1, name, encoded(params));
         let connection = connection.map_err(|_| ConnectError::NoDefaultClientConfig)?;
-        Ok(Box::new(Tls::new(Some(Connection::Client(connection)), self.initial, Some(self))))
+        Ok(Box::new(Tls::new(Some(Connection::Client(connection)), Whose::Client(self))))
     }
 }
 
@@ -73,7 +76,7 @@ impl crypto::ServerConfig for ServerTls {
         dst_cid: &ConnectionId,
     ) -> Result<Keys, UnsupportedVersion> {
         require_version(version)?;
-        Ok(initial_keys(&self.initial, dst_cid, Side::Server))
+        Ok(self.first.make(dst_cid))
     }
 
     fn retry_tag(&self, _: u32, orig_dst_cid: &ConnectionId, packet: &[u8]) -> [u8; TAG_LEN] {
@@ -93,7 +96,8 @@ impl crypto::ServerConfig for ServerTls {
     ) -> Box<dyn crypto::Session> {
         let config = Arc::clone(&self.config);
         let connection = ServerConnection::new(config, Version::V1, encoded(params));
-        Box::new(Tls::new(connection.ok().map(Connection::Server), self.initial, None))
+        let first = Arc::clone(&self.first);
+        Box::new(Tls::new(connection.ok().map(Connection::Server), Whose::Server(first)))
     }
 }
 
@@ -101,23 +105,40 @@ impl crypto::ServerConfig for ServerTls {
 struct Tls {
     /// `None`: it could not begin.
     inner: Option<Connection>,
-    initial: Suite,
     next: Option<Secrets>,
-    client: Option<Arc<ClientTls>>,
+    whose: Whose,
+}
+
+/// Whose handshake it is.
+enum Whose {
+    Client(Arc<ClientTls>),
+    Server(Arc<FirstKeys>),
+}
+
+impl Whose {
+    fn client(&self) -> Option<&ClientTls> {
+        match self {
+            Self::Client(client) => Some(client),
+            Self::Server(_) => None,
+        }
+    }
 }
 
 impl Tls {
-    fn new(inner: Option<Connection>, initial: Suite, client: Option<Arc<ClientTls>>) -> Self {
-        Self { inner, initial, next: None, client }
+    const fn new(inner: Option<Connection>, whose: Whose) -> Self {
+        Self { inner, next: None, whose }
     }
 
-    fn side(&self) -> Side {
-        if self.client.is_some() { Side::Client } else { Side::Server }
+    const fn side(&self) -> Side {
+        match self.whose {
+            Whose::Client(_) => Side::Client,
+            Whose::Server(_) => Side::Server,
+        }
     }
 
     /// The name that the client asked for.
     fn server_name(&self) -> Option<&str> {
-        match (&self.inner, self.client.as_deref()) {
+        match (&self.inner, self.whose.client()) {
             (_, Some(ClientTls { name: ServerName::DnsName(name), config, .. })) => {
                 config.enable_sni.then_some(name.as_ref())
             }
@@ -129,7 +150,10 @@ impl Tls {
 
 impl crypto::Session for Tls {
     fn initial_keys(&self, dst_cid: &ConnectionId, side: Side) -> Keys {
-        initial_keys(&self.initial, dst_cid, side)
+        match &self.whose {
+            Whose::Client(client) => first_keys::initial(&client.initial, dst_cid, side),
+            Whose::Server(first) => first.take(dst_cid),
+        }
     }
 
     /// An [`Agreed`].
@@ -168,7 +192,7 @@ impl crypto::Session for Tls {
             let code = code.unwrap_or(TransportErrorCode::PROTOCOL_VIOLATION);
             return Err(failed(code, error.to_string()));
         }
-        if let Some(client) = self.client.as_deref().filter(|_| !inner.is_handshaking()) {
+        if let Some(client) = self.whose.client().filter(|_| !inner.is_handshaking()) {
             client.tickets.agreed(inner.alpn_protocol());
         }
         // Whoever wants to know what was agreed on asks when the handshake is done.
@@ -182,14 +206,13 @@ impl crypto::Session for Tls {
     }
 
     fn write_handshake(&mut self, buf: &mut Vec<u8>) -> Option<Keys> {
-        let keys = match self.inner.as_mut()?.write_hs(buf)? {
-            KeyChange::Handshake { keys } => keys,
+        Some(match self.inner.as_mut()?.write_hs(buf)? {
+            KeyChange::Handshake { keys } => first_keys::of_handshake(keys),
             KeyChange::OneRtt { keys, next } => {
                 self.next = Some(next);
-                keys
+                both(keys)
             }
-        };
-        Some(both(keys))
+        })
     }
 
     fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
@@ -223,21 +246,13 @@ const fn require_version(version: u32) -> Result<(), UnsupportedVersion> {
 }
 
 fn encoded(params: &TransportParameters) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(PARAMS_LEN);
     params.write(&mut bytes);
     bytes
 }
 
 const fn failed(code: TransportErrorCode, reason: String) -> TransportError {
     TransportError { code, frame: None, reason }
-}
-
-fn initial_keys(initial: &Suite, dst_cid: &ConnectionId, side: Side) -> Keys {
-    let side = match side {
-        Side::Client => rustls::Side::Client,
-        Side::Server => rustls::Side::Server,
-    };
-    both(initial.keys(dst_cid, side, Version::V1))
 }
 
 fn both(keys: rustls::quic::Keys) -> Keys {
@@ -265,9 +280,13 @@ mod tests {
     use super::*;
     use crate::proto::quic::parts::initial_suite;
 
+    fn first() -> Arc<FirstKeys> {
+        Arc::new(FirstKeys::new(initial_suite().unwrap()))
+    }
+
     fn server() -> ServerTls {
         let tls = crate::proto::quic::tests::server_tls();
-        ServerTls { config: Arc::clone(tls.rustls()), initial: initial_suite().unwrap() }
+        ServerTls { config: Arc::clone(tls.rustls()), first: first() }
     }
 
     /// The packet of RFC 9001 §A.4.
@@ -279,7 +298,7 @@ mod tests {
         let tag = server().retry_tag(VERSION, &cid, packet);
         let expected = *b"\x04\xa2\x65\xba\x2e\xff\x4d\x82\x90\x58\xfb\x3f\x0f\x24\x96\xba";
         assert_eq!(tag, expected);
-        let session = Tls::new(None, initial_suite().unwrap(), None);
+        let session = Tls::new(None, Whose::Server(first()));
         let payload = [&b"token"[..], &tag].concat();
         use crypto::Session as _;
         assert!(session.is_valid_retry(&cid, &packet[..15], &payload));
@@ -290,7 +309,7 @@ mod tests {
     #[test]
     fn what_could_not_begin_says_so() {
         use crypto::Session as _;
-        let mut session = Tls::new(None, initial_suite().unwrap(), None);
+        let mut session = Tls::new(None, Whose::Server(first()));
         let error = session.read_handshake(b"x").unwrap_err();
         assert_eq!(error.code, TransportErrorCode::INTERNAL_ERROR);
         assert!(session.is_handshaking() && session.handshake_data().is_none());

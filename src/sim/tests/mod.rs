@@ -3,6 +3,7 @@
 mod contract;
 mod datagrams;
 mod soak;
+mod steer;
 mod streams;
 
 use std::net::SocketAddr;

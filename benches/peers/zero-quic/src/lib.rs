@@ -27,6 +27,7 @@ pub fn knob(transport: &mut QuicTransport, knob: &str, value: &str) -> bool {
             transport.mtu_discovery = Some(discovery);
         }
         "streams" => transport.max_bidi_streams = number(value),
+        "uni" => transport.max_uni_streams = number(value),
         "imtu" => transport.initial_mtu = number(value),
         "sw" => transport.stream_window = number(value),
         "cw" => transport.conn_window = number(value),

@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
 
+use super::pacer::Reins;
 use crate::rng::Rng;
 use bounds::Bounds;
 use filter::{Extra, MaxRate, MinRtt};
@@ -44,24 +45,26 @@ const PIPE_PACKETS_MIN: u64 = 4;
 /// The rate of a path of which nothing is known yet: its first window in such a round trip.
 const FIRST_RTT: Duration = Duration::from_millis(1);
 
-/// Makes a controller for each path.
+/// Makes a controller for each path of a connection.
 #[derive(Debug)]
 pub(super) struct Factory {
     window: u64,
     /// Of the waits between probes, which must not be the same everywhere.
     seeds: AtomicU64,
+    reins: Arc<Reins>,
 }
 
 impl Factory {
-    pub(super) const fn new(window: u64, seed: u64) -> Self {
-        Self { window, seeds: AtomicU64::new(seed) }
+    pub(super) const fn new(window: u64, seed: u64, reins: Arc<Reins>) -> Self {
+        Self { window, seeds: AtomicU64::new(seed), reins }
     }
 }
 
 impl ControllerFactory for Factory {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let seed = self.seeds.fetch_add(1, Ordering::Relaxed);
-        Box::new(Bbr::new(now, self.window, current_mtu, seed))
+        let reins = Arc::clone(&self.reins);
+        Box::new(Bbr::new(now, self.window, current_mtu, seed, reins))
     }
 }
 
@@ -86,6 +89,7 @@ pub(super) struct Bbr {
     /// Nothing was in flight when it went on: round trips are short for want of a queue.
     is_restart: bool,
     rng: Rng,
+    reins: Arc<Reins>,
 }
 
 /// Round trips, by what is delivered: §5.5.1.
@@ -110,7 +114,7 @@ struct ProbeRtt {
 }
 
 impl Bbr {
-    fn new(now: Instant, initial_window: u64, mtu: u16, seed: u64) -> Self {
+    fn new(now: Instant, initial_window: u64, mtu: u16, seed: u64, reins: Arc<Reins>) -> Self {
         let mut rng = Rng::from_seed(seed);
         Self {
             mtu: mtu.into(),
@@ -129,7 +133,13 @@ impl Bbr {
             probe_rtt: ProbeRtt::default(),
             is_restart: false,
             rng,
+            reins,
         }
+    }
+
+    /// Takes back what was sent and is not in flight: acknowledgements.
+    fn recount(&mut self) {
+        self.sampler.take_back(self.reins.take_uncounted());
     }
 
     /// The rate that the path is believed to have now: `BBR.bw`.
@@ -232,8 +242,16 @@ impl Bbr {
     }
 }
 
+#[cfg(test)]
+impl Bbr {
+    pub(super) fn in_flight(&self) -> u64 {
+        self.sampler.in_flight.saturating_sub(self.reins.uncounted())
+    }
+}
+
 impl Controller for Bbr {
     fn on_sent(&mut self, now: Instant, bytes: u64, _: u64) {
+        self.recount();
         let is_restart = self.sampler.on_sent(now, bytes);
         self.rounds.in_flight = self.rounds.in_flight.max(self.sampler.in_flight);
         if is_restart && self.sampler.delivered > 0 {
@@ -249,10 +267,12 @@ impl Controller for Bbr {
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, _: bool, _: &RttEstimator) {
+        self.recount();
         self.sampler.on_ack(now, sent, bytes);
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, _: Option<u64>) {
+        self.recount();
         let Some(sample) = self.sampler.on_end(now, in_flight, app_limited) else { return };
         self.on_sample(now, &sample);
         self.is_restart = false;
@@ -261,6 +281,7 @@ impl Controller for Bbr {
     }
 
     fn on_congestion_event(&mut self, now: Instant, sent: Instant, persistent: bool, lost: u64) {
+        self.recount();
         let found = self.sampler.on_lost(sent, lost);
         self.bounds.on_loss(lost, self.mtu);
         if persistent {
@@ -277,8 +298,9 @@ impl Controller for Bbr {
         self.cwnd = self.cwnd.max(PIPE_PACKETS_MIN * self.mtu);
     }
 
+    /// None while the pacer holds: then the machine sends acknowledgements and probes alone.
     fn window(&self) -> u64 {
-        self.cwnd
+        if self.reins.is_held() { 0 } else { self.cwnd }
     }
 
     fn metrics(&self) -> ControllerMetrics {

@@ -21,7 +21,7 @@ struct Path {
 impl Path {
     fn new(rate: f64) -> Self {
         let now = Instant::now();
-        let bbr = Bbr::new(now, 12_000, MTU, 1);
+        let bbr = Bbr::new(now, 12_000, MTU, 1, Arc::default());
         let flight = std::collections::VecDeque::new();
         Self { bbr, now, rate, flight, free_at: now, next_at: now, sent: 0, seen: Vec::new() }
     }
@@ -122,7 +122,7 @@ fn an_application_that_says_little_makes_no_rate() {
 fn the_same_seed_gives_the_same_waits_and_another_others() {
     let now = Instant::now();
     let waits = |seed| {
-        let mut bbr = Bbr::new(now, 12_000, MTU, seed);
+        let mut bbr = Bbr::new(now, 12_000, MTU, seed, Arc::default());
         let waits = (0..8).map(|_| {
             bbr.start_down(now);
             format!("{:?}", bbr.cycle)

@@ -230,3 +230,44 @@ fn a_handle_is_its_next_owners_alone() {
     pair.run(SHORT);
     assert_eq!(heard(&pair.server.take(1), id).0, b"here");
 }
+
+#[test]
+fn of_what_both_know_to_be_over_a_place_is_left() {
+    let mut pair = Pair::connected(listen_config(), connect_config());
+    pair.say(StreamDir::Uni, &[1; 500]);
+    pair.round();
+    let late = pair.net.first().expect("it is on its way").clone();
+    pair.run(SHORT);
+    let now = pair.now;
+    pair.client.session(0).close(now, 0, b"").unwrap();
+    assert!(!pair.client.session(0).is_spent() && !pair.server.session(0).is_spent());
+    pair.run(Duration::from_millis(15));
+    assert!(pair.client.session(0).is_spent() && pair.server.session(0).is_spent());
+
+    let mut session = pair.server.sessions[0].take().unwrap();
+    assert!(!session.is_drained());
+    let husk = session.husk();
+    session.reroute(&mut pair.server.endpoint, Route::Drain(0));
+    drop(session);
+    assert_eq!(pair.server.on_datagram(now, &late), None, "silence, as of one that drains");
+    husk.forget(&mut pair.server.endpoint);
+    assert_eq!(pair.server.endpoint.open_connections(), 0);
+    assert!(pair.server.on_datagram(now, &late).is_some(), "a stateless reset");
+}
+
+#[test]
+fn who_closes_answers_until_the_peer_knows() {
+    let mut pair = Pair::connected(listen_config(), connect_config());
+    let now = pair.now;
+    pair.client.session(0).close(now, 0, b"").unwrap();
+    pair.faults.loss = 100;
+    pair.run(Duration::from_millis(15));
+    pair.faults.loss = 0;
+    assert!(!pair.client.session(0).is_spent());
+    let server = pair.server.session(0);
+    let id = server.open(StreamDir::Uni).unwrap();
+    server.write(id, &mut [Bytes::from_static(b"are you there?")]).unwrap();
+    pair.run(Duration::from_millis(25));
+    assert_eq!(pair.server.take(0), [lost(code::QUIC_APP, b"", true)]);
+    assert!(pair.client.session(0).is_spent() && pair.server.session(0).is_spent());
+}

@@ -375,6 +375,64 @@ fn a_slow_path_is_paced_too() {
 }
 
 #[test]
+fn a_slow_sender_that_is_paced_acknowledges_in_time() {
+    const MS: Duration = Duration::from_millis(1);
+    // A packet takes 40 ms, and two of them go at a time.
+    let mut link = Link::new(Way::new(0.25, 400, 3.0));
+    link.flow(Congestion::Bbr);
+    link.run(SEC * 10);
+    let stream = link.server.session(0).open(StreamDir::Uni).unwrap();
+    let mut delays = Vec::new();
+    for _ in 0..100 {
+        link.run(MS * 37);
+        link.server.session(0).write(stream, &mut [Bytes::from_static(b"x")]).unwrap();
+        let mut last = link.flows[0].node.session(0).counts();
+        let mut came: Option<(Time, u64)> = None;
+        delays.push(loop {
+            link.run(MS);
+            let counts = link.flows[0].node.session(0).counts();
+            if came.is_none() && counts.eliciting_received > last.eliciting_received {
+                came = Some((link.now, last.acks_sent));
+            }
+            if let Some((at, acks)) = came
+                && counts.acks_sent > acks
+            {
+                break link.now.saturating_since(at);
+            }
+            last = counts;
+        });
+    }
+    delays.sort();
+    println!("acknowledged after {delays:?}");
+    // Where the window is closed as well, as for `ProbeRTT`, the machine waits for that.
+    let late = delays.iter().filter(|delay| **delay > MS * 25).count();
+    assert!(late <= 20, "{late} late, {delays:?}");
+}
+
+#[test]
+fn acknowledgements_are_not_in_flight() {
+    let mut link = Link::new(Way::new(1.0, 40, 4.0));
+    // It says nothing, and its windows need no word.
+    link.connect(Congestion::Bbr, |c| {
+        c.transport.stream_window = 16 << 20;
+        c.transport.conn_window = 64 << 20;
+    });
+    link.flows[0].limit = Some(1.0);
+    link.run(SEC);
+    let before = link.flows[0].node.session(0).counts();
+    let stream = link.server.session(0).open(StreamDir::Uni).unwrap();
+    for _ in 0..100 {
+        let server = link.server.session(0);
+        server.write(stream, &mut [Bytes::from_static(&BLOCK)]).unwrap();
+        link.run(Duration::from_millis(10));
+    }
+    let client = link.flows[0].node.session(0);
+    let counts = client.counts();
+    assert!(counts.acks_sent > before.acks_sent + 100);
+    assert_eq!(client.in_flight(), 0, "of {counts:?}");
+}
+
+#[test]
 fn two_runs_are_the_same() {
     let run = || {
         let mut link = Link::new(Way { loss: 5, ..Way::new(10.0, 40, 1.0) });

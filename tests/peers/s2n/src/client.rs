@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use s2n_quic::client::Connect;
-use s2n_quic::connection::Handle;
+use s2n_quic::connection::{self, Handle};
 use s2n_quic::provider::datagram::default::Sender;
 use s2n_quic::provider::tls::s2n_tls;
 use s2n_quic::stream::{self, BidirectionalStream};
@@ -43,6 +43,9 @@ pub(crate) async fn run(case: &str, addr: SocketAddr, ca: &Path) {
             kit::assert_same(&came, b"a datagram");
         }
         "reset" => reset(&handle).await,
+        // Nobody waits for idleness then: s2n-quic looks at a connection that was reset again when
+        // something else wakes it, if need be when the idle timeout would have passed.
+        "statelessreset" => return stateless_reset(handle).await,
         "close" => {
             echo(&handle, b"hello").await;
             handle.close(kit::LEAVE_CODE.into());
@@ -108,4 +111,17 @@ async fn reset(handle: &Handle) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     };
     assert!(matches!(stopped, stream::Error::StreamReset { error, .. } if error == code));
+}
+
+/// Sends until the server says that it knows nothing of the connection.
+async fn stateless_reset(mut handle: Handle) {
+    echo(&handle, b"hello").await;
+    kit::say("connected");
+    let end = loop {
+        if let Err(error) = handle.ping() {
+            break error;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(matches!(end, connection::Error::StatelessReset { .. }), "{end}");
 }

@@ -1,6 +1,7 @@
 //! zero-io QUIC server; the protocol that `quinn-server` speaks.
 //!
-//! Usage: `quic-zero PORT [knob=value...]`, with the knobs of `zero_quic::knob` and `zero_echo::set`.
+//! Usage: `quic-zero PORT [knob=value...]`, with the knobs of `zero_quic::knob` and `zero_echo::set`, and `bulk=copy`:
+//! downloads are copied; by default their memory is lent.
 //! Certificate: `$PEER_CERT_DIR`, default `run/cert`.
 use std::collections::HashMap;
 use std::time::Duration;
@@ -36,6 +37,8 @@ enum Task {
 
 #[derive(Default)]
 struct Server {
+    /// Downloads are copied, instead of lending memory that stays where it is.
+    copies: bool,
     /// Streams that are no plain echo, or wait.
     tasks: HashMap<(ConnId, StreamId), Task>,
     /// Connections that want datagrams of that size without end.
@@ -127,7 +130,7 @@ impl Server {
             None | Some(Task::Sink) => {}
             Some(Task::Bulk) => {
                 self.tasks.insert(at, Task::Bulk);
-                while sender.stream_write(conn, stream, &CHUNK) == Ok(CHUNK.len()) {}
+                while self.more(sender, at) {}
             }
             Some(Task::Rest(rest, is_over)) => {
                 let Ok(sent) = sender.stream_write(conn, stream, &rest) else { return };
@@ -143,6 +146,14 @@ impl Server {
         }
     }
 
+    /// Sends one more piece of a download, if there is room for it.
+    fn more(&self, sender: &mut Sender<'_>, (conn, stream): (ConnId, StreamId)) -> bool {
+        if self.copies {
+            return sender.stream_write(conn, stream, &CHUNK) == Ok(CHUNK.len());
+        }
+        sender.stream_write_guard(conn, stream, &CHUNK[..], 0).is_ok()
+    }
+
     /// Fills the queues of those who want datagrams without end.
     fn flood(&self, io: &mut Io) {
         for (conn, len) in &self.floods {
@@ -155,9 +166,12 @@ fn main() -> zero_io::Result<()> {
     peerkit::init();
     let mut config = Config::default().with(|c| c.max_connections = 16_384);
     let mut transport = zero_quic::transport();
+    let mut server = Server::default();
     for arg in std::env::args().skip(2) {
         let (knob, value) = arg.split_once('=').unwrap_or_else(|| panic!("{arg}?"));
-        let is_known = zero_quic::knob(&mut transport, knob, value)
+        server.copies |= arg == "bulk=copy";
+        let is_known = knob == "bulk"
+            || zero_quic::knob(&mut transport, knob, value)
             || zero_quic::engine_knob(&mut config, knob, value)
             || zero_echo::set(&mut config, knob, value);
         assert!(is_known, "unknown argument {arg}");
@@ -170,7 +184,6 @@ fn main() -> zero_io::Result<()> {
         c.send_buffer = Some(8 << 20);
     }))?;
     peerkit::backend!("io_uring");
-    let mut server = Server::default();
     loop {
         io.poll(Duration::MAX)?;
         let (mut events, mut sender) = io.split();

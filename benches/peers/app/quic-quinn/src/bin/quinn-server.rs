@@ -8,7 +8,7 @@
 //!
 //! Any other stream is echoed up to its FIN. Datagrams that begin with 'S' are counted, the others echoed.
 //!
-//! Usage: `quinn-server PORT [STREAMS]`  (certificate: `$PEER_CERT_DIR`, default `run/cert`)
+//! Usage: `quinn-server PORT [STREAMS] [UNIDIRECTIONAL]`  (certificate: `$PEER_CERT_DIR`, default `run/cert`)
 use quinn::crypto::rustls::QuicServerConfig;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -42,6 +42,8 @@ async fn main() {
     // It allocates for all of them when a connection is made.
     let streams: u32 = peerkit::arg(2, "1024").parse().expect("streams");
     t.max_concurrent_bidi_streams(streams.into());
+    let uni: u32 = peerkit::arg(3, "100").parse().expect("unidirectional streams");
+    t.max_concurrent_uni_streams(uni.into());
     t.datagram_receive_buffer_size(Some(4 << 20));
     t.datagram_send_buffer_size(4 << 20);
     t.send_window(8 << 20);

@@ -1,0 +1,9 @@
+//! QUIC over several shards.
+
+mod dead;
+mod drain;
+mod hostile;
+mod listening;
+mod moving;
+mod routed;
+pub(crate) mod site;

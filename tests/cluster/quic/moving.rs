@@ -1,0 +1,159 @@
+//! Peers that move: their packets come to whatever shard the kernel chooses, and are found.
+
+use std::time::Duration;
+
+use zero_io::{ConnId, FleetStats, IoCluster, IoError, RoutingStrategy, ScidCover};
+
+use super::site::{Site, config, local};
+use crate::relay::{Path, Relay};
+
+fn moves(site: &mut Site, shard: usize, conn: ConnId) -> usize {
+    site.shard(shard).moves.iter().filter(|(c, ..)| *c == conn).count()
+}
+
+#[test]
+fn connections_are_spread_and_stay_where_they_are() {
+    for shards in [2, 4] {
+        let mut site = Site::new(shards);
+        for _ in 0..16 * shards {
+            let (at, ..) = site.connect();
+            site.echo(at, 20_000);
+        }
+        let accepted = site.each(|shard| shard.accepted);
+        assert!(accepted.iter().all(|count| *count > 0), "{accepted:?}");
+        assert_eq!(site.fleet(), FleetStats::default());
+        site.all_home();
+    }
+}
+
+#[test]
+fn migrated_peers_are_found() {
+    for (shards, cover) in [
+        (2, ScidCover::Clear),
+        (4, ScidCover::Light),
+        (4, ScidCover::Strong),
+        (4, ScidCover::Clear),
+    ] {
+        let mut site = Site::with(config(shards).with(|c| c.scid_cover = cover), |_| ());
+        for wanted in 0..usize::from(shards) {
+            let (at, conn) = site.connect_to(wanted);
+            let mut elsewhere = 0;
+            for round in 1..=24 {
+                let before = site.fleet();
+                site.clients[at].rebind("127.0.0.1");
+                site.echo(at, 100_000);
+                let to = local(&mut site.clients[at]);
+                assert_eq!(moves(&mut site, wanted, conn), round, "told once");
+                assert_eq!(site.shard(wanted).moves.last().unwrap().2, to);
+                elsewhere += u32::from(site.fleet().forwarded_out > before.forwarded_out);
+            }
+            assert!(elsewhere > 0, "{shards} shards, 24 ports, and all led to shard {wanted}");
+            assert_eq!(site.shard(wanted).conns.last(), Some(&conn));
+        }
+        let stats = site.fleet();
+        assert_eq!((stats.forward_full, stats.forward_down, stats.forward_too_long), (0, 0, 0));
+        site.all_home();
+    }
+}
+
+/// Where the kernel routes by ids, whoever moves comes to its shard at once.
+#[test]
+fn routers_leave_nothing_to_be_passed_on() {
+    let mut taken = 0;
+    for routing in [RoutingStrategy::ReusePortEbpf, RoutingStrategy::ReusePortCbpf] {
+        for cover in [ScidCover::Clear, ScidCover::Light] {
+            let config = config(4).with(|c| (c.routing, c.scid_cover) = (routing, cover));
+            match IoCluster::new(config.clone()) {
+                Ok(_) => taken += 1,
+                // Extended programs are root's.
+                Err(error) => {
+                    assert!(matches!(error, IoError::RoutingRefused(_)), "{error}");
+                    continue;
+                }
+            }
+            let mut site = Site::with(config, |_| ());
+            for wanted in [0, 3] {
+                let (at, conn) = site.connect_to(wanted);
+                for round in 1..=12 {
+                    site.clients[at].rebind("127.0.0.1");
+                    site.echo(at, 100_000);
+                    assert_eq!(moves(&mut site, wanted, conn), round);
+                }
+            }
+            assert_eq!(site.fleet(), FleetStats::default(), "{routing:?}, {cover:?}");
+            site.all_home();
+        }
+    }
+    assert!(taken >= 2, "classic programs are for everybody");
+}
+
+#[test]
+fn in_the_middle_of_a_transfer_nothing_is_lost() {
+    for shards in [2, 4] {
+        let mut site = Site::new(shards);
+        let (at, shard, conn) = site.connect();
+        let mut rebinds = 0;
+        site.echo_while(at, 6 << 20, |site, done| {
+            if done > (rebinds + 1) * (6 << 20) / 24 {
+                rebinds += 1;
+                site.clients[at].rebind("127.0.0.1");
+            }
+        });
+        assert!(rebinds >= 4 && moves(&mut site, shard, conn) >= 1, "{rebinds}");
+        assert!(site.fleet().forwarded_in > 0);
+        site.all_home();
+    }
+}
+
+/// The client does not know that it moves.
+#[test]
+fn peers_behind_a_relay_that_moves_are_found() {
+    for shards in [2, 4] {
+        for loss in [0, 20] {
+            let mut site = Site::new(shards);
+            let relay = Relay::new(site.addr, 7, Path { loss, ..Path::CLEAR });
+            let (at, shard, conn) = site.connect_with(relay.addr, |_| ());
+            let mut rebinds = 0;
+            site.echo_while(at, 1 << 20, |_, done| {
+                if done > (rebinds + 1) * (1 << 17) {
+                    rebinds += 1;
+                    relay.rebind();
+                }
+            });
+            for _ in 0..12 {
+                relay.rebind();
+                site.run_for(Duration::from_millis(5));
+                site.echo(at, 10_000);
+            }
+            assert!(moves(&mut site, shard, conn) >= 12);
+            let stats = site.fleet();
+            assert!(stats.forwarded_in > 0, "{stats:?}");
+            assert_eq!(stats.forward_down, 0);
+            site.all_home();
+        }
+    }
+}
+
+/// One connection keeps all that it gets; another one's packets come by the same ferry.
+#[test]
+fn pinned_cells_do_not_starve() {
+    let mut site = Site::with(config(2).with(|c| c.forward_cells = 16), |_| ());
+    let (keeps, keeper) = site.connect_to(0);
+    let (other, _) = site.connect_to(0);
+    site.move_elsewhere(keeps);
+    site.move_elsewhere(other);
+    site.shard(0).io.pause_recv(keeper).unwrap();
+    let stream = site.clients[keeps].open();
+    let client = &mut site.clients[keeps];
+    let taken = client.io.stream_write(client.conn, stream, &vec![7; 100_000]).unwrap();
+    assert_eq!(taken, 100_000);
+    client.io.stream_finish(client.conn, stream).unwrap();
+    site.until("cells to run short", |site| site.fleet().forward_copied > 0);
+    for _ in 0..10 {
+        site.echo(other, 50_000);
+    }
+    site.shard(0).io.resume_recv(keeper).unwrap();
+    site.until("the echo", |site| site.clients[keeps].closed.contains(&stream));
+    assert_eq!(site.clients[keeps].got[&stream], vec![7; 100_000]);
+    site.all_home();
+}
