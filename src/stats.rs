@@ -105,6 +105,10 @@ counters! {
         posts_lost,
         /// Times that this shard woke another one.
         wakes,
+        /// Connections that came from other shards.
+        moved_in,
+        /// Connections that were handed over to other shards.
+        moved_out,
         /// QUIC datagrams of its own that other shards received and passed on.
         forwarded_in,
         /// Those that were copied a second time, because connections keep too many cells.
@@ -120,10 +124,6 @@ counters! {
         forward_down,
         /// Stateless resets that this shard sent in place of such a one.
         resets_for_dead,
-        /// Connections that came from other shards.
-        moved_in,
-        /// Connections that were handed over to other shards.
-        moved_out,
     }
 }
 

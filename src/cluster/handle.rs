@@ -80,7 +80,7 @@ impl ClusterHandle {
         token: u64,
         dial: impl FnOnce(&mut Engine) -> Result<ConnId> + Send + 'static,
     ) -> Result<u16> {
-        self.shared.ask_to_connect(Connect { token, dial: Box::new(dial) })
+        self.shared.ask_to_connect(Connect::new(token, dial))
     }
 
     /// Has the cluster end: it says [`Draining`](ClusterReadiness::Draining) for the grace, then

@@ -178,11 +178,11 @@ impl Engine {
                 Event::FdReady { watch, token: extra, readiness }
             }
             Kind::User => Event::User { token: extra, data },
-            Kind::Draining => Event::Draining { deadline: Duration::from_nanos(extra) },
             Kind::HandOverFailed => Event::HandOverFailed { conn },
             Kind::ConnectFailed => {
                 Event::ConnectFailed { token: extra, error: self.connect_error()? }
             }
+            Kind::Draining => Event::Draining { deadline: Duration::from_nanos(extra) },
         })
     }
 

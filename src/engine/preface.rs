@@ -144,6 +144,18 @@ impl Engine {
         }
     }
 
+    /// The connection goes to another shard, and who spoke for it with it.
+    pub(in crate::engine) fn take_via(&mut self, index: u32) -> Option<Box<Via>> {
+        self.proxied.places.get_mut(index as usize)?.take()
+    }
+
+    /// It came from another shard.
+    pub(in crate::engine) fn keep_via(&mut self, index: u32, via: Option<Box<Via>>) {
+        if let Some(via) = via {
+            self.proxied.keep(index, *via);
+        }
+    }
+
     /// Who spoke for the connection's peer.
     pub(crate) fn via(&mut self, conn: ConnId) -> Result<Option<&Via>> {
         self.conns.get(conn)?;

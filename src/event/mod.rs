@@ -327,14 +327,6 @@ pub enum Event<'poll> {
         /// The message's bytes; empty for `IoHandle::post`.
         data: &'poll [u8],
     },
-    /// The shard is about to end, once: finish what is under way, and begin nothing new. No
-    /// listener takes connections any more, or will not for long; HTTP connections end by
-    /// themselves. What came to the shard and is left after `deadline` is closed with the code
-    /// [`SHUTDOWN`](crate::code::SHUTDOWN).
-    Draining {
-        /// How long there is.
-        deadline: Duration,
-    },
     /// A connection could not be handed over to another shard: its mail was full, it had ended, or
     /// what was written did not go out in time. It is where it was, and nothing of it is lost.
     HandOverFailed {
@@ -348,6 +340,14 @@ pub enum Event<'poll> {
         token: u64,
         /// Why.
         error: IoError,
+    },
+    /// The shard is about to end, once: finish what is under way, and begin nothing new. No
+    /// listener takes connections any more, or will not for long; HTTP connections end by
+    /// themselves. What came to the shard and is left after `deadline` is closed with the code
+    /// [`SHUTDOWN`](crate::code::SHUTDOWN).
+    Draining {
+        /// How long there is.
+        deadline: Duration,
     },
     /// The pools changed their state.
     PoolPressure {

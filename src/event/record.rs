@@ -27,12 +27,12 @@ pub(crate) enum Kind {
     FdReady,
     /// `extra` is the token.
     User,
-    /// `extra` is the deadline, in nanoseconds from now.
-    Draining,
     /// `id` is the connection.
     HandOverFailed,
     /// `extra` is the token; the fleet has the error.
     ConnectFailed,
+    /// `extra` is the deadline, in nanoseconds from now.
+    Draining,
 }
 
 /// One waiting event.

@@ -16,7 +16,7 @@ impl Framed {
         Self { framing }
     }
 
-    pub(crate) fn framing(&self) -> Framing {
+    pub(crate) const fn framing(&self) -> Framing {
         self.framing
     }
 

@@ -125,12 +125,10 @@ impl App {
     }
 
     /// The application's framing, if it has one.
-    pub(crate) fn framing(&self) -> Option<Framing> {
+    pub(crate) const fn framing(&self) -> Option<Framing> {
         match self {
             Self::Framed(machine) => Some(machine.framing()),
-            Self::Raw | Self::Http1(_) | Self::HttpClient(_) | Self::Quic(_) | Self::Preface(_) => {
-                None
-            }
+            _ => None,
         }
     }
 

@@ -262,6 +262,23 @@ mod loom_tests {
         });
     }
 
+    /// What a shard of a cluster does: commands of handles and mail of shards, and one sleep.
+    #[test]
+    fn loom_gate_and_two_queues_lose_no_wake() {
+        bounded(TWO_PUSHERS_PREEMPTIONS, || {
+            let shard = Shard::new();
+            let queues = [mpsc::channel(2), mpsc::channel(2)];
+            let threads = queues.each_ref().map(|(producer, _)| {
+                let (shard, producer) = (Arc::clone(&shard), producer.clone());
+                thread::spawn(move || push(&shard, &producer, 1))
+            });
+            let [(_, commands), (_, mail)] = &queues;
+            let take = || commands.pop().into_iter().chain(mail.pop()).count();
+            shard.run(2, take, || commands.is_empty() && mail.is_empty());
+            threads.into_iter().for_each(|t| t.join().unwrap());
+        });
+    }
+
     #[test]
     fn loom_gate_and_returns_lose_no_wake() {
         bounded(TWO_PUSHERS_PREEMPTIONS, || {

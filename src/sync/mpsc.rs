@@ -470,6 +470,29 @@ mod loom_tests {
         });
     }
 
+    /// What is pushed is either taken at the close, in order, or comes back.
+    #[test]
+    fn loom_queue_close_takes_or_gives_back() {
+        bounded(CLOSE_PREEMPTIONS, || {
+            let steps = Arc::new(Steps::new());
+            let (producer, mut consumer) = channel(2);
+            let threads = [10_u32, 20].map(|base| {
+                let (producer, steps) = (producer.clone(), Arc::clone(&steps));
+                thread::spawn(move || {
+                    steps.pass();
+                    producer.push(base).map_err(PushError::into_inner).err()
+                })
+            });
+            steps.pass();
+            let mut all = Vec::new();
+            consumer.close(|value| all.push(value));
+            drop(consumer);
+            all.extend(threads.into_iter().filter_map(|t| t.join().unwrap()));
+            all.sort_unstable();
+            assert_eq!(all, [10, 20]);
+        });
+    }
+
     /// Counts its drops.
     struct Tracked(Arc<AtomicU64>);
 

@@ -167,6 +167,19 @@ fn unmap(base: *mut u8, len: usize) {
     }
 }
 
+/// Forbids writes to whole pages, or allows them again: a write is the end of the process.
+///
+/// # Panics
+/// When the kernel refuses.
+#[cfg(test)]
+pub(crate) fn forbid_writes(pages: (*const u8, usize), forbid: bool) {
+    let (at, len) = pages;
+    let access = if forbid { libc::PROT_READ } else { libc::PROT_READ | libc::PROT_WRITE };
+    // SAFETY: mprotect(2) changes no memory; who writes there all the same is killed.
+    let result = unsafe { libc::mprotect(at.cast_mut().cast(), len, access) };
+    assert_eq!(result, 0, "mprotect");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

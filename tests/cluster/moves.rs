@@ -147,9 +147,7 @@ fn client(addr: SocketAddr, world: &World, seed: u64, piece: u64) -> (u64, u64) 
         let len = (1 + dice.below(50)) * piece;
         (&stream).write_all(&pattern_at(7, sent, len as usize)).unwrap();
         sent += len;
-        if dice.below(4) == 0 {
-            thread::sleep(Duration::from_micros(dice.below(300)));
-        }
+        thread::sleep(Duration::from_micros(dice.below(300)));
     }
     stream.shutdown(Shutdown::Write).unwrap();
     (sent, reader.join().unwrap())
@@ -376,6 +374,35 @@ fn some_do_not_move() {
     assert!(refused(hand.shard(at).hand_over(conn, other)));
     hand.shard(at).close(conn).unwrap();
     assert_eq!(hand.shard(at).hand_over(conn, other), Err(IoError::StaleConn { conn }));
+}
+
+/// What has keys, requests or a socket in common with others stays.
+#[cfg(all(feature = "quic", feature = "http-client", feature = "tls-webpki-roots"))]
+#[test]
+fn those_of_other_protocols_do_not_move() {
+    use zero_io::{HttpListenConfig, QuicConnectConfig, Roots, TlsClientConfig};
+    let mut hand = Hand::new(config(2));
+    let addr = hand.addr;
+    let refused = |result: Result<(), IoError>, word: &str| {
+        let Err(IoError::NotMovable { why, .. }) = result else { panic!("{result:?}") };
+        assert!(why.contains(word), "{why}");
+    };
+    let shard = hand.shard(0);
+    let tls = TlsClientConfig::with_roots(Roots::webpki()).build().unwrap();
+    let conn = shard.tls_connect(addr, tls.clone()).unwrap();
+    refused(shard.hand_over(conn, 1), "TLS");
+    let conn = shard.quic_connect_with(QuicConnectConfig::new(addr, tls)).unwrap();
+    refused(shard.hand_over(conn, 1), "QUIC");
+    let listen = TcpListenConfig::new("127.0.0.1:0".parse().unwrap());
+    let endpoint = shard.http_listen_with(HttpListenConfig::new(listen)).unwrap();
+    let addr = shard.local_addr(endpoint).unwrap().inet().unwrap();
+    let mut client = TcpStream::connect(addr).unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n").unwrap();
+    let (at, conn) = hand.until(|event| match event {
+        Event::HttpRequest { conn, .. } => Some(*conn),
+        _ => None,
+    });
+    refused(hand.shard(at).hand_over(conn, 1), "HTTP");
 }
 
 /// A connection in the mail of a shard that ends goes to another one.

@@ -131,7 +131,8 @@ fn connections_go_to_the_shard_with_fewest() {
     let expected: [Vec<u64>; 2] = [of(0), of(1)];
     assert_eq!(expected[0].len(), 5);
     let (mut at_one, mut at_other) = (connected(&mut one), connected(&mut other));
-    (at_one.sort_unstable(), at_other.sort_unstable());
+    at_one.sort_unstable();
+    at_other.sort_unstable();
     assert_eq!([at_one, at_other], expected);
     assert_eq!(handle.stats().connections(), 10);
     // One that has more by itself gets none.

@@ -8,13 +8,22 @@ use crate::error::{IoError, Result};
 use crate::event::record::{Kind, Record};
 use crate::ids::ConnId;
 
-/// Begins the connection.
+/// What makes the connection.
 type Dial = Box<dyn FnOnce(&mut Engine) -> Result<ConnId> + Send>;
 
 /// A connection that a shard is to make.
 pub(crate) struct Connect {
-    pub(crate) token: u64,
-    pub(crate) dial: Dial,
+    token: u64,
+    dial: Dial,
+}
+
+impl Connect {
+    pub(crate) fn new(
+        token: u64,
+        dial: impl FnOnce(&mut Engine) -> Result<ConnId> + Send + 'static,
+    ) -> Self {
+        Self { token, dial: Box::new(dial) }
+    }
 }
 
 impl Engine {

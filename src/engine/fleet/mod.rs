@@ -69,6 +69,27 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
+    fn new(shared: Arc<Shared>, me: u16, mail: Consumer<Mail>) -> Self {
+        Self {
+            me,
+            mail,
+            mail_waits: None,
+            to_nudge: Vec::with_capacity(shared.count().into()),
+            drains: Vec::new(),
+            stopped: false,
+            pier: Pier::default(),
+            stats: FleetStats::default(),
+            before: shared.posted(me),
+            publish_at: publish::AT_ONCE,
+            asked_taken: 0,
+            connects_failed: VecDeque::new(),
+            leaving: Vec::new(),
+            arriving: Vec::new(),
+            unplaced: VecDeque::new(),
+            shared,
+        }
+    }
+
     /// Has a shard woken with the others that were sent something.
     pub(super) fn nudge_later(&mut self, shard: u16) {
         if shard != self.me && !self.to_nudge.contains(&shard) {
@@ -95,27 +116,9 @@ impl Engine {
             self.take_in(plan, passed)?;
         }
         let (commands, gate) = self.handle_parts();
-        let pool = Arc::clone(self.pool.shared());
-        let guards = self.config.guard_count > 0;
+        let (pool, guards) = (Arc::clone(self.pool.shared()), self.config.guard_count > 0);
         shared.moor(me, Resident { gate, pool, commands, guards, ferry: None })?;
-        self.fleet = Some(Box::new(Fleet {
-            me,
-            mail,
-            mail_waits: None,
-            to_nudge: Vec::with_capacity(shared.count().into()),
-            drains: Vec::new(),
-            stopped: false,
-            pier: Pier::default(),
-            stats: FleetStats::default(),
-            before: shared.posted(me),
-            publish_at: publish::AT_ONCE,
-            asked_taken: 0,
-            connects_failed: VecDeque::new(),
-            leaving: Vec::new(),
-            arriving: Vec::new(),
-            unplaced: VecDeque::new(),
-            shared,
-        }));
+        self.fleet = Some(Box::new(Fleet::new(shared, me, mail)));
         self.looks_further = true;
         self.open_pier();
         Ok(())
@@ -145,7 +148,7 @@ impl Engine {
         for mail in left {
             match mail {
                 Mail::Post { .. } => fleet.stats.posts_lost += 1,
-                Mail::Moved(_) | Mail::Connect(_) | Mail::Accepted { .. } => {
+                Mail::Moved(_) | Mail::Accepted { .. } | Mail::Connect(_) => {
                     fleet.shared.pass_on(fleet.me, mail);
                 }
                 Mail::Control(_) => {}
@@ -161,20 +164,20 @@ impl Engine {
             self.place_unplaced();
             self.run_mail();
             self.run_ferried();
-            if self.fleet.as_ref().is_some_and(|fleet| !fleet.drains.is_empty()) {
-                self.drain_step();
-            }
             self.run_arriving();
             self.run_leaving();
             self.publish_when_due();
+            if self.fleet.as_ref().is_some_and(|fleet| !fleet.drains.is_empty()) {
+                self.drain_step();
+            }
         }
     }
 
     /// Whether `run_fleet` would do anything; asked before each sleep, and by who spins.
     pub(super) fn fleet_has_work(&self) -> bool {
         let Some(fleet) = &self.fleet else { return false };
-        fleet.pier.has_work()
-            || self.has_mail_to_run()
+        self.has_mail_to_run()
+            || fleet.pier.has_work()
             || self.has_arriving_to_feed()
             || self.has_ready_to_leave()
     }

@@ -10,8 +10,8 @@
 //! *Invariants*
 //! - A leaving connection takes no writes and tells nothing. What it was given is sent before it
 //!   goes; what arrived and was not handed out goes with it, in order.
-//! - What travels with a connection is bounded as what it holds elsewhere: it counts as held where it
-//!   is handed out, and nothing is read before all of it was.
+//! - What travels with a connection is bounded: where it is handed out it counts as held, and nothing
+//!   is read before all of it was.
 //! - A socket is sent to or received from by one shard at a time: it goes when no operation of this
 //!   one names it.
 
@@ -21,6 +21,7 @@ use crate::code;
 use crate::config::{ConnTimeouts, Framing};
 use crate::conn::{Conn, Flags, Phase, Span};
 use crate::engine::Engine;
+use crate::engine::preface::Via;
 use crate::error::{IoError, Result};
 use crate::event::record::{Kind, Record};
 use crate::ids::{ConnId, Protocol};
@@ -42,6 +43,8 @@ pub(crate) struct Moved {
     timeouts: ConnTimeouts,
     peer: SockAddr,
     user_data: u64,
+    /// Who spoke for it.
+    via: Option<Box<Via>>,
     unread: Vec<u8>,
 }
 
@@ -109,10 +112,10 @@ impl Engine {
             Some("it is one of QUIC, whose socket others share")
         } else if entry.secure.is_some() {
             Some("it speaks TLS, whose keys stay here")
-        } else if is_client || !matches!(entry.app, App::Raw | App::Framed(_)) {
-            Some("it speaks HTTP, whose requests stay here")
         } else if entry.phase != Phase::Open || !entry.is_announced {
             Some("it is not established, or its Connected was not handed out")
+        } else if is_client || !matches!(entry.app, App::Raw | App::Framed(_)) {
+            Some("it speaks HTTP, whose requests stay here")
         } else if is_untold {
             Some("its Connected, or that it could not go, was not handed out")
         } else if entry.is_leaving() {
@@ -234,12 +237,14 @@ impl Engine {
         let (sock, protocol, timeouts) = (from.sock, from.protocol, from.timeouts);
         let (peer, user_data, framing) = (from.peer, from.user_data, from.app.framing());
         let Ok(fd) = self.ring.export(sock.fd) else { return self.stay(stays(unread)) };
-        let moved = Moved { fd, group, protocol, framing, timeouts, peer, user_data, unread };
+        let via = self.take_via(index);
+        let moved = Moved { fd, group, protocol, framing, timeouts, peer, user_data, via, unread };
         let Some(fleet) = &mut self.fleet else { return };
         if let Err(refused) = fleet.shared.send_quietly(to, Mail::Moved(Box::new(moved))) {
             let Mail::Moved(moved) = refused.into_inner() else { return };
             let conn = self.conns.at(index);
             conn.sock.fd = -1;
+            self.keep_via(index, moved.via);
             return match self.ring.import(moved.fd) {
                 Ok(fd) => {
                     self.conns.at(index).sock.fd = fd;
@@ -301,7 +306,7 @@ impl Engine {
             NO_GROUP => None,
             group => self.endpoints.of_group(group),
         };
-        let Moved { fd, framing, timeouts, peer, user_data, unread, .. } = *moved;
+        let Moved { fd, framing, timeouts, peer, user_data, via, unread, .. } = *moved;
         let Ok(fd) = self.ring.import(fd) else {
             self.conns.remove(index);
             return None;
@@ -315,6 +320,7 @@ impl Engine {
         let id = conn.id(index);
         let record = Record::bare(Kind::Connected, id.as_u64(), conn.endpoint);
         self.inbox.push(record);
+        self.keep_via(index, via);
         self.opened(index, fd);
         if let Some(fleet) = &mut self.fleet {
             fleet.stats.moved_in += 1;

@@ -11,8 +11,8 @@
 //! *Invariants*
 //! - A berth never changes: it is replaced. So whoever has one may use all of it, and learns from
 //!   the queue that its life is over.
-//! - What is written here while shards serve: a berth by those who send something to it or sleep, and
-//!   a board by its own shard, now and then.
+//! - What is written here while shards serve: what a berth leads to, by those who send something or
+//!   sleep; and a board, by its own shard, now and then.
 
 use std::sync::Arc;
 
@@ -29,7 +29,6 @@ use crate::engine::Command;
 use crate::engine::quic::Ferry;
 use crate::error::{IoError, PoolKind, Result};
 use crate::pool::{PoolShared, SendBuffer};
-use crate::sync::Padded;
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use crate::sync::board::Board;
 use crate::sync::gate::Gate;
@@ -38,7 +37,7 @@ use crate::sys::wake::Waker;
 
 /// What the threads of a cluster share.
 pub(crate) struct Shared {
-    slots: Box<[Padded<Slot>]>,
+    slots: Box<[Slot]>,
     config: ClusterConfig,
     bell: Bell,
     /// Of the whole; of a cluster that neither drains nor is over it is looked up.
@@ -49,7 +48,9 @@ pub(crate) struct Shared {
 
 /// One shard, through all of its lives.
 pub(crate) struct Slot {
-    berth: ArcSwapOption<Berth>,
+    berth: OwnPage<ArcSwapOption<Berth>>,
+    /// Its shard writes there, and the berth is read by whoever sends.
+    board: OwnPage<Board<WORDS>>,
     readiness: Readiness,
     /// It was grown once.
     has_been_up: AtomicBool,
@@ -57,11 +58,16 @@ pub(crate) struct Slot {
     board: Padded<Board<WORDS>>,
 }
 
+/// A value on a page of its own: so that a test can have the kernel watch who writes to it.
+#[derive(Default)]
+#[repr(align(4096))]
+struct OwnPage<T>(T);
+
 impl Slot {
     fn new() -> Self {
-        let berth = ArcSwapOption::empty();
+        let (berth, board) = (OwnPage::default(), OwnPage::default());
         let (readiness, has_been_up) = (Readiness::new(Starting), AtomicBool::new(false));
-        Self { berth, readiness, has_been_up, board: Padded::default() }
+        Self { berth, board, readiness, has_been_up }
     }
 }
 
@@ -85,6 +91,13 @@ pub(crate) struct Resident {
     pub(crate) guards: bool,
     /// Once it has a listener of QUIC.
     pub(crate) ferry: Option<Ferry>,
+}
+
+impl Berth {
+    /// The same life, that far.
+    fn with(&self, resident: Option<Resident>) -> Self {
+        Self { mail: self.mail.clone(), asked: Arc::clone(&self.asked), resident }
+    }
 }
 
 impl Resident {
@@ -113,7 +126,7 @@ impl Resident {
 impl Shared {
     /// `supervisor` ends the sleep of who has the desk.
     pub(crate) fn new(config: &ClusterConfig, supervisor: Waker) -> (Self, Desk) {
-        let slots = (0..config.shard_count).map(|_| Padded(Slot::new())).collect();
+        let slots = (0..config.shard_count).map(|_| Slot::new()).collect();
         let (bell, desk) = desk(config.shard_count, supervisor);
         let (config, readiness) = (config.clone(), Readiness::new(Ready));
         (Self { slots, config, bell, readiness, turn: AtomicU32::new(0) }, desk)
@@ -131,29 +144,23 @@ impl Shared {
 
     fn slot(&self, shard: u16) -> Result<&Slot> {
         let shards = self.count();
-        let slot = self.slots.get(usize::from(shard)).ok_or(IoError::NoSuchShard { shard, shards });
-        slot.map(|slot| &slot.0)
+        self.slots.get(usize::from(shard)).ok_or(IoError::NoSuchShard { shard, shards })
     }
 
     /// Begins a life: the end of its mail, for the thread that will run it.
     pub(crate) fn begin(&self, shard: u16) -> Result<Consumer<Mail>> {
         let (mail, consumer) = channel(self.config.mail_entries);
         self.slot(shard)?.readiness.set(Starting);
-        self.slot(shard)?.berth.store(Some(Arc::new(Berth {
-            mail,
-            asked: Arc::default(),
-            resident: None,
-        })));
+        let berth = Berth { mail, asked: Arc::default(), resident: None };
+        self.slot(shard)?.berth.0.store(Some(Arc::new(berth)));
         Ok(consumer)
     }
 
     /// The shard runs: it can be woken, and its reserve be written to.
     pub(crate) fn moor(&self, shard: u16, resident: Resident) -> Result<()> {
         let slot = self.slot(shard)?;
-        let berth = slot.berth.load_full().ok_or(IoError::ShardDown { shard })?;
-        let resident = Some(resident);
-        let (mail, asked) = (berth.mail.clone(), Arc::clone(&berth.asked));
-        slot.berth.store(Some(Arc::new(Berth { mail, asked, resident })));
+        let berth = slot.berth.0.load_full().ok_or(IoError::ShardDown { shard })?;
+        slot.berth.0.store(Some(Arc::new(berth.with(Some(resident)))));
         slot.has_been_up.store(true, Ordering::Release);
         // It may have been told to drain before it was grown.
         let _ = slot.readiness.change(Starting, Ready);
@@ -163,15 +170,14 @@ impl Shared {
     /// The shard takes datagrams.
     pub(crate) fn equip(&self, shard: u16, ferry: Ferry) {
         let Ok(slot) = self.slot(shard) else { return };
-        let Some(berth) = slot.berth.load_full() else { return };
+        let Some(berth) = slot.berth.0.load_full() else { return };
         let resident = berth.resident.clone().map(|r| Resident { ferry: Some(ferry), ..r });
-        let (mail, asked) = (berth.mail.clone(), Arc::clone(&berth.asked));
-        slot.berth.store(Some(Arc::new(Berth { mail, asked, resident })));
+        slot.berth.0.store(Some(Arc::new(berth.with(resident))));
     }
 
     /// Has `pass` send something by the ferry of a shard, if that runs and has one.
     pub(crate) fn by_ferry<R>(&self, shard: u16, pass: impl FnOnce(&Ferry) -> R) -> Option<R> {
-        let berth = self.slot(shard).ok()?.berth.load();
+        let berth = self.slot(shard).ok()?.berth.0.load();
         let resident = berth.as_ref()?.resident.as_ref()?;
         resident.ferry.as_ref().map(pass)
     }
@@ -179,7 +185,7 @@ impl Shared {
     /// Nobody reaches it any more.
     pub(crate) fn vacate(&self, shard: u16) {
         if let Ok(slot) = self.slot(shard) {
-            slot.berth.store(None);
+            slot.berth.0.store(None);
         }
     }
 
@@ -227,7 +233,7 @@ impl Shared {
     /// How ready the whole is.
     pub(crate) fn readiness(&self) -> ClusterReadiness {
         let whole = self.readiness.get();
-        let slots = || self.slots.iter().map(|slot| &slot.0);
+        let slots = || self.slots.iter();
         let has_begun = slots().all(|slot| slot.has_been_up.load(Ordering::Acquire));
         match whole {
             Ready if has_begun && slots().any(|slot| slot.readiness.get() == Ready) => Ready,
@@ -263,10 +269,21 @@ impl Shared {
         }
     }
 
+    /// The pages that nobody writes to while shard `but` serves and neither sends nor begins.
+    #[cfg(test)]
+    pub(crate) fn quiet_pages(&self, but: u16) -> Vec<(*const u8, usize)> {
+        fn page<T>(page: &OwnPage<T>) -> (*const u8, usize) {
+            (std::ptr::from_ref(page).cast(), size_of::<OwnPage<T>>())
+        }
+        let boards = (0..).zip(&self.slots).filter(|(shard, _)| *shard != but);
+        let boards = boards.map(|(_, slot)| page(&slot.board));
+        boards.chain(self.slots.iter().map(|slot| page(&slot.berth))).collect()
+    }
+
     /// Puts a post into the mail of a shard that runs; the caller wakes it.
     pub(crate) fn post(&self, shard: u16, token: u64, data: Option<&[u8]>) -> Result<()> {
         let down = IoError::ShardDown { shard };
-        let berth = self.slot(shard)?.berth.load();
+        let berth = self.slot(shard)?.berth.0.load();
         let berth = berth.as_ref().ok_or(down)?;
         let resident = berth.resident.as_ref().filter(|r| !r.pool.is_gone()).ok_or(down)?;
         let buffer = data.map(|data| resident.filled(data)).transpose()?;
@@ -285,7 +302,7 @@ impl Shared {
     /// Does something with the way to a shard that runs.
     pub(crate) fn with_resident<R>(&self, shard: u16, f: impl FnOnce(&Resident) -> R) -> Result<R> {
         let down = IoError::ShardDown { shard };
-        let berth = self.slot(shard)?.berth.load();
+        let berth = self.slot(shard)?.berth.0.load();
         let resident = berth.as_ref().and_then(|berth| berth.resident.as_ref());
         Ok(f(resident.filter(|r| !r.pool.is_gone()).ok_or(down)?))
     }
@@ -294,7 +311,7 @@ impl Shared {
     pub(crate) fn ask_to_connect(&self, connect: Connect) -> Result<u16> {
         let shard = self.least_busy()?;
         let down = IoError::ShardDown { shard };
-        let berth = self.slot(shard)?.berth.load();
+        let berth = self.slot(shard)?.berth.0.load();
         let berth = berth.as_ref().ok_or(down)?;
         berth.asked.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = berth.mail.push(Mail::Connect(Box::new(connect))) {
@@ -309,7 +326,7 @@ impl Shared {
     pub(super) fn took_asked(&self, shard: u16, count: u32) {
         if count > 0
             && let Ok(slot) = self.slot(shard)
-            && let Some(berth) = slot.berth.load().as_ref()
+            && let Some(berth) = slot.berth.0.load().as_ref()
         {
             berth.asked.fetch_sub(count, Ordering::Relaxed);
         }
@@ -327,7 +344,7 @@ impl Shared {
 
     /// Its connections, and those that it was asked for.
     fn load_of(&self, shard: u16) -> u64 {
-        let berth = self.slot(shard).map(|slot| slot.berth.load());
+        let berth = self.slot(shard).map(|slot| slot.berth.0.load());
         let asked = berth
             .ok()
             .as_ref()
@@ -338,7 +355,7 @@ impl Shared {
     /// Wakes a shard, if it sleeps and nobody else has; whether it did.
     pub(crate) fn nudge(&self, shard: u16) -> bool {
         let Ok(slot) = self.slot(shard) else { return false };
-        let berth = slot.berth.load();
+        let berth = slot.berth.0.load();
         berth.as_ref().and_then(|berth| berth.resident.as_ref()).is_some_and(Resident::nudge)
     }
 
@@ -356,7 +373,7 @@ impl Shared {
     /// The same; the caller wakes it.
     pub(super) fn send_quietly(&self, shard: u16, mail: Mail) -> Result<(), PushError<Mail>> {
         let Ok(slot) = self.slot(shard) else { return Err(PushError::Closed(mail)) };
-        match slot.berth.load().as_ref() {
+        match slot.berth.0.load().as_ref() {
             Some(berth) => berth.mail.push(mail),
             None => Err(PushError::Closed(mail)),
         }

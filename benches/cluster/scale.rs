@@ -1,0 +1,234 @@
+//! Two shards on two processors against one: operations per second, and per second of the shards'
+//! own time.
+//!
+//! One shard is on processor 0, and one thread of the generator on 1. Two shards are on 0 and 1,
+//! and so are two threads of the generator, which has as many connections in either case. With s
+//! and g the times that server and generator take for an operation, one shard does at most
+//! 1 / max(s, g) per second and two at most 2 / (s + g): so the ratio is at most
+//! 2 max(s, g) / (s + g).
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::{Builder, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use zero_io::{
+    ClusterConfig, Config, CpuAffinity, DrainOptions, Event, HttpListenConfig, Io, IoCluster,
+    Result, ShardIo, StreamId, TcpListenConfig, ZeroResponse, pin_current_thread,
+};
+
+use crate::{cpu, median};
+
+const CONNECTIONS: usize = 64;
+const WARM: Duration = Duration::from_millis(300);
+const MEASURED: Duration = Duration::from_millis(1500);
+const ECHO: [u8; 256] = [42; 256];
+const PLAIN: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+const GZIP: &[u8] = b"GET /text HTTP/1.1\r\nhost: localhost\r\naccept-encoding: gzip\r\n\r\n";
+
+/// One measurement.
+struct Figures {
+    per_second: f64,
+    /// Seconds of processor time for an operation.
+    server: f64,
+    generator: f64,
+    /// How busy the generator's threads were.
+    generator_busy: f64,
+}
+
+pub(crate) fn run(load: &str, rounds: usize) {
+    let request: &'static [u8] = match load {
+        "tcp" => &ECHO,
+        "http" => PLAIN,
+        "gzip" => GZIP,
+        other => panic!("{other}: not tcp, http or gzip"),
+    };
+    let (mut ratios, mut bounds, mut efficiencies) = (Vec::new(), Vec::new(), Vec::new());
+    println!("| {load}: shards | operations/s | shards' CPU | generator's CPU | its load |");
+    for _ in 0..rounds {
+        let [one, two] = [1, 2].map(|shards| measure(load, request, shards));
+        for (shards, f) in [(1, &one), (2, &two)] {
+            println!(
+                "| {shards} | {:.0} | {:.2} us | {:.2} us | {:.0} % |",
+                f.per_second,
+                f.server * 1e6,
+                f.generator * 1e6,
+                f.generator_busy * 100.0
+            );
+        }
+        ratios.push(two.per_second / one.per_second);
+        let slower = one.server.max(one.generator);
+        bounds.push(2.0 * slower / (one.server + one.generator));
+        efficiencies.push(one.server / two.server);
+    }
+    let (ratio, bound) = (median(ratios), median(bounds));
+    println!(
+        "{load}, median of {rounds}: ratio {ratio:.2}, bound {bound:.2}, ratio / bound {:.2}, \
+         operations per CPU second of the shards 2 vs 1: {:.2}",
+        ratio / bound,
+        median(efficiencies)
+    );
+}
+
+fn measure(load: &str, request: &'static [u8], shards: u16) -> Figures {
+    let config = ClusterConfig::new(shards).with(|c| {
+        c.cpu_affinity = CpuAffinity::List((0..shards.into()).collect());
+        c.io.max_connections = 1024;
+    });
+    let mut cluster = IoCluster::new(config).expect("a cluster");
+    let listen = TcpListenConfig::new("127.0.0.1:0".parse().expect("an address"));
+    let endpoint = match load {
+        "tcp" => cluster.tcp_listen_with(listen),
+        _ => cluster.http_listen_with(HttpListenConfig::new(listen)),
+    };
+    let addr = cluster.local_addr(endpoint.expect("an endpoint")).expect("its address");
+    let addr = addr.inet().expect("an address with a port");
+    let handle = cluster.handle();
+    let server = std::thread::spawn(move || cluster.run(serve));
+    let generator = Generator::start(addr, request, shards.into());
+    sleep(WARM);
+    let before = Sample::take(generator);
+    sleep(MEASURED);
+    let after = Sample::take(generator);
+    generator.stop.store(true, Relaxed);
+    generator.join();
+    handle.shutdown(DrainOptions::default()).expect("room in the mail");
+    assert!(server.join().expect("no panic").expect("a report").is_clean());
+    before.until(&after, shards.into())
+}
+
+struct Sample {
+    at: Instant,
+    operations: u64,
+    server: u64,
+    generator: u64,
+}
+
+impl Sample {
+    fn take(generator: &Generator) -> Self {
+        Self {
+            at: Instant::now(),
+            operations: generator.operations.load(Relaxed),
+            server: cpu::of_threads("shard-"),
+            generator: cpu::of_threads("generator"),
+        }
+    }
+
+    fn until(&self, after: &Self, threads: usize) -> Figures {
+        let seconds = (after.at - self.at).as_secs_f64();
+        let operations = (after.operations - self.operations) as f64;
+        let generator = (after.generator - self.generator) as f64 / 1e9;
+        Figures {
+            per_second: operations / seconds,
+            server: (after.server - self.server) as f64 / 1e9 / operations,
+            generator: generator / operations,
+            generator_busy: generator / seconds / threads as f64,
+        }
+    }
+}
+
+fn serve(shard: &mut ShardIo) -> Result<()> {
+    let text: String = (0..16_384).map(|i| char::from(b'a' + (i * i % 251 % 26) as u8)).collect();
+    while shard.is_running() {
+        shard.poll(Duration::from_secs(1))?;
+        let (mut events, mut sender) = shard.split();
+        while let Some(event) = events.next_event() {
+            // A client that is gone by now is no failure.
+            let _ = match event {
+                Event::StreamFrame { conn, stream, data, .. } => sender.forward(conn, stream, data),
+                Event::HttpRequest { conn, id, request } => {
+                    let answer = match request.path() {
+                        "/" => ZeroResponse::ok().text("Hello, World!"),
+                        _ => ZeroResponse::ok().text(&text),
+                    };
+                    sender.http_respond(conn, id, answer)
+                }
+                _ => Ok(()),
+            };
+        }
+    }
+    Ok(())
+}
+
+/// Connections that ask again as soon as they are answered. It lives as long as the program.
+struct Generator {
+    operations: AtomicU64,
+    stop: AtomicBool,
+    threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Generator {
+    fn start(addr: SocketAddr, request: &'static [u8], threads: usize) -> &'static Self {
+        let this = Self {
+            operations: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            threads: std::sync::Mutex::default(),
+        };
+        let this: &'static Self = Box::leak(Box::new(this));
+        let answer_len = answer_len(addr, request);
+        for number in 0..threads {
+            // The last processor first: the only shard is on the first.
+            let processor = 1 - number;
+            let builder = Builder::new().name(format!("generator-{number}"));
+            let thread = builder.spawn(move || {
+                pin_current_thread(processor).expect("a processor");
+                this.run(addr, request, answer_len, CONNECTIONS / threads);
+            });
+            this.threads.lock().expect("no panic").push(thread.expect("a thread"));
+        }
+        this
+    }
+
+    fn run(&self, addr: SocketAddr, request: &[u8], answer_len: usize, connections: usize) {
+        let mut io = Io::new(Config::default().with(|c| c.max_connections = 256)).expect("an Io");
+        for _ in 0..connections {
+            io.tcp_connect(addr).expect("a connection");
+        }
+        while !self.stop.load(Relaxed) {
+            io.poll(Duration::from_millis(50)).expect("a poll");
+            let (mut events, mut sender) = io.split();
+            let mut done = 0;
+            while let Some(event) = events.next_event() {
+                match event {
+                    Event::Connected { conn, .. } => {
+                        sender.stream_write(conn, StreamId::ZERO, request).expect("room");
+                    }
+                    Event::StreamFrame { conn, data, .. } => {
+                        let got =
+                            sender.user_data(conn).expect("it is there") as usize + data.len();
+                        if got >= answer_len {
+                            done += 1;
+                            sender.stream_write(conn, StreamId::ZERO, request).expect("room");
+                        }
+                        let _ = sender.set_user_data(conn, (got % answer_len) as u64);
+                    }
+                    Event::Disconnected { reason, .. } => {
+                        panic!("{}", String::from_utf8_lossy(reason));
+                    }
+                    _ => {}
+                }
+            }
+            self.operations.fetch_add(done, Relaxed);
+        }
+    }
+
+    fn join(&self) {
+        for thread in self.threads.lock().expect("no panic").drain(..) {
+            thread.join().expect("no panic");
+        }
+    }
+}
+
+/// How long answers are, by asking once: the connection is idle after it.
+fn answer_len(addr: SocketAddr, request: &[u8]) -> usize {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(addr).expect("a connection");
+    stream.write_all(request).expect("a request");
+    stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+    let (mut len, mut room) = (0, [0; 65_536]);
+    while let Ok(n @ 1..) = stream.read(&mut room) {
+        len += n;
+    }
+    assert!(len > 0, "no answer");
+    len
+}
