@@ -5,9 +5,9 @@
 //! close cleanly and that delayed or reordered packets are properly discarded. These states SHOULD
 //! persist for at least three times the current PTO interval".
 //!
-//! A connection that both sides know to be over has nothing to say any more: RFC 9000 §10.2.2, "An
-//! endpoint [..] in the draining state MUST NOT send any packets". Of such a one only its place is
-//! kept, so that what comes late is known to be of nobody: its [`Husk`], a hundredth of it.
+//! A connection that both sides know to be over has nothing to say any more: RFC 9000 §10.2.2, "an
+//! endpoint in the draining state MUST NOT send any packets". Of such a one only its place is kept,
+//! so that what comes late is known to be of nobody: its [`Husk`].
 //!
 //! *Invariant*: of either kind there are never more than the bound; the next one that drains puts
 //! an old one out.
