@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use zero_io::{
     ClusterEndpoint, ClusterReadiness, ClusterWarnings, CpuAffinity, DrainOptions, Event,
-    IoCluster, ShardIo, Steer, allowed_cpus, pin_current_thread,
+    IoCluster, ShardIo, Steer, Supervised, allowed_cpus, pin_current_thread,
 };
 
 use crate::common::PATIENCE;
@@ -65,6 +65,7 @@ fn flows_keep_their_shard_through_reloads() {
             assert_eq!(clients.iter().map(ask).collect::<Vec<_>>(), before);
         }
         handle.shutdown(DrainOptions::default()).unwrap();
+        while !matches!(cluster.supervise(PATIENCE), Ok(Supervised::Over)) {}
     });
 }
 

@@ -19,6 +19,9 @@ const SK_REUSEPORT: u32 = 21;
 /// None of the helpers that are used asks for another one.
 const LICENSE: &std::ffi::CStr = c"MIT";
 
+/// How often a program is given to a verifier that is interrupted.
+const LOAD_ATTEMPTS_MAX: u32 = 64;
+
 #[derive(Default)]
 #[repr(C)]
 struct NewMap {
@@ -117,7 +120,8 @@ fn element<T>(
     bpf(call, command, &element).map(drop)
 }
 
-/// Loads a program.
+/// Loads a program. The verifier gives up with EAGAIN when the thread has a signal pending, or work
+/// that a ring left it; both are seen to on the way back from the call.
 pub(super) fn load(program: &Extended) -> Result<OwnedFd> {
     let attributes = NewProgram {
         kind: SK_REUSEPORT,
@@ -126,7 +130,17 @@ pub(super) fn load(program: &Extended) -> Result<OwnedFd> {
         license: LICENSE.as_ptr() as u64,
         ..NewProgram::default()
     };
-    let fd = bpf("bpf(BPF_PROG_LOAD)", PROG_LOAD, &attributes)?;
+    let mut attempts = 1;
+    let fd = loop {
+        match bpf("bpf(BPF_PROG_LOAD)", PROG_LOAD, &attributes) {
+            Err(IoError::Os { errno, .. })
+                if errno.0 == libc::EAGAIN && attempts < LOAD_ATTEMPTS_MAX =>
+            {
+                attempts += 1;
+            }
+            answer => break answer?,
+        }
+    };
     // SAFETY: the call just made the descriptor, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
