@@ -5,7 +5,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::extended::Extended;
-use crate::error::{IoError, Result};
+use crate::error::{Errno, IoError, Result};
 use crate::sys::errno;
 
 // Commands and kinds of linux/bpf.h.
@@ -18,6 +18,9 @@ const REUSEPORT_SOCKARRAY: u32 = 20;
 const SK_REUSEPORT: u32 = 21;
 /// None of the helpers that are used asks for another one.
 const LICENSE: &std::ffi::CStr = c"MIT";
+
+/// Times that a program is loaded, if signals interrupt it.
+const LOADS_MAX: u32 = 8;
 
 #[derive(Default)]
 #[repr(C)]
@@ -126,7 +129,14 @@ pub(super) fn load(program: &Extended) -> Result<OwnedFd> {
         license: LICENSE.as_ptr() as u64,
         ..NewProgram::default()
     };
-    let fd = bpf("bpf(BPF_PROG_LOAD)", PROG_LOAD, &attributes)?;
+    let load = || bpf("bpf(BPF_PROG_LOAD)", PROG_LOAD, &attributes);
+    let mut loaded = load();
+    for _ in 1..LOADS_MAX {
+        // The verifier gives way to a signal that waits, and is to be asked again.
+        let Err(IoError::Os { errno: Errno(errno::EAGAIN), .. }) = loaded else { break };
+        loaded = load();
+    }
+    let fd = loaded?;
     // SAFETY: the call just made the descriptor, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
