@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use zero_io::{QuicKeys, code};
+use zero_io::{IoCluster, IoError, QuicKeys, RoutingStrategy, code};
 
 use super::site::{Site, config};
 use crate::relay::{Path, Relay};
@@ -64,6 +64,48 @@ fn any_shard_resets_for_a_dead_one() {
         let stats = site.fleet();
         assert!(stats.resets_for_dead > 0 && stats.forward_down >= stats.resets_for_dead);
         assert_eq!((stats.forwarded_out, stats.forward_full), (0, 0));
+    }
+}
+
+/// Once its supervisor knows that a shard is gone, nobody has to move for that.
+#[test]
+fn what_comes_to_a_dead_shard_is_led_to_the_others() {
+    let routings = [
+        RoutingStrategy::DcidDispatch,
+        RoutingStrategy::ReusePortCbpf,
+        RoutingStrategy::ReusePortEbpf,
+    ];
+    for routing in routings {
+        let config = config(4).with(|c| c.routing = routing);
+        match IoCluster::new(config.clone()) {
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(routing, RoutingStrategy::ReusePortEbpf, "{error}");
+                assert!(matches!(error, IoError::RoutingRefused(_)), "{error}");
+                continue;
+            }
+        }
+        let mut site = Site::with(config, |_| ());
+        let (at, shard, _) = site.connect();
+        site.echo(at, 10_000);
+        drop(site.shards[shard].take());
+        for _ in 0..3 {
+            site.cluster.supervise(Duration::from_millis(5)).unwrap();
+        }
+        let begin = Instant::now();
+        let client = &mut site.clients[at];
+        let stream = client.open();
+        client.io.stream_write(client.conn, stream, &[1; 200]).unwrap();
+        site.until("the reset", |site| site.clients[at].end.is_some());
+        assert_eq!(site.clients[at].end, Some(code::QUIC_STATELESS_RESET), "{routing:?}");
+        assert!(begin.elapsed() < Duration::from_secs(10), "before the idle timeout");
+        assert!(site.fleet().resets_for_dead > 0);
+        // Who comes anew is served by the others.
+        for _ in 0..16 {
+            let (at, other, _) = site.connect();
+            assert_ne!(other, shard);
+            site.echo(at, 1000);
+        }
     }
 }
 

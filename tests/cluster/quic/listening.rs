@@ -1,13 +1,15 @@
 //! Listeners: what the shards share, and what is refused.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use zero_io::{
-    ConnectionIds, Event, ExpectedProtocols, IoCluster, IoError, QuicCids, QuicListenConfig,
-    RetryPolicy, Roots, TlsClientConfig, TlsServerConfig,
+    ClusterReadiness, ConnectionIds, DrainOptions, Event, ExpectedProtocols, IoCluster, IoError,
+    QuicCids, QuicListenConfig, RetryPolicy, Roots, StreamDir, TlsClientConfig, TlsServerConfig,
 };
 
-use super::site::{Site, certificate, config};
+use super::site::{PATIENCE, Site, certificate, config};
+use crate::kit::{Running, serve};
 
 fn tls() -> TlsServerConfig {
     let (pem, key) = certificate();
@@ -132,13 +134,10 @@ fn tokens_and_sessions_are_good_on_any_shard() {
     assert_eq!(retried, 1, "{accepted:?}");
 }
 
-/// Shards on threads of their own, and clients that move all the time.
-#[test]
-fn threads_find_each_others_packets() {
-    use crate::kit::{Running, serve};
-    const SHARDS: u16 = 2;
+/// Two shards on threads of their own, which echo; and a place for clients of them.
+fn threads() -> (Running, Site) {
     let (pem, key) = certificate();
-    let mut cluster = IoCluster::new(config(SHARDS)).unwrap();
+    let mut cluster = IoCluster::new(config(2)).unwrap();
     let any = "127.0.0.1:0".parse().unwrap();
     let tls = TlsServerConfig::from_pem_bytes(&pem, key).alpn(["echo"]).build().unwrap();
     let endpoint = cluster.quic_listen_with(QuicListenConfig::new(any, tls)).unwrap();
@@ -146,24 +145,80 @@ fn threads_find_each_others_packets() {
     let running = Running::start(cluster, |shard| {
         serve(shard, |event, sender| match event {
             Event::StreamFrame { conn, stream, data, .. } => {
-                assert_eq!(sender.stream_write(conn, stream, data).unwrap(), data.len());
+                // One that is being drained takes nothing any more.
+                let _ = sender.stream_write(conn, stream, data);
             }
-            Event::ReadClosed { conn, stream } => sender.stream_finish(conn, stream).unwrap(),
+            Event::ReadClosed { conn, stream } => {
+                let _ = sender.stream_finish(conn, stream);
+            }
             _ => {}
         })
     });
     running.wait_until_up();
     let mut site = Site::new(1);
     (site.addr, site.pem) = (addr, pem);
+    (running, site)
+}
+
+/// A client of threads; its place.
+fn connected(site: &mut Site) -> usize {
+    let (addr, tls) = (site.addr, site.client_tls());
+    let at = site.dial(addr, tls, |_| ());
+    site.until("Connected", |site| site.clients[at].is_connected);
+    // With an answer the handshake is known to be over there, too, and it may move.
+    site.echo(at, 1000);
+    at
+}
+
+/// Shards on threads of their own, and clients that move all the time.
+#[test]
+fn threads_find_each_others_packets() {
+    let (running, mut site) = threads();
     for _ in 0..6 {
-        let tls = site.client_tls();
-        let at = site.dial(addr, tls, |_| ());
-        site.until("Connected", |site| site.clients[at].is_connected);
+        connected(&mut site);
     }
     for _ in 0..8 {
         for at in 0..site.clients.len() {
             site.clients[at].rebind("127.0.0.1");
             site.echo(at, 50_000);
+        }
+    }
+    drop(site);
+    running.shut_down();
+}
+
+/// Shards begin anew while each passes on what is the other one's.
+#[test]
+fn restarts_while_packets_are_passed_on() {
+    let (running, mut site) = threads();
+    for _ in 0..4 {
+        connected(&mut site);
+    }
+    let at_once = DrainOptions::default().with(|drain| drain.deadline = Some(Duration::ZERO));
+    for round in 0..8 {
+        let shard = round % 2;
+        running.handle.restart_shard(shard, at_once).unwrap();
+        let (mut left, begin) = (false, Instant::now());
+        while !left || running.handle.shard_readiness(shard) != Ok(ClusterReadiness::Ready) {
+            assert!(begin.elapsed() < PATIENCE, "shard {shard} does not come back");
+            left |= running.handle.shard_readiness(shard) != Ok(ClusterReadiness::Ready);
+            left |= begin.elapsed() > Duration::from_secs(1);
+            for client in &mut site.clients {
+                if client.end.is_none() {
+                    client.rebind("127.0.0.1");
+                    // Streams run out while the shard is not there.
+                    if let Ok(stream) = client.io.stream_open(client.conn, StreamDir::Bidi) {
+                        let _ = client.io.stream_write(client.conn, stream, &[7; 3000]);
+                        let _ = client.io.stream_finish(client.conn, stream);
+                    }
+                }
+            }
+            site.run_for(Duration::from_millis(2));
+        }
+        // Those of the shard were told.
+        site.clients.retain(|client| client.end.is_none());
+        while site.clients.len() < 4 {
+            connected(&mut site);
         }
     }
     drop(site);

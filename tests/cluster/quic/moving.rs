@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use zero_io::{ConnId, FleetStats, IoCluster, IoError, RoutingStrategy, ScidCover};
+use zero_io::{ConnId, FleetStats, ScidCover};
 
 use super::site::{Site, config, local};
 use crate::relay::{Path, Relay};
@@ -54,37 +54,6 @@ fn migrated_peers_are_found() {
         assert_eq!((stats.forward_full, stats.forward_down, stats.forward_too_long), (0, 0, 0));
         site.all_home();
     }
-}
-
-/// Where the kernel routes by ids, whoever moves comes to its shard at once.
-#[test]
-fn routers_leave_nothing_to_be_passed_on() {
-    let mut taken = 0;
-    for routing in [RoutingStrategy::ReusePortEbpf, RoutingStrategy::ReusePortCbpf] {
-        for cover in [ScidCover::Clear, ScidCover::Light] {
-            let config = config(4).with(|c| (c.routing, c.scid_cover) = (routing, cover));
-            match IoCluster::new(config.clone()) {
-                Ok(_) => taken += 1,
-                // Extended programs are root's.
-                Err(error) => {
-                    assert!(matches!(error, IoError::RoutingRefused(_)), "{error}");
-                    continue;
-                }
-            }
-            let mut site = Site::with(config, |_| ());
-            for wanted in [0, 3] {
-                let (at, conn) = site.connect_to(wanted);
-                for round in 1..=12 {
-                    site.clients[at].rebind("127.0.0.1");
-                    site.echo(at, 100_000);
-                    assert_eq!(moves(&mut site, wanted, conn), round);
-                }
-            }
-            assert_eq!(site.fleet(), FleetStats::default(), "{routing:?}, {cover:?}");
-            site.all_home();
-        }
-    }
-    assert!(taken >= 2, "classic programs are for everybody");
 }
 
 #[test]

@@ -224,13 +224,13 @@ impl Site {
         to: SocketAddr,
         change: impl FnOnce(&mut QuicConnectConfig),
     ) -> (usize, usize, ConnId) {
-        let before = self.each(|shard| shard.accepted);
+        let before = self.accepted();
         let tls = self.client_tls();
         let at = self.dial(to, tls, change);
         self.until("both to be connected", |site| {
-            site.clients[at].is_connected && site.each(|shard| shard.accepted) != before
+            site.clients[at].is_connected && site.accepted() != before
         });
-        let now = self.each(|shard| shard.accepted);
+        let now = self.accepted();
         let shard = (0..now.len()).find(|i| now[*i] != before[*i]).expect("one of them");
         let conn = *self.shards[shard].as_ref().unwrap().conns.last().expect("a connection");
         (at, shard, conn)
@@ -262,6 +262,12 @@ impl Site {
         io.close(*conn).expect("to close");
         self.until("the end", |site| site.clients[at].end.is_some());
         self.clients.pop();
+    }
+
+    /// How many connections each shard has accepted, by its number.
+    fn accepted(&self) -> Vec<usize> {
+        let accepted = |shard: &Option<Shard>| shard.as_ref().map_or(0, |shard| shard.accepted);
+        self.shards.iter().map(accepted).collect()
     }
 
     /// What each shard that is up says.
