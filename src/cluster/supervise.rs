@@ -20,7 +20,6 @@ use crate::engine::fleet::ask::{Ask, Left};
 use crate::engine::fleet::drain::{Doors, Of, Order};
 use crate::engine::fleet::mail::{Control, Mail};
 use crate::error::{IoError, Result};
-use crate::ring::ports::Steering;
 use crate::time::Time;
 
 /// What a shard may take beyond its deadline before it is stopped.
