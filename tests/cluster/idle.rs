@@ -4,6 +4,8 @@
 //! `ZERO_IO_IDLE=10000 cargo test --release --test cluster -- idle --nocapture` prints the figure;
 //! otherwise there are fewer, and the same holds.
 
+#![expect(clippy::print_stdout, reason = "client processes talk to the test, which has a figure")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
