@@ -137,17 +137,21 @@ fn a_shard_that_panics_begins_anew() {
 fn restarts_run_out() {
     let config = config(2).with(|c| c.on_panic = OnPanic::Restart { max: 3 });
     let cluster = IoCluster::new(config).unwrap();
-    let running = Running::start(cluster, |shard| {
+    let lives = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&lives);
+    let running = Running::start(cluster, move |shard| {
         let me = shard.shard();
+        count.fetch_add(u32::from(me), Ordering::Relaxed);
         assert!(me != 1, "again");
         serve(shard, |event, sender| echo(me, &event, sender))
     });
-    while running.handle.shard_readiness(1) != Ok(ClusterReadiness::Stopped)
-        || running.handle.post_to(1, 0) != Err(IoError::ShardDown { shard: 1 })
-    {
+    // The first one, and three more.
+    while lives.load(Ordering::Relaxed) < 4 {
         std::thread::sleep(Duration::from_millis(1));
     }
+    running.wait_for(Some(1), ClusterReadiness::Stopped);
     std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(lives.load(Ordering::Relaxed), 4);
     running.handle.shutdown(DrainOptions::default()).unwrap();
     let report = running.end();
     assert_eq!(report.shards[1].restarts, 3);
