@@ -71,7 +71,7 @@ impl World {
                 assert!(clean, "{error_code:#x}");
                 self.ends[usize::from(error_code == code::HANDED_OVER)].fetch_add(1, Relaxed);
             }
-            Event::Writable { .. } => {}
+            Event::Writable { .. } | Event::Draining { .. } => {}
             other => panic!("{other:?}"),
         }
     }
