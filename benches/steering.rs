@@ -111,8 +111,9 @@ fn main() {
             kinds[kind].slice();
         }
     }
+    println!("Over the hash is a slice's cost over that of the hash in its round.");
     println!(
-        "| router | CPU ns per datagram | over the hash of the round: quarter | median | quarter | at the shard of the id |"
+        "| router | CPU ns a datagram | over the hash: quarter | median | quarter | at home |"
     );
     println!("|---|---|---|---|---|---|");
     let hash = kinds[0].costs.clone();

@@ -63,8 +63,8 @@ bitflags::bitflags! {
         /// The kernel takes not even a classic program: it spreads connections and datagrams by a
         /// hash of its own, and goes on giving them to shards that are draining.
         const SPREAD_BY_KERNEL = 4;
-        /// A router could not be brought in line with which shards drain or are gone: shards pass on
-        /// what is not theirs.
+        /// A router could not be brought in line with which shards drain or are gone: shards pass
+        /// on what is not theirs.
         const ROUTER_IS_STALE = 8;
     }
 }

@@ -1,14 +1,14 @@
 //! Programs that route: what they answer, and what they cost.
 
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use crate::config::UdpEndpointConfig;
 use crate::config::cover::Speck;
 use crate::error::Result;
+use crate::ring::ports::{Passed, Ports};
 use crate::sim::classic_run::{View, run};
 use crate::sys::steer::{By, Plan, Router, ShardSet, classic};
-use crate::sys::udp;
 
 /// A program that routes by connection id, for some cluster, and a packet: the answer is the shard
 /// that the id names, or one that takes what is new.
@@ -75,8 +75,8 @@ pub fn steered_sockets(
         UdpEndpointConfig::new(([127, 0, 0, 1], 0).into()).with(|c| c.reuseport = true);
     let mut members = Vec::new();
     for _ in 0..1 << shard_bits {
-        // SAFETY: the call just made the descriptor, and nobody else has it.
-        let member = UdpSocket::from(unsafe { OwnedFd::from_raw_fd(udp::bind(&config)?) });
+        let Passed::Os(member) = Ports::Os.udp_bind(&config)?;
+        let member = UdpSocket::from(member);
         config.bind.set_port(member.local_addr().map_or(0, |addr| addr.port()));
         members.push(member);
     }

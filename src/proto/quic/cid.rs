@@ -111,8 +111,8 @@ fn write_scid(scid: ScidGenerator, key: &hmac::Key, cid: &mut [u8]) {
     mac.iter_mut().zip(tag.as_ref()).for_each(|(mac, tag)| *mac = *tag);
 }
 
-/// Whether whoever has the key made it, clear or covered. Not in constant time: a MAC of three bytes
-/// keeps no secret, it saves answers to noise.
+/// Whether whoever has the key made it, clear or covered. Not in constant time: a MAC of three
+/// bytes keeps no secret, it saves answers to noise.
 pub(super) fn is_scid(key: &hmac::Key, cid: &[u8]) -> bool {
     let Some((body, mac)) = cid.split_first_chunk::<SCID_BODY_LEN>() else { return false };
     let [first, ..] = *body;
