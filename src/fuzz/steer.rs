@@ -61,6 +61,18 @@ fn named(plan: &Plan, cover: Option<Speck>, payload: &[u8]) -> Option<u16> {
     is_ours.then_some(id & (plan.shards - 1))
 }
 
+/// The beginning of a connection id that such sockets are chosen by.
+#[must_use]
+pub fn steered_id(shard: u16, cover: Option<[u16; 4]>, random: [u8; 5]) -> [u8; 7] {
+    let [r, block @ ..] = random;
+    let (code, pad) = match cover {
+        None => (0, 0),
+        Some(key) => (1 << 14, Speck::new(key).encrypt(block) as u16 & 0x3FFF),
+    };
+    let ([a, b], [c, d, e, f]) = ((code | (shard ^ pad)).to_be_bytes(), block);
+    [a, b, r, c, d, e, f]
+}
+
 /// UDP sockets of one address of the loopback, 2^`shard_bits` of them, chosen among by connection
 /// id: by a `"classic"` or an `"extended"` program, with a cover or not; or by the kernel's hash.
 ///
