@@ -54,8 +54,6 @@ pub(crate) struct Slot {
     readiness: Readiness,
     /// It was grown once.
     has_been_up: AtomicBool,
-    /// On lines of its own: its shard writes there, and the berth is read by whoever sends.
-    board: Padded<Board<WORDS>>,
 }
 
 /// A value on a page of its own: so that a test can have the kernel watch who writes to it.
