@@ -1,14 +1,14 @@
 //! Programs that route: what they answer, and what they cost.
 
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use crate::config::UdpEndpointConfig;
 use crate::config::cover::Speck;
 use crate::error::Result;
+use crate::ring::ports::{Passed, Ports};
 use crate::sim::classic_run::{View, run};
 use crate::sys::steer::{By, Plan, Router, ShardSet, classic};
-use crate::sys::udp;
 
 /// A program that routes by connection id, for some cluster, and a packet: the answer is the shard
 /// that the id names, or one that takes what is new.
@@ -61,6 +61,18 @@ fn named(plan: &Plan, cover: Option<Speck>, payload: &[u8]) -> Option<u16> {
     is_ours.then_some(id & (plan.shards - 1))
 }
 
+/// The beginning of a connection id that such sockets are chosen by.
+#[must_use]
+pub fn steered_id(shard: u16, cover: Option<[u16; 4]>, random: [u8; 5]) -> [u8; 7] {
+    let [r, block @ ..] = random;
+    let (code, pad) = match cover {
+        None => (0, 0),
+        Some(key) => (1 << 14, Speck::new(key).encrypt(block) as u16 & 0x3FFF),
+    };
+    let ([a, b], [c, d, e, f]) = ((code | (shard ^ pad)).to_be_bytes(), block);
+    [a, b, r, c, d, e, f]
+}
+
 /// UDP sockets of one address of the loopback, 2^`shard_bits` of them, chosen among by connection
 /// id: by a `"classic"` or an `"extended"` program, with a cover or not; or by the kernel's hash.
 ///
@@ -75,8 +87,8 @@ pub fn steered_sockets(
         UdpEndpointConfig::new(([127, 0, 0, 1], 0).into()).with(|c| c.reuseport = true);
     let mut members = Vec::new();
     for _ in 0..1 << shard_bits {
-        // SAFETY: the call just made the descriptor, and nobody else has it.
-        let member = UdpSocket::from(unsafe { OwnedFd::from_raw_fd(udp::bind(&config)?) });
+        let Passed::Os(member) = Ports::Os.udp_bind(&config)?;
+        let member = UdpSocket::from(member);
         config.bind.set_port(member.local_addr().map_or(0, |addr| addr.port()));
         members.push(member);
     }
