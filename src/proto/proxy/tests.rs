@@ -172,6 +172,10 @@ fn bad_lines_of_version_1() {
     for (line, expected) in rows {
         check(line.as_bytes(), Err(expected));
     }
+    // A line feed alone, where the line has to end.
+    let bare = format!("PROXY UNKNOWN {}\n", "x".repeat(92));
+    assert_eq!(bare.len(), 107);
+    check(bare.as_bytes(), Err(END));
     // No text at all.
     check(b"PROXY TCP4 192.0.2.1 \xFF 1 2\r\n", Err("the line is no ASCII text"));
 }

@@ -20,7 +20,9 @@ pub(super) fn parse(input: &[u8]) -> Parsed<'_> {
     let end = window.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(window.len());
     match window.get(end..).unwrap_or_default() {
         [b'\r', b'\n', ..] => {}
-        [b'\r'] | [] if end + 2 > LEN_MAX => return Parsed::Bad("it has no end within 107 bytes"),
+        [b'\r'] | [] if window.len() == LEN_MAX => {
+            return Parsed::Bad("it has no end within 107 bytes");
+        }
         [b'\r'] => return Parsed::Need(LEN_MIN.max(end + 2)),
         [] => return Parsed::Need(LEN_MIN.max(end + 1)),
         _ => return Parsed::Bad("the line does not end with CR LF"),
