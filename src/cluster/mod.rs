@@ -30,6 +30,8 @@ mod route;
 mod run;
 mod seed;
 mod shard;
+#[cfg(feature = "_sim")]
+mod sim;
 mod stats;
 #[cfg(feature = "tcp")]
 mod stream;
@@ -112,14 +114,18 @@ impl IoCluster {
     /// # Errors
     /// `InvalidConfig` names the field; `NofileLimit`; `RoutingRefused` when the strategy that was
     /// asked for cannot be had; `Os`.
-    pub fn new(mut config: ClusterConfig) -> Result<Self> {
+    pub fn new(config: ClusterConfig) -> Result<Self> {
+        Self::with_ports(config, Ports::Os)
+    }
+
+    fn with_ports(mut config: ClusterConfig, mut ports: Ports) -> Result<Self> {
         config.validate()?;
         if config.keys.is_none() && config.expected_protocols.contains(ExpectedProtocols::QUIC) {
             config.keys = random_keys()?;
         }
         let (cpus, warnings) = route::place(&config)?;
-        let plans = Plans::new(&config, &cpus)?;
-        let mut routing = route::choose(&config, &plans)?;
+        let plans = Plans::new(&config, &cpus, &mut ports)?;
+        let mut routing = route::choose(&config, &plans, &mut ports)?;
         routing.warnings |= warnings;
         crate::trace::routing(&routing);
         let shards = config.shard_count;
@@ -129,7 +135,7 @@ impl IoCluster {
             routing,
             plans,
             cpus,
-            ports: Ports::Os,
+            ports,
             groups: Vec::new(),
             shared: Arc::new(shared),
             control,

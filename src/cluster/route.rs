@@ -12,10 +12,10 @@ use crate::config::{
     RoutingRefusal, RoutingStrategy, ScidCover, Steer, cover_key,
 };
 use crate::error::{Errno, IoError, Result};
-use crate::ring::ports::{Passed, Steering};
+use crate::ring::ports::{Passed, Ports, Steering};
 use crate::sys::affinity::allowed_cpus;
-use crate::sys::steer::{By, Plan, Router, ShardSet, probe_classic, probe_extended};
-use crate::sys::{entropy, errno};
+use crate::sys::errno;
+use crate::sys::steer::{By, Plan, Router, ShardSet};
 
 /// What a group of sockets is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,11 @@ impl Kind {
 ///
 /// # Errors
 /// `RoutingRefused` when one was named that cannot be had.
-pub(super) fn choose(config: &ClusterConfig, plans: &Plans) -> Result<EffectiveRouting> {
+pub(super) fn choose(
+    config: &ClusterConfig,
+    plans: &Plans,
+    ports: &mut Ports,
+) -> Result<EffectiveRouting> {
     let mut routing = EffectiveRouting::new(RoutingStrategy::DcidDispatch);
     let tried = match config.routing {
         RoutingStrategy::Auto => &AUTO[..],
@@ -48,7 +52,7 @@ pub(super) fn choose(config: &ClusterConfig, plans: &Plans) -> Result<EffectiveR
         RoutingStrategy::DcidDispatch => &[],
     };
     for (strategy, refused) in tried.iter().zip(&mut routing.refused) {
-        match attempt(*strategy, config, plans) {
+        match attempt(*strategy, config, plans, ports) {
             Ok(()) => {
                 routing.strategy = *strategy;
                 break;
@@ -64,7 +68,12 @@ pub(super) fn choose(config: &ClusterConfig, plans: &Plans) -> Result<EffectiveR
 
 const AUTO: [RoutingStrategy; 2] = [RoutingStrategy::ReusePortEbpf, RoutingStrategy::ReusePortCbpf];
 
-fn attempt(strategy: RoutingStrategy, config: &ClusterConfig, plans: &Plans) -> Result<()> {
+fn attempt(
+    strategy: RoutingStrategy,
+    config: &ClusterConfig,
+    plans: &Plans,
+    ports: &mut Ports,
+) -> Result<()> {
     let refuse = |call, why| {
         let errno = Errno(errno::EOPNOTSUPP);
         Err(IoError::RoutingRefused(RoutingRefusal { strategy, call, errno, why }))
@@ -77,10 +86,10 @@ fn attempt(strategy: RoutingStrategy, config: &ClusterConfig, plans: &Plans) -> 
         if !has_ids {
             return refuse("ClusterConfig::expected_protocols", "no QUIC is expected");
         }
-        return refused(strategy, probe_extended(&plans.of(strategy, Kind::Quic)));
+        return refused(strategy, ports.probe(&plans.of(strategy, Kind::Quic), true));
     }
     let kind = if has_ids { Kind::Quic } else { Kind::Tcp };
-    refused(strategy, probe_classic(&plans.of(strategy, kind)))
+    refused(strategy, ports.probe(&plans.of(strategy, kind), false))
 }
 
 /// The kernel's refusal in the cluster's words.
@@ -114,9 +123,13 @@ pub(super) struct Plans {
 }
 
 impl Plans {
-    pub(super) fn new(config: &ClusterConfig, cpus: &[Option<usize>]) -> Result<Self> {
+    pub(super) fn new(
+        config: &ClusterConfig,
+        cpus: &[Option<usize>],
+        ports: &mut Ports,
+    ) -> Result<Self> {
         let mut seed = [0; 4];
-        entropy::fill(&mut seed)?;
+        ports.entropy(&mut seed)?;
         let steer = |steer| match steer {
             Steer::Spread => By::Spread,
             Steer::Cpu => By::Cpu,

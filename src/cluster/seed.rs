@@ -66,8 +66,12 @@ impl ShardSeed {
     /// # Errors
     /// As [`Io::new`]. The shard is down then.
     pub fn grow(self) -> Result<ShardIo> {
+        self.grow_with(Io::new)
+    }
+
+    pub(super) fn grow_with(self, make: impl FnOnce(Config) -> Result<Io>) -> Result<ShardIo> {
         let Self { shard, config, shared, mail, parts, life, .. } = self;
-        let mut io = Io::new(config)?;
+        let mut io = make(config)?;
         io.engine().join(shared, shard, mail, parts)?;
         Ok(ShardIo { io, _life: life, _here: PhantomData })
     }
@@ -91,7 +95,10 @@ impl IoCluster {
         let is_waiting = |s: &u16| self.places[usize::from(*s)].state == State::Waiting;
         let shards = (0..self.config.shard_count).filter(is_waiting);
         let shards = shards.collect::<Vec<_>>();
-        let seeds = shards.iter().map(|shard| self.seed(*shard)).collect::<Result<Vec<_>>>()?;
+        // A seed that is dropped is the end of a life: none is made before all can be.
+        let parts = shards.iter().map(|shard| self.parts(*shard)).collect::<Result<Vec<_>>>()?;
+        let seeds = shards.iter().zip(parts).map(|(shard, parts)| self.seed_of(*shard, parts));
+        let seeds = seeds.collect::<Result<Vec<_>>>()?;
         for shard in shards {
             self.places[usize::from(shard)].state = State::Out;
         }
@@ -100,6 +107,10 @@ impl IoCluster {
 
     pub(super) fn seed(&mut self, shard: u16) -> Result<ShardSeed> {
         let parts = self.parts(shard)?;
+        self.seed_of(shard, parts)
+    }
+
+    fn seed_of(&self, shard: u16, parts: Vec<(ListenPlan, Passed)>) -> Result<ShardSeed> {
         Ok(ShardSeed {
             shard,
             cpu: self.cpus[usize::from(shard)],

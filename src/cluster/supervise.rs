@@ -116,6 +116,7 @@ impl Place {
 
     fn begin_anew(&mut self) {
         self.restarts += 1;
+        self.failure = None;
         self.state = State::Again;
     }
 }
@@ -263,6 +264,8 @@ impl IoCluster {
         }
         let again = place.state == State::Again;
         crate::trace::shard_left(shard, panicked, again);
+        // What it was to be told is not for its next life, which is given all of it.
+        self.outbox.retain(|(to, _)| *to != shard);
         self.left_groups(shard);
     }
 
@@ -317,6 +320,7 @@ impl IoCluster {
                 Err(error) => {
                     place.failure = Some(error);
                     place.state = State::Down;
+                    self.shared.set_down(at as u16);
                 }
             }
         }

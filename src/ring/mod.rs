@@ -12,6 +12,9 @@ pub(crate) mod op;
 pub(crate) mod ports;
 mod setup;
 mod uring;
+#[cfg(not(feature = "_sim"))]
+#[path = "worlds_off.rs"]
+mod worlds;
 
 use std::path::Path;
 
@@ -23,7 +26,7 @@ use crate::config::{
 };
 use crate::error::{Errno, Result};
 #[cfg(feature = "_sim")]
-use crate::sim::SimRing;
+use crate::sim::{SimRing, ports as worlds};
 use crate::sys::addr::SockAddr;
 use crate::sys::batch::{RecvBatch, SendBatch};
 use crate::sys::ktls;

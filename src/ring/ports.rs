@@ -9,13 +9,14 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::Fd;
+use super::worlds::{ELSEWHERE, SimPassed, SimPorts};
 use crate::config::{TcpListenConfig, UdpEndpointConfig, UdsListenConfig};
-use crate::error::{IoError, Result};
+use crate::error::Result;
 use crate::ids::Protocol;
 use crate::sys::addr::SockAddr;
 use crate::sys::kernel::{fd_error, monotonic_ns};
-use crate::sys::steer::{Plan, Router};
-use crate::sys::{brake, socket, tcp, udp, uds};
+use crate::sys::steer::{Plan, Router, probe_classic, probe_extended};
+use crate::sys::{brake, entropy, socket, tcp, udp, uds};
 use crate::time::Time;
 
 /// A descriptor between two rings.
@@ -23,6 +24,8 @@ use crate::time::Time;
 pub(crate) enum Passed {
     /// The kernel's.
     Os(OwnedFd),
+    /// The simulated kernel's.
+    Sim(SimPassed),
 }
 
 impl Passed {
@@ -33,9 +36,17 @@ impl Passed {
         Self::Os(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
-    fn os_fd(&self) -> BorrowedFd<'_> {
+    fn os_fd(&self) -> Result<BorrowedFd<'_>> {
         match self {
-            Self::Os(fd) => fd.as_fd(),
+            Self::Os(fd) => Ok(fd.as_fd()),
+            Self::Sim(_) => Err(ELSEWHERE),
+        }
+    }
+
+    const fn simulated(&self) -> Result<&SimPassed> {
+        match self {
+            Self::Sim(passed) => Ok(passed),
+            Self::Os(_) => Err(ELSEWHERE),
         }
     }
 }
@@ -45,6 +56,8 @@ impl Passed {
 pub(crate) enum Ports {
     /// The kernel.
     Os,
+    /// The simulated kernel.
+    Sim(SimPorts),
 }
 
 impl Ports {
@@ -52,6 +65,7 @@ impl Ports {
     pub(crate) fn tcp_listen(&mut self, config: &TcpListenConfig) -> Result<Passed> {
         match self {
             Self::Os => tcp::listen(config).map(Passed::os),
+            Self::Sim(ports) => ports.tcp_listen(config).map(Passed::Sim),
         }
     }
 
@@ -59,6 +73,7 @@ impl Ports {
     pub(crate) fn uds_listen(&mut self, config: &UdsListenConfig) -> Result<Passed> {
         match self {
             Self::Os => uds::listen(config).map(Passed::os),
+            Self::Sim(ports) => ports.uds_listen(config).map(Passed::Sim),
         }
     }
 
@@ -66,18 +81,20 @@ impl Ports {
     pub(crate) fn udp_bind(&mut self, config: &UdpEndpointConfig) -> Result<Passed> {
         match self {
             Self::Os => udp::bind(config).map(Passed::os),
+            Self::Sim(ports) => ports.udp_bind(config).map(Passed::Sim),
         }
     }
 
     /// Another descriptor of the same socket.
     pub(crate) fn dup(&mut self, passed: &Passed) -> Result<Passed> {
-        match (self, passed) {
-            (Self::Os, Passed::Os(fd)) => {
+        match self {
+            Self::Os => {
                 let failed = |error: std::io::Error| {
                     fd_error("fcntl(F_DUPFD_CLOEXEC)", error.raw_os_error().unwrap_or_default())
                 };
-                fd.try_clone().map(Passed::Os).map_err(failed)
+                passed.os_fd()?.try_clone_to_owned().map(Passed::Os).map_err(failed)
             }
+            Self::Sim(ports) => ports.dup(passed.simulated()?).map(Passed::Sim),
         }
     }
 
@@ -86,6 +103,7 @@ impl Ports {
     pub(crate) fn is_free(&mut self, addr: SocketAddr, how: Transport) -> Result<()> {
         match self {
             Self::Os => socket::is_free(addr, how.is_datagram, how.dual_stack),
+            Self::Sim(ports) => ports.is_free(addr, how),
         }
     }
 
@@ -93,16 +111,38 @@ impl Ports {
     pub(crate) fn now(&mut self) -> Time {
         match self {
             Self::Os => Time::from_nanos(monotonic_ns()),
+            Self::Sim(ports) => ports.now(),
+        }
+    }
+
+    /// Fills `out` with what nobody can guess, as the rings do.
+    pub(crate) fn entropy(&mut self, out: &mut [u8]) -> Result<()> {
+        match self {
+            Self::Os => entropy::fill(out),
+            Self::Sim(ports) => ports.entropy(out),
         }
     }
 
     /// Accepts one connection, if there is one.
     pub(crate) fn accept(&mut self, listener: &Passed) -> Result<Option<(Passed, SockAddr)>> {
-        match (self, listener) {
-            (Self::Os, Passed::Os(fd)) => {
-                let accepted = socket::accept(fd.as_raw_fd())?;
+        match self {
+            Self::Os => {
+                let accepted = socket::accept(listener.os_fd()?.as_raw_fd())?;
                 Ok(accepted.map(|(fd, peer)| (Passed::os(fd), peer)))
             }
+            Self::Sim(ports) => {
+                let accepted = ports.accept(listener.simulated()?)?;
+                Ok(accepted.map(|(passed, peer)| (Passed::Sim(passed), peer)))
+            }
+        }
+    }
+
+    /// Whether the kernel takes the program of a plan: the classic one, or the extended one.
+    pub(crate) fn probe(&mut self, plan: &Plan, is_extended: bool) -> Result<()> {
+        match self {
+            Self::Os if is_extended => probe_extended(plan),
+            Self::Os => probe_classic(plan),
+            Self::Sim(ports) => ports.probe(is_extended),
         }
     }
 
@@ -116,35 +156,40 @@ impl Ports {
     ) -> Result<()> {
         match self {
             Self::Os => {
-                let members = members.iter().map(Passed::os_fd).collect::<Vec<_>>();
+                let members = members.iter().map(Passed::os_fd).collect::<Result<Vec<_>>>()?;
                 match how {
                     Steering::Follow => router.steer(&members, plan),
                     Steering::Reload => router.reload(&members, plan),
                 }
+            }
+            Self::Sim(ports) => {
+                let members = members.iter().map(Passed::simulated).collect::<Result<Vec<_>>>()?;
+                ports.steer(&members, plan, router)
             }
         }
     }
 
     /// A listener takes nothing new, and finishes what has begun; other sockets go on.
     pub(crate) fn brake(&mut self, listener: &Passed, protocol: Protocol) -> Result<()> {
-        match (self, listener, protocol) {
-            (Self::Os, Passed::Os(fd), Protocol::Tcp) => brake::tcp(fd.as_raw_fd()),
-            (Self::Os, Passed::Os(fd), Protocol::Uds) => brake::uds(fd.as_raw_fd()),
-            (Self::Os, Passed::Os(_), _) => Ok(()),
+        match (self, protocol) {
+            (Self::Os, Protocol::Tcp) => brake::tcp(listener.os_fd()?.as_raw_fd()),
+            (Self::Os, Protocol::Uds) => brake::uds(listener.os_fd()?.as_raw_fd()),
+            (Self::Os, _) => Ok(()),
+            (Self::Sim(ports), _) => ports.brake(listener.simulated()?, protocol),
         }
     }
 
     /// What says by poll(2) that there is something to accept.
     pub(crate) fn watched(&mut self, listener: &Passed) -> RawFd {
-        match (self, listener) {
-            (Self::Os, Passed::Os(fd)) => fd.as_raw_fd(),
-        }
+        // poll(2) passes over negative ones: nobody sleeps in a world.
+        listener.os_fd().map_or(-1, |fd| fd.as_raw_fd())
     }
 
     /// The socket's own address.
     pub(crate) fn local_addr(&mut self, passed: &Passed) -> Result<SockAddr> {
-        match (self, passed) {
-            (Self::Os, Passed::Os(fd)) => socket::local_addr(fd.as_raw_fd()),
+        match self {
+            Self::Os => socket::local_addr(passed.os_fd()?.as_raw_fd()),
+            Self::Sim(ports) => ports.local_addr(passed.simulated()?),
         }
     }
 }
@@ -165,10 +210,6 @@ pub(crate) struct Transport {
     /// An IPv6 wildcard takes IPv4 as well.
     pub(crate) dual_stack: bool,
 }
-
-/// A ring that cannot take such descriptors in, nor give any away.
-pub(crate) const NO_PORTS: IoError =
-    IoError::NotSupportedOnBackend { backend: "sim", feature: "passing sockets between shards" };
 
 #[cfg(test)]
 mod tests {

@@ -466,6 +466,7 @@ impl Uring {
     pub(crate) fn import(&mut self, passed: Passed) -> Result<Fd> {
         match passed {
             Passed::Os(fd) => Ok(fd.into_raw_fd()),
+            Passed::Sim(_) => Err(super::worlds::ELSEWHERE),
         }
     }
 

@@ -256,6 +256,8 @@ impl Kernel {
         if memory.iter().any(Memory::has_changed) {
             self.violation(node, "K5: memory changed before the ring was shut down".into());
         }
+        // K24: what is queued still is taken before all of it is cancelled.
+        self.submit(node, usize::MAX);
         self.close_ring(node);
         !notifying
     }

@@ -154,6 +154,8 @@ pub(super) struct Listener {
     pub(super) half_open_count: u32,
     pub(super) backlog_max: u32,
     pub(super) shut: bool,
+    /// Takes nothing new, and finishes what has begun.
+    pub(super) is_braked: bool,
     pub(super) send_len: u32,
     pub(super) recv_len: u32,
     /// The name in the Unix namespace.

@@ -95,6 +95,8 @@ pub(super) struct Kernel {
     pub(super) nodes: Vec<Node>,
     /// Who listens and who is bound, oldest first.
     pub(super) bindings: Vec<super::net::Binding>,
+    /// Those among them that share their address by `SO_REUSEPORT`.
+    pub(super) groups: Vec<super::groups::Group>,
     pub(super) unix_names: BTreeMap<Vec<u8>, FileId>,
     /// Names and their addresses.
     pub(super) hosts: BTreeMap<String, Vec<std::net::IpAddr>>,
@@ -108,6 +110,8 @@ pub(super) struct Kernel {
     pub(super) trace: Trace,
     pub(super) violations: Vec<String>,
     pub(super) operation_count: u64,
+    /// What its thread knows it by, once something is passed between its nodes.
+    pub(super) number: Option<u64>,
     schedule: BinaryHeap<Reverse<Scheduled>>,
     next_serial: u64,
 }
@@ -121,6 +125,7 @@ impl Kernel {
             files: Files::default(),
             nodes: Vec::new(),
             bindings: Vec::new(),
+            groups: Vec::new(),
             unix_names: BTreeMap::new(),
             hosts: BTreeMap::new(),
             noise: BTreeMap::new(),
@@ -130,6 +135,7 @@ impl Kernel {
             trace: Trace::default(),
             violations: Vec::new(),
             operation_count: 0,
+            number: None,
             schedule: BinaryHeap::new(),
             next_serial: 0,
         }
@@ -309,6 +315,7 @@ impl Kernel {
             Kind::Stream(_) => self.stream_closed(id),
             Kind::Listener(_) => self.listener_closed(id),
             Kind::Udp(_) | Kind::Pollable(_) => {
+                self.leave_group(id);
                 self.bindings.retain(|binding| binding.file != id);
                 self.files.remove(id);
             }

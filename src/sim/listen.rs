@@ -35,7 +35,11 @@ impl Kernel {
         let listener = Listener { local: Addr::Ip(addr), ..listener };
         let fd = self.open(node, Kind::Listener(listener))?;
         let file = self.fd_file(node, fd, "listen")?;
-        self.bindings.push(Binding { file, is_udp: false, addr, shared, dual });
+        let binding = Binding { file, is_udp: false, addr, shared, dual };
+        self.bindings.push(binding);
+        if shared {
+            self.join_group(&binding);
+        }
         Ok(fd)
     }
 
@@ -103,6 +107,7 @@ impl Kernel {
     }
 
     pub(super) fn listener_closed(&mut self, id: FileId) {
+        self.leave_group(id);
         self.bindings.retain(|binding| binding.file != id);
         self.unix_names.retain(|_, file| *file != id);
         let Some(removed) = self.files.remove(id) else { return };
@@ -188,14 +193,20 @@ impl Kernel {
         if found.is_empty() {
             return self.connect_fails_in(delay_ns, client, libc::ECONNREFUSED);
         }
-        let listener_id = found[self.rng.below(found.len() as u64) as usize].file;
+        let found = found.iter().map(|binding| binding.file).collect::<Vec<_>>();
+        let chosen = match &from {
+            Addr::Ip(from) => self.steered(&found, *from, &[]),
+            Addr::Unix => None,
+        };
+        let listener_id =
+            chosen.unwrap_or_else(|| found[self.rng.below(found.len() as u64) as usize]);
         let node = self.files.get(listener_id).map_or(0, |file| file.node);
         let Some(listener) = self.files.listener_mut(listener_id) else { return };
         if listener.shut {
             return self.connect_fails_in(delay_ns, client, libc::ECONNREFUSED);
         }
         let waiting = listener.backlog.len() as u32 + listener.half_open_count;
-        if waiting > listener.backlog_max {
+        if waiting > listener.backlog_max || listener.is_braked {
             // The SYN is dropped and sent again.
             if attempt == SYN_ATTEMPT_MAX {
                 return self.connect_fails_in(0, client, libc::ETIMEDOUT);
@@ -252,7 +263,7 @@ impl Kernel {
         let Some(listener) = self.files.listener_mut(listener_id) else {
             return Err(libc::ECONNREFUSED);
         };
-        if listener.shut {
+        if listener.shut || listener.is_braked {
             return Err(libc::ECONNREFUSED);
         }
         if listener.backlog.len() as u32 > listener.backlog_max {

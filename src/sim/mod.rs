@@ -10,18 +10,21 @@
 //! ```text
 //! World ── Rc ──┬── Kernel: clock, chance, schedule, files, nodes, records
 //! SimRing ──────┘     submit (operations)  complete (completions)
-//! SimRing (per node)  stream  listen  udp  net (sockets and network)
+//! SimRing (per node)  stream  listen  udp  net  groups (sockets and network)
+//! SimPorts (per cluster)
 //! ```
 
 pub(crate) mod classic_run;
 mod complete;
 mod fault;
 mod file;
+mod groups;
 mod kernel;
 mod listen;
 mod mem;
 mod net;
 mod node;
+pub(crate) mod ports;
 mod ring;
 mod stream;
 mod submit;

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use super::fault::Fault;
 use super::file::{Addr, FileId, Kind, Listener, Stream};
 use super::kernel::Kernel;
-use super::node::Buffer;
+use super::node::{Buffer, OpRef};
+use super::ports::{ELSEWHERE, SimPassed};
 use super::trace::What;
 use crate::config::{
     Effective, HugePages, MulticastGroup, TcpConnectConfig, TcpListenConfig, UdpEndpointConfig,
@@ -23,13 +24,14 @@ use crate::config::{
 use crate::error::{Errno, IoError, Result};
 use crate::ids::Protocol;
 use crate::ring::op::{Completion, Fd, Op, Token, Wait};
-use crate::ring::ports::{NO_PORTS, Passed};
+use crate::ring::ports::Passed;
 use crate::rng::Rng;
 use crate::sys::addr::{SockAddr, UnixAddr};
 use crate::sys::batch::{RecvBatch, SendBatch};
 use crate::sys::file;
 use crate::sys::ktls;
 use crate::sys::sockopt::{Adopted, PeerCred, TcpInfo};
+use crate::sys::steer::Insn;
 use crate::sys::wake::Waker;
 use crate::time::Time;
 
@@ -244,14 +246,59 @@ impl SimRing {
         self.call("listen", run, |fd| (*fd).into())
     }
 
-    pub(crate) fn import(&mut self, _: Passed) -> Result<Fd> {
-        Err(NO_PORTS)
+    #[inline(never)]
+    pub(crate) fn import(&mut self, passed: Passed) -> Result<Fd> {
+        match passed {
+            Passed::Sim(passed) => passed.arrive(&self.kernel, self.node),
+            Passed::Os(_) => Err(ELSEWHERE),
+        }
     }
 
+    /// What a braked listener accepts has no brake here.
     pub(crate) const fn release_brake(&mut self, _: Fd) {}
 
-    pub(crate) const fn export(&mut self, _: Fd) -> Result<Passed> {
-        Err(NO_PORTS)
+    #[inline(never)]
+    #[expect(clippy::unnecessary_wraps, reason = "the rings have one interface")]
+    pub(crate) fn export(&mut self, fd: Fd) -> Result<Passed> {
+        Ok(Passed::Sim(SimPassed::new(&self.kernel, self.node, fd)))
+    }
+
+    /// Another descriptor of the same socket.
+    pub(super) fn dup(&mut self, fd: Fd) -> Result<Fd> {
+        let run = |kernel: &mut Kernel, node: usize| {
+            kernel.socket_fault()?;
+            if kernel.nodes[node].fd_count() >= kernel.faults.shape.fd_count_max as usize {
+                return Err(libc::EMFILE);
+            }
+            let file = kernel.fd_file(node, fd, "dup")?;
+            kernel.hold(file);
+            Ok(kernel.nodes[node].fd_insert(file))
+        };
+        self.call("dup", run, |fd| (*fd).into())
+    }
+
+    /// Whether nobody is bound there.
+    pub(super) fn is_free(&mut self, addr: SocketAddr, is_udp: bool) -> Result<()> {
+        let run = |kernel: &mut Kernel, _| kernel.free_addr(addr, is_udp, false).map(drop);
+        self.call("bind", run, |()| 0).map_err(|error| in_use(error, addr))
+    }
+
+    /// Has a program choose among the sockets that share the address of this one.
+    pub(super) fn attach(&mut self, fd: Fd, program: &[Insn]) -> Result<()> {
+        let run = |kernel: &mut Kernel, file| kernel.attach(file, program);
+        self.call_on("setsockopt(SO_ATTACH_REUSEPORT_CBPF)", fd, run, |()| 0)
+    }
+
+    /// From now on a listener takes nothing new.
+    pub(super) fn brake(&mut self, fd: Fd) -> Result<()> {
+        let run = |kernel: &mut Kernel, file| match kernel.files.listener_mut(file) {
+            Some(listener) => {
+                listener.is_braked = true;
+                Ok(())
+            }
+            None => Err(libc::EINVAL),
+        };
+        self.call_on("setsockopt(SO_ATTACH_FILTER)", fd, run, |()| 0)
     }
 
     #[inline(never)]
@@ -465,7 +512,8 @@ impl SimRing {
         let kernel = &mut *self.kernel.borrow_mut();
         match kernel.nodes[self.node].fd_remove(fd) {
             Some(file) => {
-                let busy = kernel.files.get(file).is_some_and(|f| !f.waiters.is_empty());
+                let is_own = |op: &OpRef| op.node == self.node;
+                let busy = kernel.files.get(file).is_some_and(|f| f.waiters.iter().any(is_own));
                 if busy {
                     kernel.violation(self.node, format!("K11: close_now of {fd}, which is in use"));
                 }
@@ -500,6 +548,7 @@ impl Kernel {
             half_open_count: 0,
             backlog_max: backlog.min(BACKLOG_MAX),
             shut: false,
+            is_braked: false,
             send_len: send_len.unwrap_or(shape.send_buffer_len),
             recv_len: recv_len.unwrap_or(shape.recv_buffer_len),
             unix_name: None,

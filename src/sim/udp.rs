@@ -96,13 +96,12 @@ impl Kernel {
         };
         let fd = self.open(node, Kind::Udp(udp))?;
         let file = self.fd_file(node, fd, "bind")?;
-        self.bindings.push(Binding {
-            file,
-            is_udp: true,
-            addr: bound,
-            shared,
-            dual: config.dual_stack,
-        });
+        let dual = config.dual_stack;
+        let binding = Binding { file, is_udp: true, addr: bound, shared, dual };
+        self.bindings.push(binding);
+        if config.reuseport {
+            self.join_group(&binding);
+        }
         Ok(fd)
     }
 
@@ -293,6 +292,9 @@ impl Kernel {
         found.retain(|id| matches(self, *id) != Some(false));
         if let Some(exact) = found.iter().copied().find(|id| matches(self, *id) == Some(true)) {
             return vec![exact];
+        }
+        if let Some(chosen) = self.steered(&found, from, &datagram.bytes) {
+            return vec![chosen];
         }
         let pick = if found.len() > 1 { usize::from(from.port()) % found.len() } else { 0 };
         found.get(pick).copied().into_iter().collect()

@@ -13,6 +13,7 @@ use super::fault::{Faults, PPM};
 use super::file::Kind;
 use super::kernel::Kernel;
 use super::node::Node;
+use super::ports::SimPorts;
 use super::ring::SimRing;
 
 /// A network and the kernels of its nodes, shared by the `Io`s of one thread.
@@ -47,6 +48,13 @@ impl World {
         let node = Node::new(&kernel.faults.shape);
         kernel.nodes.push(node);
         SimRing::new(Rc::clone(&self.kernel), kernel.nodes.len() - 1, self.seed)
+    }
+
+    /// The ports of a cluster, which is a new node without a ring.
+    pub(crate) fn ports(&self) -> SimPorts {
+        let node = self.nodes();
+        drop(self.ring());
+        SimPorts::new(&self.kernel, node, self.seed)
     }
 
     /// Nodes so far.

@@ -4,6 +4,7 @@
 //! trace. See docs/SIM.md.
 
 mod chance;
+mod cluster;
 mod differential;
 #[cfg(feature = "tls")]
 mod edges;
@@ -36,7 +37,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use scenario::{CLIENT_SEEDS, HTTP_SEEDS, QUIC_SEEDS, Seen, TLS_SEEDS, run, world};
+use scenario::{CLIENT_SEEDS, CLUSTER_SEEDS, HTTP_SEEDS, QUIC_SEEDS, Seen, TLS_SEEDS, run, world};
 
 const SEEDS_DEFAULT: u64 = 1_000;
 /// Lines of the trace that a failing seed prints.
@@ -89,6 +90,9 @@ const REGRESSIONS: &[(u64, &str)] = &[
         "a reset that was sent again exceeded the windows of a connection that paused",
     ),
     (QUIC_SEEDS + 672, "a timer stayed in the past, and the shard never slept"),
+    (CLUSTER_SEEDS + 2, "a shard that could not begin anew was said to be about to for ever"),
+    (CLUSTER_SEEDS + 5, "a ring that went away lost what was queued and not yet submitted"),
+    (CLUSTER_SEEDS + 47, "seeds that were given up made shards of the next ones seem gone"),
     (412, "the last free buffer did not arm the connection that would have freed others"),
 ];
 
@@ -165,6 +169,8 @@ fn add(total: &mut Seen, seen: Seen) {
     total.upgraded_count += seen.upgraded_count;
     total.request_count += seen.request_count;
     total.answer_count += seen.answer_count;
+    total.post_count += seen.post_count;
+    total.restart_count += seen.restart_count;
 }
 
 #[test]
@@ -240,9 +246,24 @@ fn quic_seeds() {
     assert!(count < 20 || least > count, "too little: {seen:?}");
 }
 
+/// The same number of seeds in which clusters serve.
+#[test]
+fn cluster_seeds() {
+    if number("ZERO_IO_SIM_SEED").is_some() {
+        return;
+    }
+    let count = number("ZERO_IO_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT);
+    let seeds: Vec<u64> = (CLUSTER_SEEDS..CLUSTER_SEEDS + count).collect();
+    let seen = run_all(&seeds).unwrap_or_else(|text| panic!("{text}"));
+    eprintln!("{count} seeds with clusters: {seen:?}");
+    let least = seen.complete_count.min(seen.post_count / 10).min(seen.restart_count);
+    assert!(count < 20 || least > count, "too little: {seen:?}");
+}
+
 /// Whether what the seed speaks was built.
 const fn is_spoken(seed: u64) -> bool {
     match seed {
+        CLUSTER_SEEDS.. => true,
         QUIC_SEEDS.. => quic::ON,
         CLIENT_SEEDS.. => http::pool::ON,
         HTTP_SEEDS.. => http::ON,
@@ -266,7 +287,8 @@ fn the_same_seed_is_the_same_run() {
     let http = if http::ON { HTTP_SEEDS..HTTP_SEEDS + 6 } else { 0..0 };
     let clients = if http::pool::ON { CLIENT_SEEDS..CLIENT_SEEDS + 6 } else { 0..0 };
     let quic = if quic::ON { QUIC_SEEDS..QUIC_SEEDS + 12 } else { 0..0 };
-    for seed in (0..3).chain(secure).chain(http).chain(clients).chain(quic) {
+    let clusters = CLUSTER_SEEDS..CLUSTER_SEEDS + 12;
+    for seed in (0..3).chain(secure).chain(http).chain(clients).chain(quic).chain(clusters) {
         let runs = [world(seed), world(seed)].map(|world| {
             let outcome = catch_unwind(AssertUnwindSafe(|| run(&world)));
             (outcome.is_ok(), world.now_ns(), world.operations())

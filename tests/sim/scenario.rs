@@ -27,6 +27,9 @@ pub(crate) const CLIENT_SEEDS: u64 = 1 << 34;
 /// From this seed on it is QUIC that is spoken.
 pub(crate) const QUIC_SEEDS: u64 = 1 << 35;
 
+/// From this seed on it is clusters that serve.
+pub(crate) const CLUSTER_SEEDS: u64 = 1 << 36;
+
 /// What a run saw, so that a workload that does nothing is noticed.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Seen {
@@ -45,11 +48,18 @@ pub(crate) struct Seen {
     pub(crate) request_count: u64,
     /// Answers of HTTP that came whole.
     pub(crate) answer_count: u64,
+    /// Messages between shards that came.
+    pub(crate) post_count: u64,
+    /// Lives of shards behind the first ones.
+    pub(crate) restart_count: u64,
 }
 
 /// Runs a seed. Panics when something that was promised does not hold.
 pub(crate) fn run(world: &World) -> Seen {
     let seed = world.seed();
+    if seed >= CLUSTER_SEEDS {
+        return crate::cluster::run(world);
+    }
     if seed >= QUIC_SEEDS {
         return crate::quic::run(world);
     }
@@ -191,6 +201,9 @@ pub(crate) fn config(chance: &mut Chance) -> Config {
 
 /// A world for a seed.
 pub(crate) fn world(seed: u64) -> World {
+    if seed >= CLUSTER_SEEDS {
+        return World::new(seed, crate::cluster::faults(seed));
+    }
     let faults = Faults::from_seed(seed);
     let is_quic = seed >= QUIC_SEEDS;
     World::new(seed, if is_quic { faults.with_paths(seed) } else { faults })

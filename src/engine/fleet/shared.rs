@@ -189,11 +189,16 @@ impl Shared {
 
     /// Its life is over, grown or not.
     pub(crate) fn left(&self, left: Left) {
-        self.vacate(left.shard);
-        if let Ok(slot) = self.slot(left.shard) {
+        self.set_down(left.shard);
+        self.bell.left(left);
+    }
+
+    /// Nobody reaches it, and it serves no more.
+    pub(crate) fn set_down(&self, shard: u16) {
+        self.vacate(shard);
+        if let Ok(slot) = self.slot(shard) {
             slot.readiness.set(Stopped);
         }
-        self.bell.left(left);
     }
 
     /// Asks the supervisor. Whether it will hear it: not when it is gone.
