@@ -214,6 +214,7 @@ pub(crate) struct Transport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::IoError;
 
     const TCP: Transport = Transport { is_datagram: false, dual_stack: true };
     const UDP: Transport = Transport { is_datagram: true, dual_stack: true };

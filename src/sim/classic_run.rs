@@ -6,7 +6,7 @@
 //! *Invariants*: a load outside of the packet ends the program with 0, as in the kernel; whatever
 //! the packet, nothing outside of it is read.
 
-use crate::sys::steer::Insn;
+use crate::sys::steer::asm::Insn;
 
 /// A packet, as a program sees it.
 #[derive(Debug, Clone, Copy)]

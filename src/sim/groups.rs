@@ -13,7 +13,7 @@ use super::classic_run::{View, run};
 use super::file::FileId;
 use super::kernel::Kernel;
 use super::net::Binding;
-use crate::sys::steer::Insn;
+use crate::sys::steer::asm::Insn;
 
 /// What the interpreter looks at of the headers: IPv6, and the ports behind it.
 const HEADERS_LEN: usize = 48;

@@ -31,7 +31,7 @@ use crate::sys::batch::{RecvBatch, SendBatch};
 use crate::sys::file;
 use crate::sys::ktls;
 use crate::sys::sockopt::{Adopted, PeerCred, TcpInfo};
-use crate::sys::steer::Insn;
+use crate::sys::steer::asm::Insn;
 use crate::sys::wake::Waker;
 use crate::time::Time;
 

@@ -12,7 +12,7 @@
 //! - Flows of a shard that stays open stay with it when another one closes or opens, but for those
 //!   that it took over from one that was closed.
 
-mod asm;
+pub(crate) mod asm;
 mod attach;
 mod classic;
 mod extended;
@@ -21,7 +21,7 @@ mod set;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use asm::{Classic, Insn};
+pub(crate) use asm::Classic;
 pub(crate) use attach::{Router, probe_classic, probe_extended};
 pub(crate) use classic::classic;
 pub(crate) use set::ShardSet;
