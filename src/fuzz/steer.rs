@@ -87,7 +87,9 @@ pub fn steered_sockets(
         UdpEndpointConfig::new(([127, 0, 0, 1], 0).into()).with(|c| c.reuseport = true);
     let mut members = Vec::new();
     for _ in 0..1 << shard_bits {
-        let Passed::Os(member) = Ports::Os.udp_bind(&config)?;
+        let Passed::Os(member) = Ports::Os.udp_bind(&config)? else {
+            unreachable!("the kernel makes sockets of its own");
+        };
         let member = UdpSocket::from(member);
         config.bind.set_port(member.local_addr().map_or(0, |addr| addr.port()));
         members.push(member);
