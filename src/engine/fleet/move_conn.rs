@@ -10,8 +10,8 @@
 //! *Invariants*
 //! - A leaving connection takes no writes and tells nothing. What it was given is sent before it
 //!   goes; what arrived and was not handed out goes with it, in order.
-//! - What travels with a connection is bounded: where it is handed out it counts as held, and nothing
-//!   is read before all of it was.
+//! - What travels with a connection is bounded: handed out there it counts as held, and nothing is
+//!   read before all of it was.
 //! - A socket is sent to or received from by one shard at a time: it goes when no operation of this
 //!   one names it.
 
