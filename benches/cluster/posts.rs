@@ -9,8 +9,8 @@ use zero_io::{
 
 use crate::percentile;
 
-const WARM: u64 = 20_000;
-const ROUNDS: u64 = 200_000;
+const WARM: u64 = 5_000;
+const ROUNDS: u64 = 50_000;
 const ONE_WAY: u64 = 1_000_000;
 const LONG: Duration = Duration::from_secs(10);
 

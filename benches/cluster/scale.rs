@@ -136,6 +136,7 @@ fn serve(shard: &mut ShardIo) -> Result<()> {
             // A client that is gone by now is no failure.
             let _ = match event {
                 Event::StreamFrame { conn, stream, data, .. } => sender.forward(conn, stream, data),
+                Event::ReadClosed { conn, .. } => sender.close(conn),
                 Event::HttpRequest { conn, id, request } => {
                     let answer = match request.path() {
                         "/" => ZeroResponse::ok().text("Hello, World!"),
