@@ -46,7 +46,7 @@ impl QuicPlan {
 pub(crate) struct Ferry;
 
 #[derive(Default)]
-pub(super) struct Pier;
+pub(super) struct Pier(());
 
 #[expect(clippy::unused_self, reason = "the same shape as with the feature")]
 #[expect(clippy::needless_pass_by_ref_mut, reason = "the same shape as with the feature")]
