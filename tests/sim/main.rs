@@ -93,6 +93,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (CLUSTER_SEEDS + 2, "a shard that could not begin anew was said to be about to for ever"),
     (CLUSTER_SEEDS + 5, "a ring that went away lost what was queued and not yet submitted"),
     (CLUSTER_SEEDS + 47, "seeds that were given up made shards of the next ones seem gone"),
+    (CLUSTER_SEEDS + 285, "a restart was forgotten when it was asked for before an end was heard"),
     (412, "the last free buffer did not arm the connection that would have freed others"),
 ];
 
@@ -170,6 +171,7 @@ fn add(total: &mut Seen, seen: Seen) {
     total.request_count += seen.request_count;
     total.answer_count += seen.answer_count;
     total.post_count += seen.post_count;
+    total.ferried_count += seen.ferried_count;
     total.restart_count += seen.restart_count;
 }
 
