@@ -6,6 +6,7 @@
 //! Posts of one sender come in order and without a gap. Once all is well every drain ends by its
 //! deadline, what begins is served whole, and everything comes home.
 
+mod begin;
 mod client;
 mod model;
 #[cfg(feature = "quic")]
@@ -373,7 +374,7 @@ fn round(site: &mut Site, clients: &mut [Client], cx: &mut Cx) {
         let count_max = events(cx);
         client.drain(cx, count_max);
         client.io.audit();
-        if cx.may_start && cx.chance.once_in(40) {
+        if !cx.is_liveness && cx.chance.once_in(40) {
             client.move_on(&site.world, cx);
         }
     }
