@@ -239,8 +239,10 @@ impl IoCluster {
         let leaving = self.leaving(now, drain, Doors::Shut, again);
         let is_stopping = self.stopping.is_some();
         let Some(place) = self.places.get_mut(usize::from(shard)) else { return };
-        match place.state {
+        match &mut place.state {
             State::Out => place.state = leaving,
+            // That life is over; its end is heard next.
+            State::Leaving(last) if again && !is_stopping => last.again = true,
             State::Down if again && !is_stopping => place.begin_anew(),
             _ => {}
         }

@@ -50,6 +50,8 @@ pub(crate) struct Seen {
     pub(crate) answer_count: u64,
     /// Messages between shards that came.
     pub(crate) post_count: u64,
+    /// Datagrams that shards passed on to each other.
+    pub(crate) ferried_count: u64,
     /// Lives of shards behind the first ones.
     pub(crate) restart_count: u64,
 }

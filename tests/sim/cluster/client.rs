@@ -1,13 +1,15 @@
 //! Who connects to a cluster, and looks whether what comes back is what was sent.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use zero_io::sim::World;
 use zero_io::{ConnId, Event, HostOrAddr, Io, StreamId, TcpConnectConfig};
 
 use super::Cx;
 use super::model::Flow;
+use super::quic;
 use crate::pattern::bytes;
 
 /// Connections of a client at a time.
@@ -21,11 +23,13 @@ pub(super) struct Client {
     pub(super) io: Io,
     pub(super) node: usize,
     conns: BTreeMap<ConnId, usize>,
+    /// Where those speak that are connected.
+    streams: BTreeMap<ConnId, StreamId>,
 }
 
 impl Client {
     pub(super) const fn new(io: Io, node: usize) -> Self {
-        Self { io, node, conns: BTreeMap::new() }
+        Self { io, node, conns: BTreeMap::new(), streams: BTreeMap::new() }
     }
 
     pub(super) fn is_silent(&self) -> bool {
@@ -43,21 +47,29 @@ impl Client {
             self.connect(cx, addr);
         }
         for (conn, flow) in &self.conns {
-            if cx.is_over || cx.is_liveness || cx.chance.once_in(3) {
-                write(&mut self.io, *conn, *flow, cx);
+            if let Some(stream) = self.streams.get(conn)
+                && (cx.is_over || cx.is_liveness || cx.chance.once_in(3))
+            {
+                write(&mut self.io, *conn, *stream, *flow, cx);
             }
         }
     }
 
     fn connect(&mut self, cx: &mut Cx, addr: SocketAddr) {
-        let config = TcpConnectConfig::new(HostOrAddr::Addr(addr)).with(|c| {
-            c.connect_timeout = Duration::from_secs(200);
-        });
-        let Ok(conn) = self.io.tcp_connect_with(config) else { return };
+        let is_quic = cx.quic.is_some() && cx.chance.once_in(2);
+        let conn = match &cx.quic {
+            Some(quic) if is_quic => quic.connect(&mut self.io, &mut cx.chance),
+            _ => {
+                let config = TcpConnectConfig::new(HostOrAddr::Addr(addr));
+                let patient = config.with(|c| c.connect_timeout = Duration::from_secs(200));
+                self.io.tcp_connect_with(patient).ok()
+            }
+        };
+        let Some(conn) = conn else { return };
         let len = cx.chance.pick(&[8, 100, 3_000, 60_000]) + cx.chance.below(50) as u64;
         let is_sure = cx.is_liveness;
         self.conns.insert(conn, cx.model.flows.len());
-        cx.model.flows.push(Flow { len, is_sure, ..Flow::default() });
+        cx.model.flows.push(Flow { len, is_sure, is_quic, ..Flow::default() });
     }
 
     /// Takes up to so many events.
@@ -69,6 +81,12 @@ impl Client {
                     let flow = &mut cx.model.flows[self.conns[&conn]];
                     assert!(!flow.is_connected, "it is connected twice");
                     flow.is_connected = true;
+                    let stream = if flow.is_quic {
+                        quic::open(&mut self.io, conn)
+                    } else {
+                        Some(StreamId::ZERO)
+                    };
+                    self.streams.extend(stream.map(|stream| (conn, stream)));
                 }
                 Event::StreamFrame { conn, data, .. } => {
                     let number = self.conns[&conn];
@@ -76,7 +94,10 @@ impl Client {
                     let flow = &mut cx.model.flows[number];
                     if flow.echoed == flow.len {
                         flow.is_done = true;
-                        let _ = self.io.close_graceful(conn, Duration::from_secs(5));
+                        let _ = match flow.is_quic {
+                            true => self.io.close(conn),
+                            false => self.io.close_graceful(conn, Duration::from_secs(5)),
+                        };
                     }
                 }
                 Event::ReadClosed { conn, .. } => {
@@ -84,6 +105,7 @@ impl Client {
                 }
                 Event::Disconnected { conn, error_code, .. } => {
                     let number = self.conns.remove(&conn).expect("it ends once");
+                    self.streams.remove(&conn);
                     cx.ended(number, error_code);
                 }
                 _ => {}
@@ -92,8 +114,23 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Its datagrams seem to come from another address from now on.
+    pub(super) fn move_on(&mut self, world: &World, cx: &Cx) {
+        let mut conns = self.conns.iter();
+        let moving = conns.find(|(_, flow)| {
+            let flow = &cx.model.flows[**flow];
+            flow.is_quic && flow.is_connected
+        });
+        let Some((conn, _)) = moving else { return };
+        if let Some(port) = quic::local(&mut self.io, *conn) {
+            world.rebind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        }
+    }
+}
+
 /// Writes the next piece, if what is on its way allows it.
-fn write(io: &mut Io, conn: ConnId, number: usize, cx: &mut Cx) {
+fn write(io: &mut Io, conn: ConnId, stream: StreamId, number: usize, cx: &mut Cx) {
     let piece = 1 + cx.chance.below(PIECE_MAX as usize) as u64;
     let flow = &mut cx.model.flows[number];
     let until = flow.len.min(flow.echoed + WINDOW).min(flow.written + piece);
@@ -101,7 +138,7 @@ fn write(io: &mut Io, conn: ConnId, number: usize, cx: &mut Cx) {
         return;
     }
     let data = bytes(number as u64, 0, flow.written, until);
-    if let Ok(count) = io.stream_write(conn, StreamId::ZERO, &data) {
+    if let Ok(count) = io.stream_write(conn, stream, &data) {
         flow.written += count as u64;
     }
 }

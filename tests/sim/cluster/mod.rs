@@ -6,8 +6,14 @@
 //! Posts of one sender come in order and without a gap. Once all is well every drain ends by its
 //! deadline, what begins is served whole, and everything comes home.
 
+mod begin;
 mod client;
 mod model;
+#[cfg(feature = "quic")]
+mod quic;
+#[cfg(not(feature = "quic"))]
+#[path = "quic_off.rs"]
+mod quic;
 mod shard;
 
 use std::net::SocketAddr;
@@ -23,6 +29,7 @@ use crate::chance::Chance;
 use crate::scenario::{Seen, config};
 use client::Client;
 use model::{Life, Model};
+use quic::Quic;
 use shard::Shard;
 
 const SAFETY_ROUNDS: usize = 500;
@@ -63,6 +70,12 @@ struct Cx {
     shards: u16,
     /// The life that each shard has now.
     life_of: Vec<Option<usize>>,
+    /// What is spoken besides TCP.
+    quic: Option<Quic>,
+    /// Sockets hold so few datagrams that handshakes may be given up.
+    is_narrow: bool,
+    /// Datagrams that a shard had from another one.
+    ferried_count: u64,
     /// Nothing breaks connections but the shards' ends.
     is_calm: bool,
     is_liveness: bool,
@@ -77,7 +90,10 @@ impl Cx {
     fn ended(&mut self, number: usize, error_code: u64) {
         let flow = &mut self.model.flows[number];
         flow.ended = Some(error_code);
-        if flow.is_done || !(self.is_calm || flow.is_sure) {
+        // Whoever speaks QUIC may meet too many losses.
+        let is_calm = self.is_calm && !flow.is_quic;
+        let is_unlucky = flow.is_quic && self.is_narrow;
+        if flow.is_done || is_unlucky || !(is_calm || flow.is_sure) {
             return;
         }
         let is_hurt = match flow.served_by {
@@ -111,12 +127,19 @@ pub(crate) fn run(world: &World) -> Seen {
         model: Model::default(),
         shards,
         life_of: vec![None; shards.into()],
+        quic: None,
+        is_narrow: world.faults().shape.datagram_count_max < 64,
+        ferried_count: 0,
         is_calm: world.seed().is_multiple_of(2),
         is_liveness: false,
         may_start: true,
         may_hurt: true,
         is_over: false,
     };
+    // Every third world speaks TCP alone.
+    if quic::ON && !world.seed().is_multiple_of(3) {
+        cx.quic = Some(Quic::new(&mut cx.chance));
+    }
     let mut site = Site::new(world, &mut cx);
     let mut clients = Vec::new();
     for _ in 0..1 + cx.chance.below(2) {
@@ -143,6 +166,9 @@ pub(crate) fn run(world: &World) -> Seen {
     site.shut_down(&mut cx);
     let is_over = |site: &Site, _: &[Client], _: &Cx| site.is_over && site.shards.is_empty();
     settle(&mut site, &mut clients, &mut cx, "the cluster does not end", is_over);
+    let is_home =
+        |_: &Site, clients: &[Client], _: &Cx| clients.iter().all(|client| client.io.is_idle());
+    settle(&mut site, &mut clients, &mut cx, "not everything came home", is_home);
     let Site { cluster, node, .. } = site;
     drop(cluster);
     assert_eq!(world.open_fds(node), 0, "descriptors of the cluster");
@@ -164,6 +190,7 @@ fn seen(cx: &Cx) -> Seen {
         seen.byte_count += flow.echoed;
     }
     seen.post_count = cx.model.posts_seen;
+    seen.ferried_count = cx.ferried_count;
     seen.restart_count = cx.model.lives.len() as u64 - u64::from(cx.shards);
     seen
 }
@@ -180,6 +207,9 @@ impl Site {
             c.expected_protocols = ExpectedProtocols::TCP | ExpectedProtocols::UDP;
             c.mail_entries = cx.chance.pick(&[2, 8, 1_024]);
             c.io = roomy(&mut cx.chance);
+            if cx.quic.is_some() {
+                Quic::configure(c, &mut cx.chance);
+            }
         });
         let mut cluster = IoCluster::in_world(config, world).expect("a cluster");
         let node = world.nodes() - 1;
@@ -188,6 +218,9 @@ impl Site {
         let endpoint = insist(|| {
             cluster.tcp_listen_with(TcpListenConfig::new(addr).with(|c| c.backlog = backlog))
         });
+        if let Some(quic) = &cx.quic {
+            insist(|| quic.listen(&mut cluster, &mut cx.chance).then_some(()).ok_or(()));
+        }
         let addr = cluster.local_addr(endpoint).expect("it is open").inet().expect("an address");
         let seeds = insist(|| cluster.seeds());
         let handle = cluster.handle();
@@ -281,6 +314,7 @@ impl Site {
         cx.model.lives[life].is_over = true;
         cx.life_of[usize::from(number)] = None;
         self.ends.retain(|(shard, _)| *shard != number);
+        cx.ferried_count += io.fleet_stats().forwarded_in;
         drop(io);
         assert_eq!(self.world.open_fds(node), 0, "descriptors of a shard's node {node}");
         assert_eq!(self.world.open_slots(node), 0, "slots of a shard's node {node}");
@@ -316,7 +350,7 @@ impl Site {
 }
 
 /// Until it works: the world's faults make calls fail.
-fn insist<T>(mut ask: impl FnMut() -> Result<T, IoError>) -> T {
+fn insist<T, E>(mut ask: impl FnMut() -> Result<T, E>) -> T {
     (0..1_000).find_map(|_| ask().ok()).expect("it works in the end")
 }
 
@@ -340,10 +374,17 @@ fn round(site: &mut Site, clients: &mut [Client], cx: &mut Cx) {
         let count_max = events(cx);
         client.drain(cx, count_max);
         client.io.audit();
+        if !cx.is_liveness && cx.chance.once_in(40) {
+            client.move_on(&site.world, cx);
+        }
     }
     let violations = site.world.violations();
     assert!(violations.is_empty(), "the contract: {violations:?}");
-    if !site.world.advance_to_next() || cx.chance.once_in(50) {
+    // The supervisor's moments are not among those that the world knows.
+    let is_watched = !site.ends.is_empty();
+    if is_watched {
+        site.world.advance_by(Duration::from_millis(20));
+    } else if !site.world.advance_to_next() || cx.chance.once_in(50) {
         site.world.advance_by(Duration::from_millis(1));
     }
 }

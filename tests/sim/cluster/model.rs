@@ -21,6 +21,7 @@ pub(super) struct Flow {
     /// What it has written, and what came back.
     pub(super) written: u64,
     pub(super) echoed: u64,
+    pub(super) is_quic: bool,
     pub(super) is_connected: bool,
     /// The life that serves it, once its head came there.
     pub(super) served_by: Option<usize>,

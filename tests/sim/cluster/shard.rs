@@ -1,6 +1,6 @@
 //! A shard that echoes, and posts to the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use zero_io::{ConnId, Event, IoError, ShardIo, StreamId};
@@ -12,6 +12,8 @@ use crate::pattern::bytes;
 /// A connection that a shard serves.
 #[derive(Default)]
 struct Served {
+    /// Where it speaks.
+    stream: Option<StreamId>,
     head: Vec<u8>,
     came: u64,
     /// What is to be sent back and found no room yet.
@@ -28,13 +30,14 @@ pub(super) struct Shard {
     pub(super) life: usize,
     pub(super) node: usize,
     served: BTreeMap<ConnId, Served>,
+    ended: BTreeSet<ConnId>,
     drains: u32,
 }
 
 impl Shard {
     pub(super) fn new(io: ShardIo, node: usize, life: usize) -> Self {
         let number = io.shard();
-        Self { io, number, life, node, served: BTreeMap::new(), drains: 0 }
+        Self { io, number, life, node, served: BTreeMap::new(), ended: BTreeSet::new(), drains: 0 }
     }
 
     pub(super) fn is_silent(&self) -> bool {
@@ -83,14 +86,16 @@ impl Shard {
             let Some(event) = events.next_event() else { break };
             let conn = match event {
                 Event::Connected { conn, .. } => {
+                    assert!(!self.ended.contains(&conn), "{conn} was connected behind its end");
                     let known = self.served.insert(conn, Served::default());
                     assert!(known.is_none(), "{conn} was connected twice");
                     continue;
                 }
-                Event::StreamFrame { conn, data, .. } => {
+                Event::StreamFrame { conn, stream, data, .. } => {
                     let served = self.served.get_mut(&conn).expect("it is served");
                     cx.model.came(&mut served.head, served.came, data, self.life);
                     served.came += data.len() as u64;
+                    served.stream = Some(stream);
                     served.waits.extend(data);
                     conn
                 }
@@ -100,7 +105,9 @@ impl Shard {
                 }
                 Event::Writable { conn, .. } => conn,
                 Event::Disconnected { conn, .. } => {
-                    assert!(self.served.remove(&conn).is_some(), "{conn} ended twice");
+                    // Of a handshake that failed, nothing was told before.
+                    assert!(self.ended.insert(conn), "{conn} ended twice");
+                    self.served.remove(&conn);
                     continue;
                 }
                 Event::User { token, data } => {
@@ -124,8 +131,8 @@ impl Shard {
 impl Served {
     /// Sends back what there is room for, and then ends what the client has ended.
     fn go_on(&mut self, conn: ConnId, sender: &mut zero_io::Sender<'_>) {
-        if !self.waits.is_empty() {
-            match sender.stream_write(conn, StreamId::ZERO, &self.waits) {
+        if let Some(stream) = self.stream.filter(|_| !self.waits.is_empty()) {
+            match sender.stream_write(conn, stream, &self.waits) {
                 Ok(count) => drop(self.waits.drain(..count)),
                 Err(_) => self.waits.clear(),
             }
