@@ -30,7 +30,7 @@ use ClusterReadiness::{Draining, Ready, Starting, Stopped};
 pub(crate) struct Readiness(AtomicU8);
 
 impl Readiness {
-    pub(crate) const fn new(readiness: ClusterReadiness) -> Self {
+    pub(crate) fn new(readiness: ClusterReadiness) -> Self {
         Self(AtomicU8::new(readiness as u8))
     }
 
