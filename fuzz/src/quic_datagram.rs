@@ -183,7 +183,9 @@ struct Between {
 
 impl Between {
     fn new(world: &World) -> Self {
-        let mut io = Io::in_world(config(), world).expect("a node");
+        // What comes in one tick goes on in it, with what is made up beside it: a slot each.
+        let roomy = config().with(|c| c.pool_slot_count = 1_024);
+        let mut io = Io::in_world(roomy, world).expect("a node");
         let sides = [BETWEEN, BETWEEN + 1].map(|port| {
             let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             io.udp_bind_with(UdpEndpointConfig::new(at)).expect("a socket")
