@@ -173,9 +173,8 @@ impl Endpoints {
 
     /// The endpoint of a cluster's group, while the application knows it.
     pub(crate) fn of_group(&mut self, group: u16) -> Option<EndpointId> {
-        let is_it = |e: &Endpoint| e.group == group && !e.closing && !e.is_lame;
-        let index = self.places.iter().position(|p| p.1.as_ref().is_some_and(is_it))?;
-        self.id(index as u32)
+        let index = self.place_of(|e| e.group == group && !e.closing && !e.is_lame)?;
+        self.id(index)
     }
 
     /// The place of the first one that is such.

@@ -455,7 +455,7 @@ impl Http1 {
         }
         self.closes |= self.writing != Writing::Nothing && self.answered == last;
         if matches!(self.reading, Reading::Head) && self.gate.is_none() {
-            self.reading = Reading::Closed;
+            self.close_input();
         }
         false
     }
