@@ -7,6 +7,9 @@
 //! were told of, is compared between neighbouring turns; the medians are printed.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+#[path = "cluster/cpu.rs"]
+mod cpu;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,17 +54,6 @@ fn serve(shard: &mut ShardIo, said: &Said) -> zero_io::Result<()> {
     Ok(())
 }
 
-/// On-CPU nanoseconds of the shards' threads so far.
-fn cpu_ns() -> u64 {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("/proc").flatten();
-    let of = |path: std::path::PathBuf| {
-        let name = std::fs::read_to_string(path.join("comm")).ok()?;
-        let stat = std::fs::read_to_string(path.join("schedstat")).ok()?;
-        name.starts_with("shard-").then(|| stat.split(' ').next()?.parse::<u64>().ok())?
-    };
-    tasks.filter_map(|task| of(task.path())).sum()
-}
-
 #[derive(Clone, Copy)]
 struct Sums {
     cpu_ns: u64,
@@ -75,7 +67,7 @@ fn sums(said: &All) -> Sums {
         said.iter().map(|said| of(said).load(Ordering::Relaxed)).sum::<u64>()
     };
     Sums {
-        cpu_ns: cpu_ns(),
+        cpu_ns: cpu::of_threads("shard-"),
         told: sum(|said| &said.told),
         forwarded: sum(|said| &said.forwarded),
         full: sum(|said| &said.full),
@@ -169,7 +161,6 @@ fn measure(cpus: [usize; SHARDS]) {
     let config = ClusterConfig::new(SHARDS as u16).with(|c| {
         c.routing = RoutingStrategy::DcidDispatch;
         c.cpu_affinity = CpuAffinity::List(cpus.to_vec());
-        c.routing = RoutingStrategy::DcidDispatch;
     });
     let mut cluster = IoCluster::new(config).expect("a cluster");
     let tls = TlsServerConfig::from_pem_bytes(&pem, key).build().expect("TLS");

@@ -108,7 +108,6 @@ fn refused(strategy: RoutingStrategy, answer: Result<()>) -> Result<()> {
 
 /// What plans are made of.
 pub(super) struct Plans {
-    shards: u16,
     server_id: u16,
     shard_bits: u32,
     tcp: By,
@@ -139,7 +138,6 @@ impl Plans {
         let all = ShardSet::first(config.shard_count);
         let pinned = cpus.iter().zip(0..).filter_map(|(cpu, shard)| Some(((*cpu)? as u32, shard)));
         Ok(Self {
-            shards: config.shard_count,
             server_id: config.server_id,
             shard_bits: config.shard_bits(),
             tcp: steer(config.tcp_steer),
@@ -161,7 +159,6 @@ impl Plans {
             Kind::Quic => self.quic,
         };
         Plan {
-            shards: self.shards,
             server_id: self.server_id,
             shard_bits: self.shard_bits,
             by,

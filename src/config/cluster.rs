@@ -9,9 +9,9 @@ use super::{ClusterKeys, Config, RoutingStrategy, check};
 use crate::error::{IoError, Result};
 
 /// Most shards of a cluster.
-const SHARDS_MAX: u16 = 1024;
+pub(crate) const SHARDS_MAX: u16 = 1024;
 /// Bits that a server's and a shard's number share in a connection id.
-const ID_BITS: u32 = 14;
+pub(crate) const ID_BITS: u32 = 14;
 /// The longest time that a drain may take, or wait before it begins.
 const DRAIN_MAX: Duration = Duration::from_secs(3600);
 

@@ -6,11 +6,14 @@
 //! protects nothing else.
 
 /// Rounds of the cipher.
-pub(crate) const ROUNDS: usize = 22;
+const ROUNDS: usize = 22;
+
+/// One for each round.
+pub(crate) type RoundKeys = [u16; ROUNDS];
 
 /// The keys of all rounds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Speck([u16; ROUNDS]);
+pub(crate) struct Speck(RoundKeys);
 
 impl Speck {
     /// The key's last word is that of the first round.
@@ -29,7 +32,7 @@ impl Speck {
         Self(round_keys)
     }
 
-    pub(crate) const fn round_keys(&self) -> &[u16; ROUNDS] {
+    pub(crate) const fn round_keys(&self) -> &RoundKeys {
         &self.0
     }
 

@@ -27,6 +27,7 @@ use std::time::Duration;
 pub use cluster::{
     ClusterConfig, CpuAffinity, DrainOptions, ExpectedProtocols, OnPanic, ScidCover, Steer,
 };
+pub(crate) use cluster::{ID_BITS, SHARDS_MAX};
 pub use endpoint::{
     ConnTimeouts, HostOrAddr, Keepalive, MulticastGroup, TcpConnectConfig, TcpListenConfig,
     UdpEndpointConfig, UdsConnectConfig, UdsListenConfig,

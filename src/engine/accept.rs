@@ -164,8 +164,6 @@ impl Engine {
         let EndpointKind::Listener(listener) = &endpoint.kind else {
             return self.ring.close_now(fd);
         };
-        let (timeouts, speaks) = (listener.timeouts, listener.speaks.clone());
-        let tls = listener.tls.clone();
         let greets = greets(listener, endpoint.protocol, &peer);
         let id = EndpointId::new(from, endpoint.generation);
         self.stats.accepted += 1;
@@ -177,6 +175,8 @@ impl Engine {
         let Ok(index) = self.conns.insert(Phase::Open, endpoint.protocol, self.now) else {
             return self.ring.close_now(fd);
         };
+        let (timeouts, speaks) = (listener.timeouts, listener.speaks.clone());
+        let tls = listener.tls.clone();
         let conn = self.conns.at(index);
         conn.endpoint = id.as_u64();
         conn.peer = peer;

@@ -25,7 +25,6 @@ pub fn steer(bytes: &[u8]) {
     let speck = Speck::new([(*flags).into(), 2, 3, 4]);
     let cover = (flags & 1 != 0).then_some(speck);
     let plan = Plan {
-        shards,
         server_id: u16::from(*server) >> shard_bits.saturating_sub(6),
         shard_bits,
         by: By::Cid(cover.map(|speck| *speck.round_keys())),
@@ -58,7 +57,7 @@ fn named(plan: &Plan, cover: Option<Speck>, payload: &[u8]) -> Option<u16> {
     let is_ours = payload.len() >= 17
         && first >> 14 == u16::from(cover.is_some())
         && id >> plan.shard_bits == plan.server_id;
-    is_ours.then_some(id & (plan.shards - 1))
+    is_ours.then_some(id & (plan.shards() - 1))
 }
 
 /// The beginning of a connection id that such sockets are chosen by.
@@ -94,7 +93,6 @@ pub fn steered_sockets(
     }
     let all = ShardSet::first(1 << shard_bits);
     let plan = Plan {
-        shards: 1 << shard_bits,
         server_id: 0,
         shard_bits,
         by: By::Cid(cover.map(|key| *Speck::new(key).round_keys())),

@@ -9,30 +9,30 @@
 
 use super::check;
 use super::socket::set_option;
+use super::steer::asm::{Alu, Asm, Classic, Test, Width};
 use crate::error::Result;
 
 /// Drops segments with SYN and without ACK; `tcp[13]` is the flags (RFC 9293 §3.1).
-const NO_SYN: [libc::sock_filter; 5] = {
+fn no_syn() -> Classic {
     const SYN: u32 = 0x02;
     const SYN_OR_ACK: u32 = 0x12;
     const WHOLE: u32 = u32::MAX;
-    const fn op(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
-        libc::sock_filter { code: code as u16, jt, jf, k }
-    }
-    [
-        op(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 13),
-        op(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, SYN_OR_ACK),
-        op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, SYN),
-        op(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
-        op(libc::BPF_RET | libc::BPF_K, 0, 0, WHOLE),
-    ]
-};
+    let mut asm = Asm::default();
+    let pass = asm.label();
+    asm.load(Width::Byte, 13);
+    asm.alu(Alu::And, SYN_OR_ACK);
+    asm.unless(Test::Equal, SYN, pass);
+    asm.answer(0);
+    asm.here(pass);
+    asm.answer(WHOLE);
+    asm.finish()
+}
 
 /// A TCP listener drops what would begin a connection.
 pub(crate) fn tcp(fd: i32) -> Result<()> {
-    let mut filter = NO_SYN;
-    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    set_option(fd, "SO_ATTACH_FILTER", libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+    let filter = no_syn();
+    let (sol, option) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
+    set_option(fd, "SO_ATTACH_FILTER", sol, option, &filter.for_kernel())
 }
 
 /// A Unix listener refuses who connects. Its backlog can still be accepted.

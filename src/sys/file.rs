@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::ptr;
 
-use super::errno;
+use super::{errno, signal};
 
 /// Opening a pipe by mistake does not wait for its other end; a terminal does not become ours.
 pub(crate) const OPEN_FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
@@ -75,28 +75,19 @@ fn is_sigpipe_ignored() -> bool {
     asked == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
-fn only_sigpipe() -> libc::sigset_t {
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the set is a local; sigemptyset fills it in.
-    unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGPIPE);
-        set.assume_init()
-    }
-}
-
 fn is_sigpipe_pending() -> bool {
-    let mut set = only_sigpipe();
+    let mut set = signal::set_of([]);
     // SAFETY: the set is a local that the call fills in.
-    unsafe { libc::sigpending(&raw mut set) == 0 && libc::sigismember(&set, libc::SIGPIPE) == 1 }
+    let answer = unsafe { libc::sigpending(&raw mut set) };
+    answer == 0 && signal::is_in(&set, libc::SIGPIPE)
 }
 
 fn block_sigpipe() -> Option<Mask> {
     let was_pending = is_sigpipe_pending();
-    let (set, mut before) = (only_sigpipe(), only_sigpipe());
-    // SAFETY: both sets are locals that outlive the call.
-    let answer = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before) };
-    (answer == 0).then_some(Mask { before, was_pending })
+    let mut before = signal::set_of([]);
+    let sigpipe = signal::set_of([libc::SIGPIPE]);
+    signal::mask(libc::SIG_BLOCK, &sigpipe, Some(&mut before)).ok()?;
+    Some(Mask { before, was_pending })
 }
 
 impl Mask {
@@ -104,14 +95,11 @@ impl Mask {
     fn restore(&self, is_raised: bool) {
         if is_raised && !self.was_pending {
             let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-            let set = only_sigpipe();
+            let set = signal::set_of([libc::SIGPIPE]);
             // SAFETY: set and time are locals; nothing is to be told about the signal.
             unsafe { libc::sigtimedwait(&raw const set, ptr::null_mut(), &raw const none) };
         }
-        // SAFETY: the set is what the thread had; nothing is to be told.
-        unsafe {
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut());
-        }
+        let _ = signal::mask(libc::SIG_SETMASK, &self.before, None);
     }
 }
 

@@ -26,10 +26,7 @@ pub(crate) struct Signals {
 
 impl Signals {
     pub(crate) fn new() -> Result<Self> {
-        let mut ending = empty();
-        for signal in ENDING {
-            add(&mut ending, signal);
-        }
+        let ending = set_of(ENDING);
         // SAFETY: the set is a local; the call makes a new descriptor.
         let fd = unsafe {
             libc::signalfd(-1, &raw const ending, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
@@ -39,15 +36,9 @@ impl Signals {
         }
         // SAFETY: the descriptor was just made and has no other owner.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        let mut before = empty();
+        let mut before = set_of([]);
         mask(libc::SIG_BLOCK, &ending, Some(&mut before))?;
-        let mut blocked = empty();
-        for signal in ENDING {
-            // SAFETY: the set is a whole one, and the signals exist.
-            if unsafe { libc::sigismember(&raw const before, signal) } == 0 {
-                add(&mut blocked, signal);
-            }
-        }
+        let blocked = set_of(ENDING.into_iter().filter(|signal| !is_in(&before, *signal)));
         Ok(Self { fd, blocked, thread: std::thread::current().id() })
     }
 
@@ -74,21 +65,30 @@ impl Drop for Signals {
     }
 }
 
-fn empty() -> libc::sigset_t {
+/// These, and no others.
+pub(super) fn set_of(signals: impl IntoIterator<Item = i32>) -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
-    // SAFETY: the call initialises the whole set, and does not fail.
+    // SAFETY: the first call initialises the whole set, which is a local; signals exist.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
         set.assume_init()
     }
 }
 
-fn add(set: &mut libc::sigset_t, signal: i32) {
-    // SAFETY: the set is a whole one, and the signal exists.
-    let _ = unsafe { libc::sigaddset(set, signal) };
+pub(super) fn is_in(set: &libc::sigset_t, signal: i32) -> bool {
+    // SAFETY: the set is a whole one.
+    unsafe { libc::sigismember(set, signal) == 1 }
 }
 
-fn mask(how: i32, set: &libc::sigset_t, before: Option<&mut libc::sigset_t>) -> Result<()> {
+/// Changes which signals the calling thread does not get; `before` is then what it had.
+pub(super) fn mask(
+    how: i32,
+    set: &libc::sigset_t,
+    before: Option<&mut libc::sigset_t>,
+) -> Result<()> {
     let before = before.map_or(null_mut(), from_mut);
     // SAFETY: both are whole sets that outlive the call, or none.
     match unsafe { libc::pthread_sigmask(how, set, before) } {
@@ -113,10 +113,9 @@ mod tests {
     fn signals_are_counted_and_the_mask_comes_back() {
         std::thread::spawn(|| {
             let is_blocked = || {
-                let mut now = empty();
-                mask(libc::SIG_BLOCK, &empty(), Some(&mut now)).unwrap();
-                // SAFETY: the set is a whole one, and the signal exists.
-                ENDING.map(|signal| unsafe { libc::sigismember(&raw const now, signal) } == 1)
+                let mut now = set_of([]);
+                mask(libc::SIG_BLOCK, &set_of([]), Some(&mut now)).unwrap();
+                ENDING.map(|signal| is_in(&now, signal))
             };
             let signals = Signals::new().unwrap();
             assert_eq!((is_blocked(), signals.take()), ([true; 2], 0));

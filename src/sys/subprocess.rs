@@ -4,6 +4,8 @@
 
 use std::process::Command;
 
+use super::steer::asm::{Asm, Test, Width};
+
 const MARK: &str = "ZERO_IO_SUBPROCESS";
 
 /// Runs `body` in a new process that runs the test `name` alone. The name is that of the calling
@@ -34,14 +36,15 @@ pub(crate) fn deny(call: libc::c_long, code: i32) {
     // Seccomp's errno action, seccomp(2): the low 16 bits are the error.
     const ERRNO: u32 = 0x0005_0000;
     const ALLOW: u32 = 0x7fff_0000;
-    let op = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
-    let mut program = [
-        op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call as u32),
-        op(libc::BPF_RET | libc::BPF_K, 0, 0, ERRNO | code as u32),
-        op(libc::BPF_RET | libc::BPF_K, 0, 0, ALLOW),
-    ];
-    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    let mut asm = Asm::default();
+    let pass = asm.label();
+    asm.load(Width::Word, 0);
+    asm.unless(Test::Equal, call as u32, pass);
+    asm.answer(ERRNO | code as u32);
+    asm.here(pass);
+    asm.answer(ALLOW);
+    let program = asm.finish();
+    let filter = program.for_kernel();
     // SAFETY: the call takes no pointers.
     assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
     let mode = libc::SECCOMP_MODE_FILTER;

@@ -5,12 +5,11 @@
 //! properly form a Version Negotiation packet" (RFC 9000 §17.2). Not role: ids that version 1 can
 //! have, with which the machine answers itself.
 
+use super::cid::CID_LEN_MAX;
 use super::parts::VERSION;
 
 /// Servers "MUST drop smaller packets that specify unsupported versions" (RFC 9000 §5.2.2).
 const DATAGRAM_MIN: usize = 1200;
-/// The longest id of version 1 (RFC 9000 §17.2).
-const ID_MAX: usize = 20;
 /// A version that nobody has, so that clients learn to live with what they do not know.
 const RESERVED: u32 = 0x0a1a_2a3a;
 
@@ -39,7 +38,7 @@ fn ids(datagram: &[u8]) -> Option<(&[u8], &[u8])> {
     }
     let (dcid, rest) = id(rest)?;
     let (scid, _) = id(rest)?;
-    (dcid.len().max(scid.len()) > ID_MAX).then_some((dcid, scid))
+    (dcid.len().max(scid.len()) > CID_LEN_MAX).then_some((dcid, scid))
 }
 
 fn id(bytes: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -27,11 +27,16 @@ impl Classic {
     pub(crate) fn insns(&self) -> &[Insn] {
         &self.0
     }
+
+    /// The same for calls that take it; they copy the instructions, and write none.
+    pub(in crate::sys) const fn for_kernel(&self) -> libc::sock_fprog {
+        libc::sock_fprog { len: self.0.len() as u16, filter: self.0.as_ptr().cast_mut() }
+    }
 }
 
 /// How much a load takes.
 #[derive(Clone, Copy)]
-pub(super) enum Width {
+pub(in crate::sys) enum Width {
     Byte = libc::BPF_B as isize,
     Half = libc::BPF_H as isize,
     Word = libc::BPF_W as isize,
@@ -39,7 +44,7 @@ pub(super) enum Width {
 
 /// What an instruction does to A.
 #[derive(Clone, Copy)]
-pub(super) enum Alu {
+pub(in crate::sys) enum Alu {
     Add = libc::BPF_ADD as isize,
     Mul = libc::BPF_MUL as isize,
     Mod = libc::BPF_MOD as isize,
@@ -51,7 +56,7 @@ pub(super) enum Alu {
 
 /// What a jump asks of A.
 #[derive(Clone, Copy)]
-pub(super) enum Test {
+pub(in crate::sys) enum Test {
     Equal = libc::BPF_JEQ as isize,
     AtLeast = libc::BPF_JGE as isize,
     AnyBit = libc::BPF_JSET as isize,
@@ -59,7 +64,7 @@ pub(super) enum Test {
 
 /// A place in the program.
 #[derive(Clone, Copy)]
-pub(super) struct Label(usize);
+pub(in crate::sys) struct Label(usize);
 
 enum Item {
     Plain {
@@ -79,20 +84,20 @@ enum Item {
 
 /// A program on the way.
 #[derive(Default)]
-pub(super) struct Asm {
+pub(in crate::sys) struct Asm {
     items: Vec<Item>,
     labels: usize,
 }
 
 impl Asm {
     /// A label that is not set yet.
-    pub(super) const fn label(&mut self) -> Label {
+    pub(in crate::sys) const fn label(&mut self) -> Label {
         self.labels += 1;
         Label(self.labels - 1)
     }
 
     /// Sets a label to what follows.
-    pub(super) fn here(&mut self, label: Label) {
+    pub(in crate::sys) fn here(&mut self, label: Label) {
         self.items.push(Item::Here(label));
     }
 
@@ -101,96 +106,96 @@ impl Asm {
     }
 
     /// A = the length of the packet.
-    pub(super) fn load_len(&mut self) {
+    pub(in crate::sys) fn load_len(&mut self) {
         self.plain(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0);
     }
 
     /// A = the packet's bytes at `at`, in network order.
-    pub(super) fn load(&mut self, width: Width, at: u32) {
+    pub(in crate::sys) fn load(&mut self, width: Width, at: u32) {
         self.plain(libc::BPF_LD | width as u32 | libc::BPF_ABS, at);
     }
 
     /// A = the packet's bytes at X and `at`.
-    pub(super) fn load_from_x(&mut self, width: Width, at: u32) {
+    pub(in crate::sys) fn load_from_x(&mut self, width: Width, at: u32) {
         self.plain(libc::BPF_LD | width as u32 | libc::BPF_IND, at);
     }
 
     /// A = bytes at `at` from the beginning of the network header.
-    pub(super) fn load_net(&mut self, width: Width, at: u32) {
+    pub(in crate::sys) fn load_net(&mut self, width: Width, at: u32) {
         self.load(width, NET.wrapping_add(at));
     }
 
     /// A = the number of the processor.
-    pub(super) fn load_cpu(&mut self) {
+    pub(in crate::sys) fn load_cpu(&mut self) {
         self.load(Width::Word, AD_CPU);
     }
 
     /// A = `k`.
-    pub(super) fn set(&mut self, k: u32) {
+    pub(in crate::sys) fn set(&mut self, k: u32) {
         self.plain(libc::BPF_LD | libc::BPF_IMM, k);
     }
 
     /// X = `k`.
-    pub(super) fn set_x(&mut self, k: u32) {
+    pub(in crate::sys) fn set_x(&mut self, k: u32) {
         self.plain(libc::BPF_LDX | libc::BPF_IMM, k);
     }
 
     /// A = M\[slot\].
-    pub(super) fn recall(&mut self, slot: u32) {
+    pub(in crate::sys) fn recall(&mut self, slot: u32) {
         self.plain(libc::BPF_LD | libc::BPF_MEM, slot);
     }
 
     /// X = M\[slot\].
-    pub(super) fn recall_x(&mut self, slot: u32) {
+    pub(in crate::sys) fn recall_x(&mut self, slot: u32) {
         self.plain(libc::BPF_LDX | libc::BPF_MEM, slot);
     }
 
     /// M\[slot\] = A.
-    pub(super) fn store(&mut self, slot: u32) {
+    pub(in crate::sys) fn store(&mut self, slot: u32) {
         self.plain(libc::BPF_ST, slot);
     }
 
     /// X = A.
-    pub(super) fn copy_to_x(&mut self) {
+    pub(in crate::sys) fn copy_to_x(&mut self) {
         self.plain(libc::BPF_MISC | libc::BPF_TAX, 0);
     }
 
     /// A = A op `k`.
-    pub(super) fn alu(&mut self, op: Alu, k: u32) {
+    pub(in crate::sys) fn alu(&mut self, op: Alu, k: u32) {
         self.plain(libc::BPF_ALU | op as u32 | libc::BPF_K, k);
     }
 
     /// A = A op X.
-    pub(super) fn alu_x(&mut self, op: Alu) {
+    pub(in crate::sys) fn alu_x(&mut self, op: Alu) {
         self.plain(libc::BPF_ALU | op as u32 | libc::BPF_X, 0);
     }
 
     /// To the label if it is so, else on.
-    pub(super) fn when(&mut self, test: Test, k: u32, to: Label) {
+    pub(in crate::sys) fn when(&mut self, test: Test, k: u32, to: Label) {
         self.items.push(Item::Jump { test, k, to, wanted: true });
     }
 
     /// To the label if it is not so, else on.
-    pub(super) fn unless(&mut self, test: Test, k: u32, to: Label) {
+    pub(in crate::sys) fn unless(&mut self, test: Test, k: u32, to: Label) {
         self.items.push(Item::Jump { test, k, to, wanted: false });
     }
 
-    pub(super) fn goto(&mut self, to: Label) {
+    pub(in crate::sys) fn goto(&mut self, to: Label) {
         self.items.push(Item::Goto(to));
     }
 
     /// The answer is `k`.
-    pub(super) fn answer(&mut self, k: u32) {
+    pub(in crate::sys) fn answer(&mut self, k: u32) {
         self.plain(libc::BPF_RET | libc::BPF_K, k);
     }
 
     /// The answer is A.
-    pub(super) fn answer_a(&mut self) {
+    pub(in crate::sys) fn answer_a(&mut self) {
         self.plain(libc::BPF_RET | libc::BPF_A, 0);
     }
 
     /// The program.
-    pub(super) fn finish(self) -> Classic {
+    pub(in crate::sys) fn finish(self) -> Classic {
         let layout = self.layout();
         let mut insns = Vec::with_capacity(layout.len);
         for (item, is_far) in self.items.iter().zip(&layout.is_far) {

@@ -63,14 +63,14 @@ impl Router {
 impl Held {
     fn new(plan: &Plan) -> Result<Self> {
         let entries = plan.spread_table().len();
-        let maps = Maps::new(plan.shards, entries)?;
+        let maps = Maps::new(plan.shards(), entries)?;
         Ok(Self { maps, present: ShardSet::EMPTY, spread: vec![u32::MAX; entries] })
     }
 
     /// Brings the maps in line. Who comes is there before anything is given to him, and who goes
     /// is given nothing more before he is taken out.
     fn follow(&mut self, members: &[BorrowedFd<'_>], plan: &Plan) -> Result<()> {
-        for shard in plan.alive.iter().filter(|shard| *shard < plan.shards) {
+        for shard in plan.alive.iter().filter(|shard| *shard < plan.shards()) {
             if !self.present.contains(shard) {
                 self.maps.put(shard, members[usize::from(shard)])?;
                 self.present = self.present.with(shard);
@@ -100,11 +100,8 @@ impl Held {
 }
 
 fn attach_classic(member: i32, program: &Classic) -> Result<()> {
-    let insns = program.insns();
-    // The kernel copies the instructions, and writes none.
-    let program = libc::sock_fprog { len: insns.len() as u16, filter: insns.as_ptr().cast_mut() };
     let (sol, option) = (libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF);
-    set_option(member, ATTACH_CLASSIC, sol, option, &program)
+    set_option(member, ATTACH_CLASSIC, sol, option, &program.for_kernel())
 }
 
 /// Whether the kernel takes the classic program of a plan.

@@ -12,8 +12,8 @@
 
 use super::asm::{Alu, Asm, Classic, Label, Test, Width};
 use super::{
-    By, CID_LEN, COVER_AT, ID_MASK, LONG_CID_AT, LONG_HEADER, PACKET_LEN_MIN, Plan, SHORT_CID_AT,
-    ShardSet,
+    By, CID_LEN, COVER_AT, ID_BITS, ID_MASK, LONG_CID_AT, LONG_HEADER, PACKET_LEN_MIN, Plan,
+    RoundKeys, SHORT_CID_AT, ShardSet,
 };
 
 /// Leaves the choice to the kernel's hash.
@@ -58,16 +58,16 @@ fn by_cpu(asm: &mut Asm, plan: &Plan, spread: Label) {
         asm.answer((*shard).into());
         asm.here(next);
     }
-    asm.alu(Alu::And, u32::from(plan.shards) - 1);
-    leave_if_in(asm, &plan.open.missing(plan.shards), spread);
+    asm.alu(Alu::And, u32::from(plan.shards()) - 1);
+    leave_if_in(asm, &plan.open.missing(plan.shards()), spread);
     asm.answer_a();
 }
 
-fn by_id(asm: &mut Asm, plan: &Plan, cover: Option<&[u16; 22]>, spread: Label) {
+fn by_id(asm: &mut Asm, plan: &Plan, cover: Option<&RoundKeys>, spread: Label) {
     find_id(asm, spread);
     asm.load_from_x(Width::Half, 0);
     asm.store(ID);
-    asm.alu(Alu::ShiftRight, ID_MASK.count_ones());
+    asm.alu(Alu::ShiftRight, ID_BITS);
     asm.unless(Test::Equal, plan.cover_code(), spread);
     match cover {
         None => asm.recall(ID),
@@ -78,8 +78,8 @@ fn by_id(asm: &mut Asm, plan: &Plan, cover: Option<&[u16; 22]>, spread: Label) {
     asm.alu(Alu::ShiftRight, plan.shard_bits);
     asm.unless(Test::Equal, plan.server_id.into(), spread);
     asm.recall(ID);
-    asm.alu(Alu::And, u32::from(plan.shards) - 1);
-    leave_if_in(asm, &plan.alive.missing(plan.shards), spread);
+    asm.alu(Alu::And, u32::from(plan.shards()) - 1);
+    leave_if_in(asm, &plan.alive.missing(plan.shards()), spread);
     asm.answer_a();
 }
 
@@ -101,7 +101,7 @@ fn find_id(asm: &mut Asm, spread: Label) {
 
 /// A = the id without its cover, in its low bits: Speck32/64 of four of the random bytes. A half is
 /// rotated by a multiplication that writes it twice, one beside the other.
-fn uncover(asm: &mut Asm, round_keys: &[u16; 22]) {
+fn uncover(asm: &mut Asm, round_keys: &RoundKeys) {
     const TWICE: u32 = 0x1_0001;
     asm.load_from_x(Width::Half, COVER_AT);
     asm.store(HIGH);
@@ -175,7 +175,7 @@ fn spread_evenly(asm: &mut Asm, plan: &Plan) {
     mix_addresses(asm, plan.seed);
     asm.store(HIGH);
     asm.alu(Alu::ShiftRight, u32::BITS - plan.shard_bits);
-    let closed = plan.open.missing(plan.shards);
+    let closed = plan.open.missing(plan.shards());
     if closed == ShardSet::EMPTY {
         return asm.answer_a();
     }

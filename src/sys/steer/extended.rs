@@ -10,7 +10,8 @@
 use std::fmt;
 
 use super::{
-    By, CID_LEN, COVER_AT, ID_MASK, LONG_CID_AT, LONG_HEADER, PACKET_LEN_MIN, Plan, SHORT_CID_AT,
+    By, CID_LEN, COVER_AT, ID_BITS, ID_MASK, LONG_CID_AT, LONG_HEADER, PACKET_LEN_MIN, Plan,
+    RoundKeys, SHORT_CID_AT,
 };
 
 /// `sk_reuseport_md::hash`.
@@ -181,7 +182,7 @@ pub(super) fn extended(plan: &Plan, sockets: i32, spread: i32, entries: u32) -> 
     if let By::Cid(cover) = &plan.by {
         find_id(&mut asm, by_hash);
         read_id(&mut asm, plan, cover.as_ref(), by_hash);
-        asm.alu(Op::And, ID, i32::from(plan.shards) - 1);
+        asm.alu(Op::And, ID, i32::from(plan.shards()) - 1);
         select(&mut asm, sockets, ID);
         asm.jump_if(Test::Equal, R0, 0, pass);
     }
@@ -224,10 +225,10 @@ fn find_id(asm: &mut Asm, by_hash: Label) {
 }
 
 /// ID = the 14 bits, when they are this server's.
-fn read_id(asm: &mut Asm, plan: &Plan, cover: Option<&[u16; 22]>, by_hash: Label) {
+fn read_id(asm: &mut Asm, plan: &Plan, cover: Option<&RoundKeys>, by_hash: Label) {
     asm.load_half(ID, CID, 0);
     asm.copy(R1, ID);
-    asm.alu(Op::ShiftRight, R1, ID_MASK.count_ones().cast_signed());
+    asm.alu(Op::ShiftRight, R1, ID_BITS.cast_signed());
     asm.jump_if(Test::NotEqual, R1, plan.cover_code().cast_signed(), by_hash);
     if let Some(round_keys) = cover {
         uncover(asm, round_keys);
@@ -239,7 +240,7 @@ fn read_id(asm: &mut Asm, plan: &Plan, cover: Option<&[u16; 22]>, by_hash: Label
 }
 
 /// ID = itself without its cover, in its low bits: Speck32/64 of four of the random bytes.
-fn uncover(asm: &mut Asm, round_keys: &[u16; 22]) {
+fn uncover(asm: &mut Asm, round_keys: &RoundKeys) {
     const TWICE: i32 = 0x1_0001;
     let (high, low) = (R2, R3);
     asm.load_half(high, CID, COVER_AT as i16);

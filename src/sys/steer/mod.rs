@@ -26,6 +26,9 @@ pub(crate) use attach::{Router, probe_classic, probe_extended};
 pub(crate) use classic::classic;
 pub(crate) use set::ShardSet;
 
+use crate::config::ID_BITS;
+use crate::config::cover::RoundKeys;
+
 /// By what a socket is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
@@ -34,15 +37,14 @@ pub(crate) enum By {
     /// The processor that received the packet.
     Cpu,
     /// The connection id of a QUIC packet, covered under these round keys, or clear.
-    Cid(Option<[u16; crate::config::cover::ROUNDS]>),
+    Cid(Option<RoundKeys>),
 }
 
 /// How packets are to be spread over the sockets of a group.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    /// How many there are: 2^`shard_bits`.
-    pub(crate) shards: u16,
     pub(crate) server_id: u16,
+    /// There are 2^`shard_bits` of them.
     pub(crate) shard_bits: u32,
     pub(crate) by: By,
     /// What makes the spread ours.
@@ -56,7 +58,7 @@ pub(crate) struct Plan {
 }
 
 /// The bits of server and shard in an id.
-const ID_MASK: u32 = 0x3FFF;
+const ID_MASK: u32 = (1 << ID_BITS) - 1;
 /// The length of our ids.
 const CID_LEN: u32 = 10;
 /// What a long header has before the destination's id: the first byte, the version, the length.
@@ -71,6 +73,11 @@ const LONG_HEADER: u32 = 0x80;
 const COVER_AT: u32 = 3;
 
 impl Plan {
+    /// How many sockets there are.
+    pub(crate) const fn shards(&self) -> u16 {
+        1 << self.shard_bits
+    }
+
     /// The first two bits of ids: clear ones have 0, covered ones 1.
     const fn cover_code(&self) -> u32 {
         matches!(self.by, By::Cid(Some(_))) as u32
@@ -79,10 +86,10 @@ impl Plan {
     /// The shard of each value of a hash. Those of open shards are theirs whoever else is open;
     /// another's are spread so that no third one's move when one more opens or closes.
     fn spread_table(&self) -> Vec<u32> {
-        let entries = (usize::from(self.shards) * 4).clamp(256, 4096);
+        let entries = (usize::from(self.shards()) * 4).clamp(256, 4096);
         let open = self.open.iter().collect::<Vec<_>>();
         let entry = |entry| {
-            let home = (entry % usize::from(self.shards)) as u16;
+            let home = (entry % usize::from(self.shards())) as u16;
             let heir = || open.iter().max_by_key(|shard| self.weight(entry as u32, **shard));
             if self.open.contains(home) { home } else { heir().copied().unwrap_or(home) }
         };

@@ -1,15 +1,16 @@
 //! [`ShardSet`]: some of a cluster's shards.
 
-/// Most shards of a cluster.
-const SHARDS_MAX: usize = 1024;
+use crate::config::SHARDS_MAX;
+
+const WORDS: usize = SHARDS_MAX as usize / 64;
 
 /// Some of a cluster's shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ShardSet([u64; SHARDS_MAX / 64]);
+pub(crate) struct ShardSet([u64; WORDS]);
 
 impl ShardSet {
     /// None.
-    pub(crate) const EMPTY: Self = Self([0; SHARDS_MAX / 64]);
+    pub(crate) const EMPTY: Self = Self([0; WORDS]);
 
     /// The first so many.
     pub(crate) fn first(count: u16) -> Self {
@@ -37,7 +38,7 @@ impl ShardSet {
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = u16> + Clone {
-        (0..SHARDS_MAX as u16).filter(move |shard| self.contains(*shard))
+        (0..SHARDS_MAX).filter(move |shard| self.contains(*shard))
     }
 
     /// Those of the first `count` that are not in it.

@@ -102,7 +102,7 @@ fn every_slot() {
             for by in [By::Cid(None), light()] {
                 let server_id = (1 << (14 - shard_bits)) - 1;
                 let plan = plan(shard_bits, server_id, by);
-                let mut group = Group::new(plan.shards, local, router());
+                let mut group = Group::new(plan.shards(), local, router());
                 group.steer(&plan);
                 for header in [Header::Short, Header::Long] {
                     every_id(&group, &plan, header);
@@ -126,7 +126,7 @@ fn every_id(group: &Group, plan: &Plan, header: Header) {
         for (place, packet) in group.received() {
             let id = sent.remove(&packet).expect("what was sent");
             if id >> plan.shard_bits == plan.server_id {
-                assert_eq!(place, id & (plan.shards - 1), "{id:#x} {header:?} {:?}", plan.by);
+                assert_eq!(place, id & (plan.shards() - 1), "{id:#x} {header:?} {:?}", plan.by);
             } else {
                 *strangers.entry(place).or_insert(0) += 1;
             }
@@ -161,7 +161,7 @@ fn runts_and_strangers_are_spread() {
 
 fn strangers(group: &Group, plan: &Plan, client: &UdpSocket, place: u16) {
     // One that is not where the address goes, so that a mistake shows.
-    let shard = (place + 1) % plan.shards;
+    let shard = (place + 1) % plan.shards();
     let id = plan.server_id << plan.shard_bits | shard;
     let ours = cid(plan.by, id, random(9));
     for header in [Header::Short, Header::Long] {

@@ -12,16 +12,7 @@ pub(crate) fn light() -> By {
 /// All shards are there.
 pub(crate) fn plan(shard_bits: u32, server_id: u16, by: By) -> Plan {
     let all = ShardSet::first(1 << shard_bits);
-    Plan {
-        shards: 1 << shard_bits,
-        server_id,
-        shard_bits,
-        by,
-        seed: 0xA5A5_1234,
-        open: all,
-        alive: all,
-        cpus: Vec::new(),
-    }
+    Plan { server_id, shard_bits, by, seed: 0xA5A5_1234, open: all, alive: all, cpus: Vec::new() }
 }
 
 /// Which header a packet has.
