@@ -16,6 +16,8 @@ mod limits;
 mod linger;
 mod reset;
 mod sending;
+#[path = "../common/silent.rs"]
+mod silent;
 mod slow;
 mod timers;
 mod world;

@@ -1,11 +1,12 @@
 //! RST at every moment of a connection: one `Disconnected`, nothing left, no waiting.
 
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::{Shutdown, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use zero_io::{HostOrAddr, SendOutcome, TcpConnectConfig, WriteGuard, code};
 
+use crate::silent::silent;
 use crate::world::*;
 
 const ECONNRESET: u64 = libc::ECONNRESET as u64;
@@ -18,20 +19,6 @@ fn while_connecting() {
     assert_eq!(world.end_of(conn), (ECONNREFUSED, false));
     assert!(!world.has(&Ev::Connected(conn)));
     world.must_be_idle();
-}
-
-/// A listener that answers no SYN: its backlog is full. What fills it comes along.
-fn silent() -> (TcpListener, Vec<std::net::TcpStream>, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    // SAFETY: the descriptor is a listening socket; listen(2) again sets its backlog.
-    let answer = unsafe { libc::listen(std::os::fd::AsRawFd::as_raw_fd(&listener), 1) };
-    assert_eq!(answer, 0);
-    let limit = Duration::from_millis(100);
-    let fill = (0..8).map_while(|_| std::net::TcpStream::connect_timeout(&addr, limit).ok());
-    let fill: Vec<_> = fill.collect();
-    assert!(fill.len() < 8, "the backlog never filled");
-    (listener, fill, addr)
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -234,6 +235,25 @@ impl Client {
 
     pub(crate) fn shut(&self) {
         self.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
+    /// Segments with data that came so far.
+    pub(crate) fn segments_received(&self) -> u32 {
+        // SAFETY: a structure of numbers, for which zero is a value.
+        let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+        let mut len = size_of_val(&info) as libc::socklen_t;
+        // SAFETY: the value is a local of the stated size, and the descriptor is open.
+        let answer = unsafe {
+            libc::getsockopt(
+                self.stream.get_ref().as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                (&raw mut info).cast(),
+                &raw mut len,
+            )
+        };
+        assert_eq!(answer, 0);
+        info.tcpi_data_segs_in
     }
 
     fn line(&mut self) -> Option<String> {

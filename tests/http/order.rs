@@ -39,6 +39,25 @@ fn a_hundred_thousand_requests_on_one_connection() {
 }
 
 #[test]
+fn the_answers_to_a_pipeline_leave_in_one_send() {
+    const DEPTH: usize = 16;
+    let server = Server::hello();
+    let mut client = server.dial();
+    let batch = get("/").repeat(DEPTH);
+    for _ in 0..20 {
+        let before = client.segments_received();
+        client.send(&batch);
+        for _ in 0..DEPTH {
+            assert_eq!(client.answer().unwrap().text(), "Hello");
+        }
+        // A send of less than the loopback's MSS, 64 KiB, is one segment.
+        assert_eq!(client.segments_received() - before, 1);
+    }
+    drop(client);
+    assert_eq!(server.stop().counters.requests, 20 * DEPTH as u64);
+}
+
+#[test]
 fn answers_leave_in_the_order_of_the_requests() {
     // Kept until there are five, then answered from the last to the first.
     let mut waiting = Vec::new();

@@ -4,6 +4,7 @@ use zero_io::{HttpPhase, ZeroRequest, code};
 
 use crate::kit::{Outcome, Shard};
 use crate::script::{Do, Script, ok, send};
+use crate::silent::silent;
 
 /// What comes of a request to a server with that script.
 fn fetch(script: Vec<Do>) -> Outcome {
@@ -120,6 +121,18 @@ fn nobody_listens() {
     let outcome = shard.fetch(ZeroRequest::get("http://no-such-host.invalid/"));
     assert_eq!(outcome.code(), code::RESOLVE_FAILED);
     assert_eq!(shard.finish().failures, 2);
+}
+
+#[test]
+fn a_host_that_answers_no_syn_is_given_up() {
+    let (_listener, _fill, addr) = silent();
+    let mut shard = Shard::with(|c| c.connect_timeout_ms = 120);
+    let start = std::time::Instant::now();
+    let outcome = shard.fetch(ZeroRequest::get(&format!("http://{addr}/")));
+    let (failure, took) = (outcome.failure.unwrap(), start.elapsed().as_millis());
+    assert_eq!((failure.code, failure.phase), (code::CONNECT_TIMEOUT, HttpPhase::Connecting));
+    assert!(!failure.was_sent && (115..5_000).contains(&took), "{took} ms: {failure:?}");
+    shard.finish();
 }
 
 #[test]

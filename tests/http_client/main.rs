@@ -14,5 +14,7 @@ mod proxied;
 mod script;
 #[cfg(feature = "tls")]
 mod sealed;
+#[path = "../common/silent.rs"]
+mod silent;
 mod soak;
 mod tunnels;
