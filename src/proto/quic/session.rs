@@ -390,6 +390,21 @@ impl Session {
         self.phase == Phase::Handshaking || self.may_be_replayed()
     }
 
+    /// Its handshake is done, and the server has not said so.
+    pub(crate) fn is_unconfirmed(&self) -> bool {
+        self.phase == Phase::Open && !self.is_confirmed()
+    }
+
+    /// RFC 9001 §4.1.2: "The TLS handshake is considered confirmed at the server when the handshake
+    /// completes", and "At the client, the handshake is considered confirmed when a HANDSHAKE_DONE
+    /// frame is received".
+    fn is_confirmed(&self) -> bool {
+        match self.is_accepted() {
+            true => !self.is_handshaking(),
+            false => self.conn.stats().frame_rx.handshake_done > 0,
+        }
+    }
+
     /// The peer began it.
     pub(crate) fn is_accepted(&self) -> bool {
         self.conn.side().is_server()
@@ -456,6 +471,7 @@ impl Session {
             packets_lost: count(path.lost_packets),
             packets_sent: count(path.sent_packets),
             quic: Some(QuicStats {
+                is_confirmed: self.is_confirmed(),
                 rtt_latest_us: micros(noted.rtt_latest),
                 pacing_rate: self.pacing_rate(),
                 streams_sending: self.conn.streams().send_streams() as u64,
