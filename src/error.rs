@@ -326,6 +326,15 @@ pub enum IoError {
         /// The id that was used.
         conn: ConnId,
     },
+    /// A client may not move yet: its handshake is done, and the server has not confirmed it.
+    #[error(
+        "{conn} cannot move yet: its server has not confirmed the handshake, which takes a round \
+         trip from Event::Connected on; call again after the next poll"
+    )]
+    HandshakeUnconfirmed {
+        /// The connection that is not confirmed, of those that share the socket.
+        conn: ConnId,
+    },
     /// The sending side was shut down, or the connection is closing.
     #[error("{conn} no longer takes data: its sending side was shut down or it is closing")]
     WriteClosed {
@@ -500,7 +509,10 @@ impl IoError {
     pub const fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::PoolExhausted { .. } | Self::QueueFull { .. } | Self::NotConnected { .. }
+            Self::PoolExhausted { .. }
+                | Self::QueueFull { .. }
+                | Self::NotConnected { .. }
+                | Self::HandshakeUnconfirmed { .. }
         )
     }
 
@@ -532,6 +544,7 @@ impl From<IoError> for io::Error {
             IoError::PoolExhausted { .. }
             | IoError::QueueFull { .. }
             | IoError::ClusterBusy { .. }
+            | IoError::HandshakeUnconfirmed { .. }
             | IoError::StreamLimit { .. } => K::WouldBlock,
             IoError::ConnectTimeout { .. } => K::TimedOut,
             IoError::InvalidConfig { .. }

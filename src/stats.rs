@@ -182,6 +182,9 @@ pub enum EcnState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct QuicStats {
+    /// The handshake is confirmed (RFC 9001 §4.1.2): a client may move. For a server it is when it
+    /// is done, for a client when the server has said so.
+    pub is_confirmed: bool,
     /// The last round-trip time in microseconds, the peer's delay included; 0 before the first one.
     pub rtt_latest_us: u32,
     /// What the congestion controller sends at, in bytes per second; 0 where it names no rate.

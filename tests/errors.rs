@@ -522,11 +522,12 @@ fn a_full_send_queue_is_named_and_then_told() {
 
 #[test]
 fn errors_say_what_to_do() {
-    let rows: [(IoError, &str); 6] = [
+    let rows: [(IoError, &str); 7] = [
         (IoError::PoolExhausted { pool: PoolKind::Guards }, "Config::guard_count"),
         (IoError::QueueFull { queue: "handle", capacity: 4 }, "retry"),
         (IoError::StreamNotPullable { protocol: Protocol::Tcp }, "Event::StreamFrame"),
         (IoError::NotConnected { conn: ConnId::from_u64(1) }, "Event::Connected"),
+        (IoError::HandshakeUnconfirmed { conn: ConnId::from_u64(1) }, "call again"),
         (IoError::IoGone, "nothing was sent"),
         (IoError::AddrInUse { addr: localhost() }, "127.0.0.1:0"),
     ];

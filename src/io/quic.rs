@@ -70,11 +70,15 @@ both! {
     /// [`migration`](QuicListenConfig::migration) does not hear the new address: the connection
     /// then ends with `IDLE_TIMEOUT`, unless it moves back in time.
     ///
+    /// It may move once the server has confirmed the handshake, a round trip after
+    /// `Event::Connected` while nothing is lost: [`QuicStats::is_confirmed`](crate::QuicStats).
+    ///
     /// # Errors
     /// `NotConnected` with the connection on that socket whose handshake is not done;
-    /// `InvalidArgument` for an address of the other family, or a connection on a listener's
-    /// socket; `AddrInUse`; `PoolExhausted`, `NofileLimit`, `Os`: the connection stays where it is.
-    /// `StaleConn`, `NotForProtocol`.
+    /// `HandshakeUnconfirmed` with the one whose handshake was not confirmed: call again after the
+    /// next `poll`; `InvalidArgument` for an address of the other family, or a connection on a
+    /// listener's socket; `AddrInUse`; `PoolExhausted`, `NofileLimit`, `Os`. In any case the
+    /// connection stays where it is. `StaleConn`, `NotForProtocol`.
     pub fn quic_rebind(&mut self_, conn: ConnId, bind: SocketAddr) -> Result<()> {
         self_.quic_rebind(conn, bind)
     }

@@ -1,6 +1,8 @@
 //! Datagrams: RFC 9221.
 
-use zero_io::{DatagramsFull, IoError, QuicDatagrams};
+use std::time::Duration;
+
+use zero_io::{DatagramsFull, IoError, QuicDatagrams, QuicTransport};
 
 use super::kit::{BOTH, CLIENT, Net, SERVER, pattern};
 
@@ -83,5 +85,46 @@ fn a_full_queue_drops_the_oldest_or_refuses() {
             }
             net.all_home();
         }
+    }
+}
+
+/// A peer is not to wait for the end of a tick in which very many datagrams are answered; few wait
+/// for each other, since they share packets.
+#[test]
+fn answers_beyond_some_packets_leave_before_the_next_poll() {
+    const MANY: usize = 1000;
+    const FEW: usize = 100;
+    let wide = |transport: &mut QuicTransport| transport.initial_window = Some(1 << 20);
+    for backend in BOTH {
+        let mut net = Net::new(backend);
+        net.pair(|l| wide(&mut l.transport), |c| wide(&mut c.transport));
+        let conn = net.nodes[CLIENT].open[0];
+        net.nodes[SERVER].echoes = true;
+        for (count, leave) in [(FEW, false), (MANY, true)] {
+            net.run_for(Duration::from_millis(20));
+            net.nodes.iter_mut().for_each(|node| node.seen.clear());
+            for _ in 0..count {
+                net.nodes[CLIENT].io.send_datagram(conn, &pattern(64)).unwrap();
+            }
+            net.round_of(CLIENT);
+            on_the_way(&net);
+            net.round_of(SERVER);
+            assert_eq!(net.nodes[SERVER].datagrams().len(), count, "{backend:?}: in one tick");
+            on_the_way(&net);
+            for _ in 0..4 {
+                net.round_of(CLIENT);
+            }
+            let early = net.nodes[CLIENT].datagrams().len();
+            assert_eq!(early > 0, leave, "{backend:?}: {early} of {count}");
+            net.until("the others", |net| net.nodes[CLIENT].datagrams().len() == count);
+        }
+        net.all_home();
+    }
+}
+
+/// Lets what was sent arrive, without anybody looking.
+fn on_the_way(net: &Net) {
+    if let Some(world) = &net.world {
+        world.advance_by(Duration::from_millis(5));
     }
 }

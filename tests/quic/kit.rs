@@ -373,6 +373,12 @@ impl Net {
         (conn, *self.nodes[SERVER].open.last().expect("a connection"))
     }
 
+    /// Waits until the client may move.
+    #[track_caller]
+    pub(crate) fn confirmed(&mut self, conn: ConnId) {
+        self.until("the confirmation", |net| is_confirmed(net, CLIENT, conn));
+    }
+
     /// Polls everyone once.
     pub(crate) fn round(&mut self) {
         for node in &mut self.nodes {
@@ -491,6 +497,12 @@ impl Net {
         self.until("Disconnected", |net| net.nodes[at].end(conn).is_some());
         self.nodes[at].end(conn).expect("just seen")
     }
+}
+
+/// Whether the handshake of a connection is confirmed at that node.
+pub(crate) fn is_confirmed(net: &mut Net, at: usize, conn: ConnId) -> bool {
+    let stats = net.nodes[at].io.conn_stats(conn).expect("a connection");
+    stats.quic.expect("of QUIC").is_confirmed
 }
 
 /// Bytes that differ from each other and from zero.

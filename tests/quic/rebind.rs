@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use zero_io::{ConnId, IoError, PeerAddr, QuicConnectConfig, StreamDir, code};
 
-use super::kit::{BOTH, Backend, CLIENT, Net, SERVER, Seen, pattern};
+use super::kit::{BOTH, Backend, CLIENT, Net, SERVER, Seen, is_confirmed, pattern};
 
 /// Echoes a piece over a new stream.
 #[track_caller]
@@ -67,6 +67,7 @@ fn those_that_share_the_socket_move_together() {
             conns.push(net.connected(conn));
         }
         let apart = local(&mut net, conns[3].0);
+        conns.iter().for_each(|(conn, _)| net.confirmed(*conn));
         // One that was closed drains on it.
         net.nodes[CLIENT].io.close(conns[2].0).unwrap();
         let bind = "127.0.0.1:0".parse().unwrap();
@@ -95,6 +96,7 @@ fn in_the_middle_of_a_transfer_nothing_is_lost() {
         let mut net = Net::new(backend);
         net.nodes[SERVER].echoes = true;
         let (conn, _) = net.pair(|_| (), |_| ());
+        net.confirmed(conn);
         let data = pattern(3 << 20);
         let stream = net.nodes[CLIENT].io.stream_open(conn, StreamDir::Bidi).unwrap();
         let (mut done, mut rebinds) = (0, 0);
@@ -129,6 +131,7 @@ fn a_server_without_migration_does_not_hear_it_until_it_is_back() {
                 c.transport.idle_timeout = Some(idle);
             },
         );
+        net.confirmed(conn);
         let old = local(&mut net, conn);
         net.nodes[CLIENT].io.quic_rebind(conn, home).unwrap();
         net.run_for(Duration::from_millis(300));
@@ -149,6 +152,7 @@ fn what_cannot_move_stays_where_it_is() {
         let mut net = Net::new(backend);
         net.nodes[SERVER].echoes = true;
         let (conn, accepted) = net.pair(|_| (), |_| ());
+        net.confirmed(conn);
         let before = local(&mut net, conn);
         let (_, taken) = net.listen_at(CLIENT, "127.0.0.1:0", |_| ());
         let io = &mut net.nodes[CLIENT].io;
@@ -180,8 +184,44 @@ fn what_cannot_move_stays_where_it_is() {
 fn a_full_table_of_endpoints_is_named() {
     let mut net = Net::with(Backend::Sim, 2, |c| c.max_endpoints = 1);
     let (conn, _) = net.pair(|_| (), |_| ());
+    net.confirmed(conn);
     let bind = "127.0.0.1:0".parse().unwrap();
     let error = net.nodes[CLIENT].io.quic_rebind(conn, bind).unwrap_err();
     assert!(matches!(error, IoError::PoolExhausted { .. }), "{error}");
     net.all_home();
+}
+
+/// RFC 9000 §9: "An endpoint MUST NOT initiate connection migration before the handshake is
+/// confirmed", and a client is told that it is by a frame that comes after `Connected`.
+#[test]
+fn a_client_stays_until_its_handshake_is_confirmed() {
+    let bind = "127.0.0.1:0".parse().unwrap();
+    for backend in BOTH {
+        let mut net = Net::new(backend);
+        net.nodes[SERVER].echoes = true;
+        let addr = net.listen(|_| ());
+        let mut first = None;
+        // The second one shares the socket of the first, which then may not move either.
+        for _ in 0..2 {
+            let conn = net.dial(addr, |_| ());
+            net.until_custom("the client to be connected", |net| {
+                net.round_of(SERVER);
+                net.round_of(CLIENT);
+                net.nodes[CLIENT].open.contains(&conn)
+            });
+            let (of, before) = (*first.get_or_insert(conn), local(&mut net, conn));
+            assert!(!is_confirmed(&mut net, CLIENT, conn));
+            let error = net.nodes[CLIENT].io.quic_rebind(of, bind).unwrap_err();
+            assert_eq!(error, IoError::HandshakeUnconfirmed { conn });
+            assert!(error.is_retryable());
+            assert_eq!(local(&mut net, of), before);
+            net.confirmed(conn);
+            assert_eq!(net.nodes[CLIENT].io.quic_rebind(of, bind), Ok(()), "{backend:?}");
+            assert_ne!(local(&mut net, of), before);
+            echo(&mut net, conn, 1000);
+        }
+        let accepted = net.nodes[SERVER].open.clone();
+        assert!(accepted.iter().all(|conn| is_confirmed(&mut net, SERVER, *conn)));
+        net.all_home();
+    }
 }

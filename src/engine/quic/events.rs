@@ -37,10 +37,10 @@ impl Engine {
         } else {
             self.quic.turn = 0;
             let is_alone = self.lists.notices.is_empty();
+            let flushes = is_alone && session.is_worth_sending();
             self.lists.notices.push_back(id);
             self.quic_dirty_conn(id);
-            // Datagrams fill packets and trains better when they wait.
-            if is_alone && !matches!(signal, Signal::Datagram(_)) {
+            if flushes {
                 self.quic_flush_early(id);
             }
         }

@@ -58,7 +58,20 @@ impl Engine {
         if let Some(conn) = self.quic_shaking_on(socket) {
             return Err(IoError::NotConnected { conn });
         }
+        if let Some(conn) = self.quic_unconfirmed_on(socket) {
+            return Err(IoError::HandshakeUnconfirmed { conn });
+        }
         self.endpoints.check_room()
+    }
+
+    /// A connection on that socket whose server has not confirmed the handshake, if there is one.
+    fn quic_unconfirmed_on(&self, socket: u32) -> Option<ConnId> {
+        self.conns.iter().find_map(|(index, conn)| match &conn.app {
+            App::Quic(session) if socket_of(conn) == socket && session.is_unconfirmed() => {
+                Some(conn.id(index))
+            }
+            _ => None,
+        })
     }
 
     /// Puts what a socket has into a new one; where that is. The old place gets an empty one, to be

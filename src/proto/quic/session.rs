@@ -78,6 +78,8 @@ pub(crate) struct Session {
     /// It has another one by now.
     has_moved: bool,
     has_datagrams: bool,
+    /// Something of a stream was told or written since there was last nothing to send.
+    has_used_streams: bool,
     /// Datagrams and streams take turns.
     is_datagrams_turn: bool,
     is_paused: bool,
@@ -143,6 +145,7 @@ impl Session {
             told_peer,
             has_moved: false,
             has_datagrams: false,
+            has_used_streams: false,
             is_datagrams_turn: false,
             is_paused: false,
             lost: None,
@@ -326,6 +329,7 @@ impl Session {
         }
         let Some(transmit) = transmit else {
             self.wants_send = false;
+            self.has_used_streams = false;
             return None;
         };
         let mut out = outgoing(&transmit);
@@ -340,6 +344,25 @@ impl Session {
             out.ecn = 0;
         }
         Some(out)
+    }
+
+    /// Whether what there is to send is worth packets of its own, while the application still looks
+    /// at what came: whatever has to do with streams, since each of their events is work for the
+    /// peer; of datagrams, which are little of it, so many that packets and trains are full.
+    pub(crate) fn is_worth_sending(&mut self) -> bool {
+        if !self.wants_send || self.phase != Phase::Open {
+            return false;
+        }
+        self.has_used_streams || self.datagrams_waiting() >= EARLY_DATAGRAMS_MIN
+    }
+
+    /// Bytes of datagrams that wait to be sent, as the machine counts them.
+    fn datagrams_waiting(&mut self) -> usize {
+        if !self.how.has_datagrams {
+            return 0;
+        }
+        let space = self.conn.datagrams().send_buffer_space();
+        self.how.datagrams_max.saturating_sub(DATAGRAM_OVERHEAD).saturating_sub(space)
     }
 
     /// Packets to ask for now.
@@ -365,6 +388,21 @@ impl Session {
     /// The peer has not shown who it is, nor that it is there.
     pub(crate) fn is_handshaking(&self) -> bool {
         self.phase == Phase::Handshaking || self.may_be_replayed()
+    }
+
+    /// Its handshake is done, and the server has not said so.
+    pub(crate) fn is_unconfirmed(&self) -> bool {
+        self.phase == Phase::Open && !self.is_confirmed()
+    }
+
+    /// RFC 9001 §4.1.2: "The TLS handshake is considered confirmed at the server when the handshake
+    /// completes", and "At the client, the handshake is considered confirmed when a HANDSHAKE_DONE
+    /// frame is received".
+    fn is_confirmed(&self) -> bool {
+        match self.is_accepted() {
+            true => !self.is_handshaking(),
+            false => self.conn.stats().frame_rx.handshake_done > 0,
+        }
     }
 
     /// The peer began it.
@@ -433,6 +471,7 @@ impl Session {
             packets_lost: count(path.lost_packets),
             packets_sent: count(path.sent_packets),
             quic: Some(QuicStats {
+                is_confirmed: self.is_confirmed(),
                 rtt_latest_us: micros(noted.rtt_latest),
                 pacing_rate: self.pacing_rate(),
                 streams_sending: self.conn.streams().send_streams() as u64,
@@ -474,8 +513,7 @@ impl Session {
     /// Datagrams that made room for later ones. What waits is told apart from what was dropped
     /// when nothing waits.
     fn count_dropped(&mut self, sent: u64) -> u64 {
-        let space = self.conn.datagrams().send_buffer_space();
-        if space >= self.how.datagrams_max.saturating_sub(DATAGRAM_OVERHEAD) {
+        if self.datagrams_waiting() == 0 {
             self.datagrams_dropped = self.datagrams_taken.saturating_sub(sent);
         }
         self.datagrams_dropped
@@ -517,5 +555,9 @@ impl Session {
 
 /// RFC 9002 §6.1.2: "the RECOMMENDED value of the timer granularity (kGranularity) is 1 ms".
 const GRANULARITY: Duration = Duration::from_millis(1);
+/// Datagrams that are worth sending before the application has seen all that came, as the machine
+/// counts them: 256 of 64 bytes, in a dozen packets. With fewer, packets cost more than is won by
+/// the peer's having something to do; with many more it has nothing to do again.
+const EARLY_DATAGRAMS_MIN: usize = 24 << 10;
 /// What the machine counts of a datagram that waits, besides its payload.
 const DATAGRAM_OVERHEAD: usize = size_of::<quinn_proto::Datagram>();

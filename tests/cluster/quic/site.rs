@@ -126,6 +126,12 @@ impl Client {
         self.io.audit();
     }
 
+    /// Whether it is connected, and its handshake confirmed.
+    pub(crate) fn may_move(&mut self) -> bool {
+        self.is_connected
+            && self.io.conn_stats(self.conn).is_ok_and(|s| s.quic.is_some_and(|s| s.is_confirmed))
+    }
+
     /// Goes on from another port of an address.
     pub(crate) fn rebind(&mut self, ip: &str) {
         let bind = SocketAddr::new(ip.parse().expect("an address"), 0);
@@ -228,7 +234,7 @@ impl Site {
         let tls = self.client_tls();
         let at = self.dial(to, tls, change);
         self.until("both to be connected", |site| {
-            site.clients[at].is_connected && site.accepted() != before
+            site.clients[at].may_move() && site.accepted() != before
         });
         let now = self.accepted();
         let shard = (0..now.len()).find(|i| now[*i] != before[*i]).expect("one of them");

@@ -99,6 +99,7 @@ impl Session {
         let mut credit = false;
         let signal = self.reader.next(&mut self.conn, &mut credit);
         self.wants_send |= credit;
+        self.has_used_streams |= signal.is_some();
         signal
     }
 

@@ -60,7 +60,7 @@ impl Session {
             return Ok(done);
         }
         self.require_writable(id)?;
-        self.wants_send = true;
+        (self.wants_send, self.has_used_streams) = (true, true);
         while done < data.len() {
             self.flush_tail();
             if self.is_cut(id) {
@@ -109,7 +109,7 @@ impl Session {
     pub(crate) fn write_bytes(&mut self, id: StreamId, bytes: Bytes) -> Result<()> {
         self.require_open()?;
         self.require_writable(id)?;
-        self.wants_send = true;
+        (self.wants_send, self.has_used_streams) = (true, true);
         self.flush_tail();
         self.send_on(id, bytes);
         Ok(())
