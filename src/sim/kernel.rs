@@ -110,6 +110,8 @@ pub(super) struct Kernel {
     pub(super) trace: Trace,
     pub(super) violations: Vec<String>,
     pub(super) operation_count: u64,
+    /// Follows from every byte on the network, in order.
+    pub(super) carried: u64,
     /// What its thread knows it by, once something is passed between its nodes.
     pub(super) number: Option<u64>,
     schedule: BinaryHeap<Reverse<Scheduled>>,
@@ -135,10 +137,19 @@ impl Kernel {
             trace: Trace::default(),
             violations: Vec::new(),
             operation_count: 0,
+            carried: 0,
             number: None,
             schedule: BinaryHeap::new(),
             next_serial: 0,
         }
+    }
+
+    /// Bytes went onto the network.
+    pub(super) fn note_carried(&mut self, bytes: &[u8]) {
+        let start = self.carried ^ bytes.len() as u64;
+        self.carried = bytes
+            .iter()
+            .fold(start, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
     }
 
     // ---- chance

@@ -233,6 +233,7 @@ impl Kernel {
         let ports = [Some(&s.local), s.remote.as_ref()].map(|addr| addr.map_or(0, Addr::port));
         let mut bytes = mem::take_front(&mut s.outbound, count);
         self.corrupt(ports, &mut bytes);
+        self.note_carried(&bytes);
         if let Some(peer) = self.files.stream_mut(peer_id) {
             peer.inbound.extend(&bytes);
             peer.bytes_received += count as u64;

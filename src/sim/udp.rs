@@ -197,6 +197,7 @@ impl Kernel {
         }
         let Some((from, to)) = self.translate(from, to) else { return Ok(()) };
         let bytes = mem::to_vec(entry.ptr, entry.len);
+        self.note_carried(&bytes);
         let mut pieces: Vec<&[u8]> = bytes.chunks(segment).collect();
         if pieces.is_empty() {
             pieces.push(&[]);

@@ -179,6 +179,12 @@ impl World {
         self.kernel.borrow().operation_count
     }
 
+    /// A number that follows from every byte on the network so far, in order.
+    #[must_use]
+    pub fn carried(&self) -> u64 {
+        self.kernel.borrow().carried
+    }
+
     /// Breaches of the contract, oldest first.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {

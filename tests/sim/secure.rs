@@ -50,7 +50,9 @@ impl Secure {
         let version = chance.pick(&[TlsVersion::Tls13, TlsVersion::Tls12]);
         let record_len_max = chance.pick(&[512, 3_000, 16_384]);
         let der = certificate().to_vec();
+        let seed = chance.clone().next();
         let server = TlsServerConfig::from_der([der.clone()], KEY)
+            .repeated(seed)
             .versions(version, version)
             .max_record_size(record_len_max)
             .send_tickets(chance.pick(&[0, 2]))
@@ -62,6 +64,7 @@ impl Secure {
             _ => "x25519",
         };
         let client = TlsClientConfig::with_roots(Roots::from_der([der]))
+            .repeated(seed)
             .versions(version, version)
             .key_exchange([group])
             .server_name(NAME)
@@ -76,13 +79,16 @@ impl Secure {
     #[cfg(feature = "quic")]
     pub(crate) fn quic(chance: &mut Chance) -> (TlsServerConfig, TlsClientConfig) {
         let der = certificate().to_vec();
+        let seed = chance.clone().next();
         let server = TlsServerConfig::from_der([der.clone()], KEY)
+            .repeated(seed)
             .alpn(["sim"])
             .send_tickets(chance.pick(&[0, 2]))
             .build()
             .expect("a server's configuration");
         // The larger one's first flight takes two packets.
         let client = TlsClientConfig::with_roots(Roots::from_der([der]))
+            .repeated(seed)
             .alpn(["sim"])
             .versions(TlsVersion::Tls13, TlsVersion::Tls13)
             .key_exchange([chance.pick(&["x25519", "X25519MLKEM768"])])

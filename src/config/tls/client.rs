@@ -60,7 +60,7 @@ pub struct TlsClientBuilder {
     identity: Option<TlsIdentity>,
     sends_sni: bool,
     session_cache: usize,
-    knobs: Knobs,
+    pub(super) knobs: Knobs,
 }
 
 impl TlsClientConfig {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::aws_lc_rs::{DEFAULT_CIPHER_SUITES, default_provider, kx_group};
+use rustls::crypto::aws_lc_rs::{DEFAULT_CIPHER_SUITES, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::version::{TLS12, TLS13};
 use rustls::{KeyLog, KeyLogFile, NoKeyLog, SupportedCipherSuite, SupportedProtocolVersion};
@@ -11,6 +11,7 @@ use rustls::{KeyLog, KeyLogFile, NoKeyLog, SupportedCipherSuite, SupportedProtoc
 use crate::config::Toggle;
 use crate::error::{IoError, TlsConfigFault as Fault};
 
+use super::crypto::Crypto;
 use super::error::TlsConfigError;
 use super::names::{self, TlsVersion};
 
@@ -45,6 +46,7 @@ pub(super) struct Knobs {
     pub(super) record_len_max: usize,
     pub(super) logs_keys: bool,
     pub(super) ktls: Toggle,
+    pub(super) crypto: Crypto,
 }
 
 impl Default for Knobs {
@@ -59,6 +61,7 @@ impl Default for Knobs {
             record_len_max: RECORD_LEN_MAX,
             logs_keys: false,
             ktls: Toggle::Auto,
+            crypto: Crypto::default(),
         }
     }
 }
@@ -103,8 +106,13 @@ impl Knobs {
     /// process would be another library's to change.
     pub(super) fn provider(&self) -> Result<Arc<CryptoProvider>, TlsConfigError> {
         let cipher_suites = self.suites()?;
-        let kx_groups = self.groups()?;
-        Ok(Arc::new(CryptoProvider { cipher_suites, kx_groups, ..default_provider() }))
+        let base = (self.crypto.provider)();
+        let mut kx_groups = self.groups()?;
+        for group in &mut kx_groups {
+            let mut own = base.kx_groups.iter();
+            *group = own.find(|own| own.name() == group.name()).copied().unwrap_or(*group);
+        }
+        Ok(Arc::new(CryptoProvider { cipher_suites, kx_groups, ..base }))
     }
 
     fn suites(&self) -> Result<Vec<SupportedCipherSuite>, TlsConfigError> {

@@ -12,6 +12,7 @@ mod base64;
 mod cert;
 mod client;
 mod client_auth;
+mod crypto;
 mod danger;
 mod error;
 mod identity;
@@ -22,6 +23,8 @@ mod names;
 mod pem;
 mod pin;
 mod reload;
+#[cfg(feature = "_sim")]
+mod repeated;
 mod roots;
 #[cfg(feature = "tls-platform-roots")]
 mod roots_platform;

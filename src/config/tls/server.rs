@@ -59,7 +59,7 @@ pub struct TlsServerBuilder {
     has_tickets: bool,
     tickets_sent: usize,
     session_cache: usize,
-    knobs: Knobs,
+    pub(super) knobs: Knobs,
 }
 
 impl TlsServerConfig {
@@ -270,7 +270,8 @@ impl TlsServerBuilder {
     }
 
     fn sessions(&self) -> Result<Sessions, TlsConfigError> {
-        let tickets = if self.has_tickets { Some(Arc::new(TicketKeys::new()?)) } else { None };
+        let make = || TicketKeys::new(self.knobs.crypto).map(Arc::new);
+        let tickets = self.has_tickets.then(make).transpose()?;
         Ok(Sessions { tickets, cache: Arc::new(Cache::new(self.session_cache)) })
     }
 }

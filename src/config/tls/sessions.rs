@@ -5,45 +5,49 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{
     NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache, StoresServerSessions,
 };
 
+use super::crypto::Crypto;
 use super::error::TlsConfigError;
 use super::knobs::refused;
 
 /// The keys that seal tickets: RFC 8446 §4.6.1 for TLS 1.3, RFC 5077 for TLS 1.2. The library makes
 /// a new one every six hours and accepts the one before.
 #[derive(Debug)]
-pub(super) struct TicketKeys(ArcSwap<Arc<dyn ProducesTickets>>);
+pub(super) struct TicketKeys {
+    sealer: ArcSwap<Arc<dyn ProducesTickets>>,
+    crypto: Crypto,
+}
 
 impl TicketKeys {
-    pub(super) fn new() -> Result<Self, TlsConfigError> {
-        Ok(Self(ArcSwap::from_pointee(Ticketer::new().map_err(refused)?)))
+    pub(super) fn new(crypto: Crypto) -> Result<Self, TlsConfigError> {
+        let sealer = ArcSwap::from_pointee((crypto.ticketer)().map_err(refused)?);
+        Ok(Self { sealer, crypto })
     }
 
     fn renew(&self) -> Result<(), TlsConfigError> {
-        self.0.store(Arc::new(Ticketer::new().map_err(refused)?));
+        self.sealer.store(Arc::new((self.crypto.ticketer)().map_err(refused)?));
         Ok(())
     }
 }
 
 impl ProducesTickets for TicketKeys {
     fn enabled(&self) -> bool {
-        self.0.load().enabled()
+        self.sealer.load().enabled()
     }
 
     fn lifetime(&self) -> u32 {
-        self.0.load().lifetime()
+        self.sealer.load().lifetime()
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.0.load().encrypt(plain)
+        self.sealer.load().encrypt(plain)
     }
 
     fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
-        self.0.load().decrypt(cipher)
+        self.sealer.load().decrypt(cipher)
     }
 }
 
