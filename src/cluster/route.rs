@@ -84,7 +84,7 @@ fn attempt(
     }
     if strategy == RoutingStrategy::ReusePortEbpf {
         if !has_ids {
-            return refuse("ClusterConfig::expected_protocols", "no QUIC is expected");
+            return refuse("ClusterConfig::expected_protocols", RoutingRefusal::NO_QUIC);
         }
         return refused(strategy, ports.probe(&plans.of(strategy, Kind::Quic), true));
     }
@@ -180,7 +180,7 @@ impl IoCluster {
         if members.len() == 1 {
             return Ok(None);
         }
-        let strategy = self.routing.strategy;
+        let strategy = self.shared.routing().strategy;
         let plan = self.plans.of(strategy, kind);
         let is_extended = (kind, strategy) == (Kind::Quic, RoutingStrategy::ReusePortEbpf);
         if is_extended {
@@ -211,10 +211,9 @@ impl IoCluster {
     }
 
     /// Says so, once.
-    fn warn(&mut self, warning: ClusterWarnings) {
-        if !self.routing.warnings.contains(warning) {
-            self.routing.warnings |= warning;
-            crate::trace::routing(&self.routing);
+    fn warn(&self, warning: ClusterWarnings) {
+        if self.shared.warn(warning) {
+            crate::trace::routing(&self.shared.routing());
         }
     }
 
@@ -224,8 +223,20 @@ impl IoCluster {
     /// # Errors
     /// `RoutingRefused`, of a process that has given up the privilege: what is there stays. `Os`.
     pub fn reload_ports(&mut self) -> Result<EffectiveRouting> {
-        self.steer(Steering::Reload)?;
-        Ok(self.routing)
+        match self.steer(Steering::Reload) {
+            Ok(()) => {
+                self.shared.unwarn(ClusterWarnings::RELOAD_REFUSED);
+                self.shared.reloaded();
+                let routing = self.shared.routing();
+                crate::trace::reloaded(&routing);
+                Ok(routing)
+            }
+            Err(error) => {
+                self.warn(ClusterWarnings::RELOAD_REFUSED);
+                crate::trace::reload_refused(&error);
+                Err(error)
+            }
+        }
     }
 
     /// Has the routers follow who drains, is gone, or has come back.
@@ -252,7 +263,7 @@ impl IoCluster {
     }
 
     fn steer(&mut self, how: Steering) -> Result<()> {
-        let strategy = self.routing.strategy;
+        let strategy = self.shared.routing().strategy;
         let mut answer = Ok(());
         for group in self.groups.iter_mut().filter(|group| !group.members.is_empty()) {
             let Some((kind, router)) = &mut group.router else { continue };
@@ -261,6 +272,9 @@ impl IoCluster {
             // One that does not follow keeps no other one from it.
             let done = refused(strategy, done);
             answer = answer.and(done);
+        }
+        if answer.is_ok() {
+            self.shared.unwarn(ClusterWarnings::ROUTER_IS_STALE);
         }
         answer
     }

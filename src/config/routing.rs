@@ -44,6 +44,11 @@ pub struct RoutingRefusal {
     pub why: &'static str,
 }
 
+impl RoutingRefusal {
+    /// Where no ids are to be read there is nothing to be had.
+    pub(crate) const NO_QUIC: &str = "no QUIC is expected";
+}
+
 impl fmt::Display for RoutingRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { strategy, call, errno, why } = self;
@@ -64,8 +69,11 @@ bitflags::bitflags! {
         /// hash of its own, and goes on giving them to shards that are draining.
         const SPREAD_BY_KERNEL = 4;
         /// A router could not be brought in line with which shards drain or are gone: shards pass
-        /// on what is not theirs.
+        /// on what is not theirs. It is taken back when one could be.
         const ROUTER_IS_STALE = 8;
+        /// The last reload was refused, in part at least: what routes there is what did before it.
+        /// It is taken back by one that is not.
+        const RELOAD_REFUSED = 16;
     }
 }
 

@@ -5,5 +5,6 @@ mod drain;
 mod hostile;
 mod listening;
 mod moving;
+mod reload;
 mod routed;
 pub(crate) mod site;
