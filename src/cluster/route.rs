@@ -11,6 +11,7 @@ use crate::config::{
     ClusterConfig, ClusterWarnings, CpuAffinity, EffectiveRouting, ExpectedProtocols,
     RoutingRefusal, RoutingStrategy, ScidCover, Steer, cover_key,
 };
+use crate::engine::fleet::listen::What;
 use crate::error::{Errno, IoError, Result};
 use crate::ring::ports::{Passed, Ports, Steering};
 use crate::sys::affinity::allowed_cpus;
@@ -23,11 +24,14 @@ pub(super) enum Kind {
     Tcp,
     Udp,
     Quic,
+    /// With connection ids that the application makes.
+    QuicOwnIds,
 }
 
 impl Kind {
-    pub(super) const fn of(protocol: ExpectedProtocols) -> Self {
+    pub(super) fn of(protocol: ExpectedProtocols, what: &What) -> Self {
         match protocol {
+            ExpectedProtocols::QUIC if what.has_own_ids() => Self::QuicOwnIds,
             ExpectedProtocols::QUIC => Self::Quic,
             ExpectedProtocols::UDP => Self::Udp,
             _ => Self::Tcp,
@@ -158,6 +162,7 @@ impl Plans {
             Kind::Udp => self.udp,
             // Nobody looks at ids: what is new is kept from shards that are draining all the same.
             Kind::Quic if strategy == RoutingStrategy::DcidDispatch => By::Spread,
+            Kind::QuicOwnIds => By::Spread,
             Kind::Quic => self.quic,
         };
         Plan {
@@ -182,6 +187,9 @@ impl IoCluster {
         }
         let strategy = self.shared.routing().strategy;
         let plan = self.plans.of(strategy, kind);
+        if kind == Kind::QuicOwnIds && strategy != RoutingStrategy::DcidDispatch {
+            self.dispatch_own_ids()?;
+        }
         let is_extended = (kind, strategy) == (Kind::Quic, RoutingStrategy::ReusePortEbpf);
         if is_extended {
             let mut router = Router::Extended(None);
@@ -208,6 +216,21 @@ impl IoCluster {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// An endpoint has ids that no program of ours reads: they are dispatched, unless something
+    /// better was named.
+    fn dispatch_own_ids(&self) -> Result<()> {
+        if self.config.routing == RoutingStrategy::Auto {
+            self.warn(ClusterWarnings::ENDPOINT_FELL_BACK);
+            return Ok(());
+        }
+        Err(IoError::RoutingRefused(RoutingRefusal {
+            strategy: self.config.routing,
+            call: "QuicListenConfig::cids",
+            errno: Errno(errno::EOPNOTSUPP),
+            why: "ids of one's own making are read by shards alone: take DcidDispatch or Auto",
+        }))
     }
 
     /// Says so, once.

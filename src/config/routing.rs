@@ -62,8 +62,8 @@ bitflags::bitflags! {
     pub struct ClusterWarnings: u32 {
         /// There are more shards than processors that the process may use.
         const MORE_SHARDS_THAN_CPUS = 1;
-        /// The kernel would not have the program of some endpoint, although it took one like it
-        /// before: that one has the next simpler router.
+        /// Some endpoint has a simpler router than the others: the kernel would not have its
+        /// program, although it took one like it before, or its ids are the application's own.
         const ENDPOINT_FELL_BACK = 2;
         /// The kernel takes not even a classic program: it spreads connections and datagrams by a
         /// hash of its own, and goes on giving them to shards that are draining.
