@@ -4,7 +4,7 @@
 //! Role: one function per fact, none on the hot path. Not role: statistics
 //! ([`IoStats`](crate::IoStats)).
 
-use crate::config::{Effective, EffectiveRouting};
+use crate::config::{Effective, EffectiveRouting, RoutingRefusal};
 use crate::error::IoError;
 use crate::ids::{ConnId, EndpointId, PeerAddr, Protocol};
 use crate::pool::PoolPressureInfo;
@@ -38,11 +38,22 @@ pub(crate) fn listen_failed(shard: u16, group: u16, error: &IoError) {
 
 /// The cluster's routing is found out.
 pub(crate) fn routing(routing: &EffectiveRouting) {
-    if routing.refused[0].is_none() && routing.warnings.is_empty() {
+    let mut lacking = routing.refused.iter().flatten().filter(|r| r.why != RoutingRefusal::NO_QUIC);
+    if lacking.next().is_none() && routing.warnings.is_empty() {
         tracing::info!(target: "zero_io", %routing, "cluster routing");
     } else {
         tracing::warn!(target: "zero_io", %routing, "cluster routing is not the best one");
     }
+}
+
+/// All routers were made anew.
+pub(crate) fn reloaded(routing: &EffectiveRouting) {
+    tracing::info!(target: "zero_io", %routing, "cluster routing was made anew");
+}
+
+/// Some router could not be made anew: it is what it was.
+pub(crate) fn reload_refused(error: &IoError) {
+    tracing::warn!(target: "zero_io", %error, "cluster routing stays what it was");
 }
 
 /// A shard's life is over; `again`: another one follows.

@@ -20,6 +20,12 @@ pub(crate) const fn listen_failed(_shard: u16, _group: u16, _error: &IoError) {}
 /// The cluster's routing is found out.
 pub(crate) const fn routing(_routing: &EffectiveRouting) {}
 
+/// All routers were made anew.
+pub(crate) const fn reloaded(_routing: &EffectiveRouting) {}
+
+/// Some router could not be made anew: it is what it was.
+pub(crate) const fn reload_refused(_error: &IoError) {}
+
 /// A shard's life is over; `again`: another one follows.
 pub(crate) const fn shard_left(_shard: u16, _panicked: bool, _again: bool) {}
 

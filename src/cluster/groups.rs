@@ -148,7 +148,7 @@ impl IoCluster {
             return Err(IoError::exhausted(PoolKind::Endpoints));
         }
         let protocol = socket.protocol();
-        let kind = Kind::of(expected);
+        let kind = Kind::of(expected, &what);
         let (members, addr) = self.make(socket.shared())?;
         let router = self.route(kind, &members)?.map(|router| (kind, router));
         let number = self.groups.len() as u16;

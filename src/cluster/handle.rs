@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::ClusterReadiness;
 use super::stats::ClusterStats;
-use crate::config::DrainOptions;
+use crate::config::{DrainOptions, EffectiveRouting};
 use crate::engine::Engine;
 use crate::engine::fleet::ask::Ask;
 use crate::engine::fleet::connect::Connect;
@@ -114,6 +114,26 @@ impl ClusterHandle {
     /// As [`drain_shard`](Self::drain_shard), but that it is gone.
     pub fn restart_shard(&self, shard: u16, drain: DrainOptions) -> Result<()> {
         self.shared.ask_to_leave(shard, drain, true)
+    }
+
+    /// Has all programs that choose among sockets made anew, as
+    /// [`IoCluster::reload_ports`](crate::IoCluster::reload_ports) does, which is out of reach
+    /// while the cluster runs: each takes the place of the one before between two packets, so no
+    /// packet is lost, and shards that are gone get none. Asked for, not done:
+    /// [`ClusterStats::reloads`] counts, or `RELOAD_REFUSED` is among the warnings of
+    /// [`effective_routing`](Self::effective_routing), and the log has why. A cluster that is over
+    /// has nothing to make anew.
+    ///
+    /// # Errors
+    /// `QueueFull` when the supervisor has much to hear: try again.
+    pub fn reload_ports(&self) -> Result<()> {
+        self.shared.ask(Ask::Reload).map(drop)
+    }
+
+    /// How packets are routed, and what is odd about the cluster now.
+    #[must_use]
+    pub fn effective_routing(&self) -> EffectiveRouting {
+        self.shared.routing()
     }
 
     /// How ready the cluster is, for load balancers.

@@ -89,7 +89,6 @@ use supervise::{Place, Stopping};
 /// ```
 pub struct IoCluster {
     config: ClusterConfig,
-    routing: EffectiveRouting,
     plans: Plans,
     /// The processor of each shard.
     cpus: Vec<Option<usize>>,
@@ -130,9 +129,8 @@ impl IoCluster {
         crate::trace::routing(&routing);
         let shards = config.shard_count;
         let control = Control::new()?;
-        let (shared, desk) = Shared::new(&config, control.waker());
+        let (shared, desk) = Shared::new(&config, routing, control.waker());
         Ok(Self {
-            routing,
             plans,
             cpus,
             ports,
@@ -157,7 +155,7 @@ impl IoCluster {
     /// How packets are routed, and what is odd about the cluster.
     #[must_use]
     pub fn effective_routing(&self) -> EffectiveRouting {
-        self.routing
+        self.shared.routing()
     }
 
     /// A way for other threads to reach the shards.
@@ -171,7 +169,7 @@ impl std::fmt::Debug for IoCluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("IoCluster")
             .field("shards", &self.config.shard_count)
-            .field("routing", &self.routing)
+            .field("routing", &self.shared.routing())
             .finish_non_exhaustive()
     }
 }

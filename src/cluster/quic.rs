@@ -1,22 +1,28 @@
 //! QUIC listeners of a cluster.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::IoCluster;
 use super::groups::Socket;
 use crate::config::{
-    ClusterConfig, ExpectedProtocols, QuicCids, QuicKeys, QuicListenConfig, ScidGenerator,
-    TlsServerConfig,
+    ClusterConfig, ConnectionIds, ExpectedProtocols, QuicCids, QuicKeys, QuicListenConfig,
+    ScidGenerator, TlsServerConfig,
 };
 use crate::engine::fleet::listen::What;
-use crate::engine::quic::listening;
+use crate::engine::quic::{QuicPlan, listening};
 use crate::error::{IoError, Result};
 use crate::ids::ClusterEndpoint;
 
 const OWN_IDS: IoError = IoError::InvalidArgument {
     what: "QuicListenConfig::cids",
-    why: "the shards of a cluster find each other's packets by its ids; leave the default",
+    why: "the shards of a cluster find each other's packets by ids that tell them: leave the \
+          default, or give each shard a generator of its own by `QuicCids::PerShard`",
 };
+/// Ids that each generator is tried with.
+const IDS_TRIED: usize = 8;
+/// RFC 9000 §17.2: "this value MUST NOT exceed 20 bytes".
+const CID_LEN_MAX: usize = 20;
 
 impl IoCluster {
     /// Listens for QUIC connections with the defaults of [`QuicListenConfig`]: `cert_pem` is the
@@ -45,20 +51,56 @@ impl IoCluster {
     /// a client comes back to.
     ///
     /// # Errors
-    /// `InvalidArgument` for ids of one's own; `AddrInUse`, also when somebody else's sockets would
+    /// `InvalidArgument` for [`QuicCids::Custom`], and for a [`QuicCids::PerShard`] whose shards do
+    /// not know each other's ids; `RoutingRefused` for the latter when a program in the kernel was
+    /// to route by ids, by name; `AddrInUse`, also when somebody else's sockets would
     /// share the address; `InvalidConfig`; `TlsConfig`; `PoolExhausted` when
     /// `Config::max_endpoints` are open; `NofileLimit`; `Os`.
     pub fn quic_listen_with(&mut self, mut config: QuicListenConfig) -> Result<ClusterEndpoint> {
-        if let QuicCids::Custom(_) = config.cids {
-            return Err(OWN_IDS);
-        }
-        // Listeners with keys of their own have the cover of all: the kernel's programs know one.
         let keys = self.quic_keys()?;
-        config.cids =
-            QuicCids::Scid(first_ids(&self.config)?.covered(self.config.scid_cover, &keys));
+        match &config.cids {
+            // Listeners with keys of their own have the cover of all: the kernel's programs know
+            // one.
+            QuicCids::Scid(_) => {
+                let ids = first_ids(&self.config)?.covered(self.config.scid_cover, &keys);
+                config.cids = QuicCids::Scid(ids);
+            }
+            QuicCids::Custom(_) => return Err(OWN_IDS),
+            QuicCids::PerShard(make) => {
+                config.validate()?;
+                let generators = (0..self.config.shard_count).map(|shard| make(shard));
+                self.try_ids(&generators.collect::<Vec<_>>())?;
+            }
+        }
         config.keys.get_or_insert(keys);
         let socket = Socket::Udp(listening(&config));
-        self.open(ExpectedProtocols::QUIC, socket, What::Quic(Box::new(config)))
+        let plan = QuicPlan::new(config, self.config.shard_count);
+        self.open(ExpectedProtocols::QUIC, socket, What::Quic(Box::new(plan)))
+    }
+
+    /// Whether shards whose ids these make would find each other's packets.
+    fn try_ids(&mut self, generators: &[Arc<dyn ConnectionIds>]) -> Result<()> {
+        let refuse = |why| Err(IoError::InvalidArgument { what: "QuicCids::PerShard", why });
+        let Some(first) = generators.first() else { return Ok(()) };
+        let mut random = [0; CID_LEN_MAX];
+        let len = first.id_len().min(CID_LEN_MAX);
+        for (shard, own) in (0..).zip(generators) {
+            if own.id_len() != len {
+                return refuse("`id_len` differs from shard to shard");
+            }
+            for _ in 0..IDS_TRIED {
+                self.ports.entropy(&mut random)?;
+                let id = &mut random[..len];
+                own.write(id);
+                if !first.is_ours(id) || !own.is_ours(id) {
+                    return refuse("`is_ours` does not know what another shard's `write` made");
+                }
+                if (first.shard_of(id), own.shard_of(id)) != (Some(shard), Some(shard)) {
+                    return refuse("`shard_of` does not tell whose `write` made an id");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The keys of all listeners.

@@ -11,6 +11,7 @@ use crate::config::{
     ClusterConfig, ClusterWarnings, CpuAffinity, EffectiveRouting, ExpectedProtocols,
     RoutingRefusal, RoutingStrategy, ScidCover, Steer, cover_key,
 };
+use crate::engine::fleet::listen::What;
 use crate::error::{Errno, IoError, Result};
 use crate::ring::ports::{Passed, Ports, Steering};
 use crate::sys::affinity::allowed_cpus;
@@ -23,11 +24,14 @@ pub(super) enum Kind {
     Tcp,
     Udp,
     Quic,
+    /// With connection ids that the application makes.
+    QuicOwnIds,
 }
 
 impl Kind {
-    pub(super) const fn of(protocol: ExpectedProtocols) -> Self {
+    pub(super) fn of(protocol: ExpectedProtocols, what: &What) -> Self {
         match protocol {
+            ExpectedProtocols::QUIC if what.has_own_ids() => Self::QuicOwnIds,
             ExpectedProtocols::QUIC => Self::Quic,
             ExpectedProtocols::UDP => Self::Udp,
             _ => Self::Tcp,
@@ -84,7 +88,7 @@ fn attempt(
     }
     if strategy == RoutingStrategy::ReusePortEbpf {
         if !has_ids {
-            return refuse("ClusterConfig::expected_protocols", "no QUIC is expected");
+            return refuse("ClusterConfig::expected_protocols", RoutingRefusal::NO_QUIC);
         }
         return refused(strategy, ports.probe(&plans.of(strategy, Kind::Quic), true));
     }
@@ -156,6 +160,7 @@ impl Plans {
             Kind::Udp => self.udp,
             // Nobody looks at ids: what is new is kept from shards that are draining all the same.
             Kind::Quic if strategy == RoutingStrategy::DcidDispatch => By::Spread,
+            Kind::QuicOwnIds => By::Spread,
             Kind::Quic => self.quic,
         };
         Plan {
@@ -177,8 +182,11 @@ impl IoCluster {
         if members.len() == 1 {
             return Ok(None);
         }
-        let strategy = self.routing.strategy;
+        let strategy = self.shared.routing().strategy;
         let plan = self.plans.of(strategy, kind);
+        if kind == Kind::QuicOwnIds && strategy != RoutingStrategy::DcidDispatch {
+            self.dispatch_own_ids()?;
+        }
         let is_extended = (kind, strategy) == (Kind::Quic, RoutingStrategy::ReusePortEbpf);
         if is_extended {
             let mut router = Router::Extended(None);
@@ -207,11 +215,25 @@ impl IoCluster {
         }
     }
 
+    /// An endpoint has ids that no program of ours reads: they are dispatched, unless something
+    /// better was named.
+    fn dispatch_own_ids(&self) -> Result<()> {
+        if self.config.routing == RoutingStrategy::Auto {
+            self.warn(ClusterWarnings::ENDPOINT_FELL_BACK);
+            return Ok(());
+        }
+        Err(IoError::RoutingRefused(RoutingRefusal {
+            strategy: self.config.routing,
+            call: "QuicListenConfig::cids",
+            errno: Errno(errno::EOPNOTSUPP),
+            why: "ids of one's own making are read by shards alone: take DcidDispatch or Auto",
+        }))
+    }
+
     /// Says so, once.
-    fn warn(&mut self, warning: ClusterWarnings) {
-        if !self.routing.warnings.contains(warning) {
-            self.routing.warnings |= warning;
-            crate::trace::routing(&self.routing);
+    fn warn(&self, warning: ClusterWarnings) {
+        if self.shared.warn(warning) {
+            crate::trace::routing(&self.shared.routing());
         }
     }
 
@@ -221,8 +243,20 @@ impl IoCluster {
     /// # Errors
     /// `RoutingRefused`, of a process that has given up the privilege: what is there stays. `Os`.
     pub fn reload_ports(&mut self) -> Result<EffectiveRouting> {
-        self.steer(Steering::Reload)?;
-        Ok(self.routing)
+        match self.steer(Steering::Reload) {
+            Ok(()) => {
+                self.shared.unwarn(ClusterWarnings::RELOAD_REFUSED);
+                self.shared.reloaded();
+                let routing = self.shared.routing();
+                crate::trace::reloaded(&routing);
+                Ok(routing)
+            }
+            Err(error) => {
+                self.warn(ClusterWarnings::RELOAD_REFUSED);
+                crate::trace::reload_refused(&error);
+                Err(error)
+            }
+        }
     }
 
     /// Has the routers follow who drains, is gone, or has come back.
@@ -249,7 +283,7 @@ impl IoCluster {
     }
 
     fn steer(&mut self, how: Steering) -> Result<()> {
-        let strategy = self.routing.strategy;
+        let strategy = self.shared.routing().strategy;
         let mut answer = Ok(());
         for group in self.groups.iter_mut().filter(|group| !group.members.is_empty()) {
             let Some((kind, router)) = &mut group.router else { continue };
@@ -258,6 +292,9 @@ impl IoCluster {
             // One that does not follow keeps no other one from it.
             let done = refused(strategy, done);
             answer = answer.and(done);
+        }
+        if answer.is_ok() {
+            self.shared.unwarn(ClusterWarnings::ROUTER_IS_STALE);
         }
         answer
     }

@@ -23,6 +23,9 @@ pub struct ShardStats {
 pub struct ClusterStats {
     /// By their numbers.
     pub shards: Vec<ShardStats>,
+    /// How often all routers were made anew, as
+    /// [`reload_ports`](crate::ClusterHandle::reload_ports) asks for.
+    pub reloads: u32,
 }
 
 impl ClusterStats {
@@ -32,7 +35,8 @@ impl ClusterStats {
             let (connections, io, fleet) = (posted.connections, posted.io, posted.fleet);
             ShardStats { shard, connections, io, fleet }
         };
-        Self { shards: (0..shared.count()).map(of).collect() }
+        let shards = (0..shared.count()).map(of).collect();
+        Self { shards, reloads: shared.reloads() }
     }
 
     /// The sums of all shards. They only grow.

@@ -177,6 +177,8 @@ impl IoCluster {
             match ask {
                 Ask::Shutdown(drain) if self.stopping.is_none() => self.begin_shutdown(now, drain),
                 Ask::Shutdown(drain) => self.hasten(now.saturating_add(self.span(drain))),
+                // Who asked looks at `effective_routing`.
+                Ask::Reload => drop(self.reload_ports()),
                 Ask::Leave { shard, drain, again } => self.begin_leave(now, shard, drain, again),
                 Ask::Closed { group, shard } => self.closed(group, shard),
             }

@@ -44,6 +44,11 @@ pub struct RoutingRefusal {
     pub why: &'static str,
 }
 
+impl RoutingRefusal {
+    /// Where no ids are to be read there is nothing to be had.
+    pub(crate) const NO_QUIC: &str = "no QUIC is expected";
+}
+
 impl fmt::Display for RoutingRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { strategy, call, errno, why } = self;
@@ -57,15 +62,18 @@ bitflags::bitflags! {
     pub struct ClusterWarnings: u32 {
         /// There are more shards than processors that the process may use.
         const MORE_SHARDS_THAN_CPUS = 1;
-        /// The kernel would not have the program of some endpoint, although it took one like it
-        /// before: that one has the next simpler router.
+        /// Some endpoint has a simpler router than the others: the kernel would not have its
+        /// program, although it took one like it before, or its ids are the application's own.
         const ENDPOINT_FELL_BACK = 2;
         /// The kernel takes not even a classic program: it spreads connections and datagrams by a
         /// hash of its own, and goes on giving them to shards that are draining.
         const SPREAD_BY_KERNEL = 4;
         /// A router could not be brought in line with which shards drain or are gone: shards pass
-        /// on what is not theirs.
+        /// on what is not theirs. It is taken back when one could be.
         const ROUTER_IS_STALE = 8;
+        /// The last reload was refused, in part at least: what routes there is what did before it.
+        /// It is taken back by one that is not.
+        const RELOAD_REFUSED = 16;
     }
 }
 

@@ -36,6 +36,10 @@ impl QuicPlan {
         match *self {}
     }
 
+    pub(super) const fn has_own_ids(&self) -> bool {
+        match *self {}
+    }
+
     pub(super) const fn use_shard(&mut self, _: u16) {
         match *self {}
     }

@@ -100,7 +100,7 @@ impl Staged {
 pub(crate) struct QuicSocket {
     pub(crate) endpoint: Endpoint,
     /// Whose datagrams come besides; `None` where there are no other shards.
-    pub(crate) owners: Option<Box<Owners>>,
+    pub(crate) owners: Option<Owners>,
     /// `None`: the connections are our own.
     pub(crate) listening: Option<Listening>,
     /// Connections on it, those included that are over for the application.

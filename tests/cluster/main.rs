@@ -11,14 +11,19 @@ mod endings;
 mod idle;
 mod kit;
 mod life;
+#[cfg(all(feature = "quic", feature = "tracing"))]
+mod logged;
 mod moves;
 mod posts;
+#[cfg(feature = "quic")]
+mod privileges;
 #[cfg(feature = "quic")]
 mod quic;
 #[cfg(feature = "quic")]
 #[path = "../common/relay.rs"]
 #[expect(dead_code, reason = "the rest is other programs'")]
 mod relay;
+mod reload;
 mod sockets;
 mod stats;
 mod steer;

@@ -19,7 +19,7 @@ fn inet(cluster: &IoCluster, endpoint: ClusterEndpoint) -> SocketAddr {
     cluster.local_addr(endpoint).unwrap().inet().unwrap()
 }
 
-fn client(addr: SocketAddr) -> UdpSocket {
+pub(crate) fn client(addr: SocketAddr) -> UdpSocket {
     let client = UdpSocket::bind(ANY).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.connect(addr).unwrap();
@@ -27,7 +27,7 @@ fn client(addr: SocketAddr) -> UdpSocket {
 }
 
 /// Answers every datagram with the shard's number.
-fn naming(shard: &mut ShardIo) -> zero_io::Result<()> {
+pub(crate) fn naming(shard: &mut ShardIo) -> zero_io::Result<()> {
     let me = [shard.shard() as u8];
     serve(shard, |event, sender| {
         if let Event::UdpRecv { endpoint, from, .. } = event {
@@ -36,7 +36,7 @@ fn naming(shard: &mut ShardIo) -> zero_io::Result<()> {
     })
 }
 
-fn ask(client: &UdpSocket) -> u8 {
+pub(crate) fn ask(client: &UdpSocket) -> u8 {
     client.send(b"who?").unwrap();
     let mut name = [0xFF];
     client.recv(&mut name).unwrap();

@@ -21,6 +21,16 @@ pub trait ConnectionIds: Send + Sync {
 
     /// Whether such an id may have been made here. What is denied gets no stateless reset.
     fn is_ours(&self, id: &[u8]) -> bool;
+
+    /// On a cluster ([`QuicCids::PerShard`]), the shard whose generator makes such ids: packets
+    /// with one that came to another shard are passed on to it. Whoever can send packets chooses
+    /// what is asked here, so it had better be something that only the generator can have made;
+    /// [`is_ours`](Self::is_ours) said yes to it before. `None`, and a shard that there is not: it
+    /// is dealt with where it came.
+    fn shard_of(&self, id: &[u8]) -> Option<u16> {
+        let _ = id;
+        None
+    }
 }
 
 /// Connection ids by which packets find their machine and shard.
@@ -200,13 +210,30 @@ pub enum QuicCids {
     Scid(ScidGenerator),
     /// The application.
     Custom(Arc<dyn ConnectionIds>),
+    /// The application, on a cluster: the generator of each shard, by its number. It is asked for
+    /// when the listener is made, and for each life of a shard. What one makes, all others know:
+    /// their ids have the same length, [`is_ours`](ConnectionIds::is_ours) and
+    /// [`shard_of`](ConnectionIds::shard_of) say the same on each. An `Io` alone has shard 0's.
+    ///
+    /// No program in the kernel reads them: the kernel spreads packets by a hash of the addresses,
+    /// and shards pass on what is another's.
+    PerShard(Arc<dyn Fn(u16) -> Arc<dyn ConnectionIds> + Send + Sync>),
 }
 
 impl QuicCids {
     pub(super) fn validate(&self) -> Result<()> {
-        let Self::Custom(ids) = self else { return Ok(()) };
+        let Self::Custom(ids) = self.of_shard(0) else { return Ok(()) };
         let len = ids.id_len();
         super::check("ConnectionIds::id_len", len, (4..=20).contains(&len), "4 to 20 bytes")
+    }
+
+    /// The same as one shard of a cluster has it; never `PerShard`.
+    pub(crate) fn of_shard(&self, shard: u16) -> Self {
+        match self {
+            Self::Scid(scid) => Self::Scid(scid.of_shard(shard)),
+            Self::Custom(ids) => Self::Custom(Arc::clone(ids)),
+            Self::PerShard(make) => Self::Custom(make(shard)),
+        }
     }
 }
 
@@ -221,6 +248,7 @@ impl fmt::Debug for QuicCids {
         match self {
             Self::Scid(scid) => scid.fmt(f),
             Self::Custom(ids) => write!(f, "Custom({} bytes)", ids.id_len()),
+            Self::PerShard(_) => f.write_str("PerShard(..)"),
         }
     }
 }

@@ -16,6 +16,8 @@ const ASKED_MAX: usize = 64;
 pub(crate) enum Ask {
     /// End the cluster.
     Shutdown(DrainOptions),
+    /// Make all routers anew.
+    Reload,
     /// End one shard, to begin `again` or not.
     Leave { shard: u16, drain: DrainOptions, again: bool },
     /// The shard has closed its socket of that group.

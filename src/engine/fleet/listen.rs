@@ -64,6 +64,11 @@ impl What {
         }
     }
 
+    /// Whether it has connection ids that the application makes.
+    pub(crate) fn has_own_ids(&self) -> bool {
+        matches!(self, Self::Quic(plan) if plan.has_own_ids())
+    }
+
     /// The same as one shard makes it.
     fn of_shard(mut self, shard: u16) -> Self {
         if let Self::Quic(plan) = &mut self {

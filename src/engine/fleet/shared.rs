@@ -24,7 +24,7 @@ use super::mail::Mail;
 use super::publish::{Posted, WORDS};
 use super::ready::ClusterReadiness::{Draining, Ready, Starting, Stopped};
 use super::ready::{ClusterReadiness, Readiness};
-use crate::config::{ClusterConfig, DrainOptions};
+use crate::config::{ClusterConfig, ClusterWarnings, DrainOptions, EffectiveRouting};
 use crate::engine::Command;
 use crate::engine::quic::Ferry;
 use crate::error::{IoError, PoolKind, Result};
@@ -40,6 +40,11 @@ pub(crate) struct Shared {
     slots: Box<[Slot]>,
     config: ClusterConfig,
     bell: Bell,
+    /// As it was found out; what is odd about it now is in `warnings`.
+    routing: EffectiveRouting,
+    warnings: AtomicU32,
+    /// How often all routers were made anew.
+    reloads: AtomicU32,
     /// Of the whole; of a cluster that neither drains nor is over it is looked up.
     readiness: Readiness,
     /// Whose turn it is among shards with equally many connections.
@@ -123,16 +128,55 @@ impl Resident {
 
 impl Shared {
     /// `supervisor` ends the sleep of who has the desk.
-    pub(crate) fn new(config: &ClusterConfig, supervisor: Waker) -> (Self, Desk) {
+    pub(crate) fn new(
+        config: &ClusterConfig,
+        routing: EffectiveRouting,
+        supervisor: Waker,
+    ) -> (Self, Desk) {
         let slots = (0..config.shard_count).map(|_| Slot::new()).collect();
         let (bell, desk) = desk(config.shard_count, supervisor);
-        let (config, readiness) = (config.clone(), Readiness::new(Ready));
-        (Self { slots, config, bell, readiness, turn: AtomicU32::new(0) }, desk)
+        let shared = Self {
+            slots,
+            config: config.clone(),
+            bell,
+            routing,
+            warnings: AtomicU32::new(routing.warnings.bits()),
+            reloads: AtomicU32::new(0),
+            readiness: Readiness::new(Ready),
+            turn: AtomicU32::new(0),
+        };
+        (shared, desk)
     }
 
     /// What the cluster was made with.
     pub(crate) const fn config(&self) -> &ClusterConfig {
         &self.config
+    }
+
+    /// How packets are routed now.
+    pub(crate) fn routing(&self) -> EffectiveRouting {
+        let warnings = ClusterWarnings::from_bits_retain(self.warnings.load(Ordering::Relaxed));
+        EffectiveRouting { warnings, ..self.routing }
+    }
+
+    /// The supervisor: something is odd about it. Whether that is new.
+    pub(crate) fn warn(&self, of: ClusterWarnings) -> bool {
+        self.warnings.fetch_or(of.bits(), Ordering::Relaxed) & of.bits() != of.bits()
+    }
+
+    /// The supervisor: it is not odd in that way any more.
+    pub(crate) fn unwarn(&self, of: ClusterWarnings) {
+        self.warnings.fetch_and(!of.bits(), Ordering::Relaxed);
+    }
+
+    /// The supervisor: all routers were made anew.
+    pub(crate) fn reloaded(&self) {
+        self.reloads.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often they were.
+    pub(crate) fn reloads(&self) -> u32 {
+        self.reloads.load(Ordering::Acquire)
     }
 
     /// How many shards there are.

@@ -56,8 +56,8 @@ impl Engine {
         fd: Fd,
         plan: &QuicPlan,
     ) -> Result<EndpointId> {
-        let parts = self.quic_parts(plan)?;
-        let id = self.quic_take_in(fd, plan, parts)?;
+        let parts = self.quic_parts(&plan.listen)?;
+        let id = self.quic_take_in(fd, &plan.listen, parts)?;
         if let Some(udp) = self.endpoints.quic(id.index()) {
             udp.owners = plan.owners();
         }
@@ -203,34 +203,56 @@ pub(super) fn own(addr: SocketAddr) -> UdpEndpointConfig {
     })
 }
 
-/// A listener of a cluster: its keys are there, and its ids name the shard.
-pub(crate) type QuicPlan = QuicListenConfig;
+/// A listener of a cluster: its keys are there, and its ids tell the shard.
+#[derive(Clone, Debug)]
+pub(crate) struct QuicPlan {
+    listen: QuicListenConfig,
+    /// How many shards have it, and which of them this one is.
+    shards: u16,
+    shard: u16,
+}
 
 impl QuicPlan {
+    /// Of so many shards, as the first one makes it.
+    pub(crate) const fn new(listen: QuicListenConfig, shards: u16) -> Self {
+        Self { listen, shards, shard: 0 }
+    }
+
     /// Whether shards can have it.
     pub(in crate::engine) fn check(&self) -> Result<()> {
-        self.validate()?;
-        let secrets = Secrets::draw(self.keys.as_ref(), |_| Ok(()))?;
-        EndpointParts::listen(self, &secrets, &Wall::new(0)).map(drop)
+        let listen = &self.listen;
+        listen.validate()?;
+        let secrets = Secrets::draw(listen.keys.as_ref(), |_| Ok(()))?;
+        EndpointParts::listen(listen, &secrets, &Wall::new(0)).map(drop)
     }
 
     /// Of its certificates.
     pub(crate) fn reload(&self) -> CertReloadHandle {
-        self.tls.reload_handle()
+        self.listen.tls.reload_handle()
     }
 
-    /// Makes ids that name that shard.
-    pub(in crate::engine) const fn use_shard(&mut self, shard: u16) {
-        if let QuicCids::Scid(scid) = &mut self.cids {
-            *scid = scid.of_shard(shard);
-        }
+    /// Whether the application makes its ids: no program of ours reads them.
+    pub(in crate::engine) const fn has_own_ids(&self) -> bool {
+        !matches!(self.listen.cids, QuicCids::Scid(_))
+    }
+
+    /// Makes ids that tell that shard.
+    pub(in crate::engine) fn use_shard(&mut self, shard: u16) {
+        self.shard = shard;
+        self.listen.cids = self.listen.cids.of_shard(shard);
     }
 
     /// How its datagrams are told from those of the other shards, if there are any.
-    fn owners(&self) -> Option<Box<Owners>> {
-        let QuicCids::Scid(scid) = self.cids else { return None };
-        let keys = self.keys.as_ref().filter(|_| scid.shard_bits() > 0)?;
-        Some(Box::new(Owners::new(scid, keys)))
+    fn owners(&self) -> Option<Owners> {
+        if self.shards == 1 {
+            return None;
+        }
+        match &self.listen.cids {
+            QuicCids::Scid(scid) => Some(Owners::named(*scid, self.listen.keys.as_ref()?)),
+            QuicCids::Custom(ids) => Some(Owners::told(ids, self.shard, self.shards)),
+            // There is none any more: this is one shard's.
+            QuicCids::PerShard(_) => None,
+        }
     }
 }
 

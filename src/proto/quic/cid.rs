@@ -61,15 +61,19 @@ enum Kind {
 impl Generator {
     /// `key` is for the MAC, `seed` for what is random.
     pub(super) fn new(cids: &QuicCids, key: &[u8; 16], seed: &[u8; 32]) -> Self {
+        let own = |ids: Arc<dyn ConnectionIds>| {
+            // The length was checked, but is the application's to tell.
+            let len = ids.id_len().clamp(4, CID_LEN_MAX);
+            (Kind::Custom(ids), len)
+        };
         let (kind, len) = match cids {
             QuicCids::Scid(scid) => {
                 let key = Box::new(hmac::Key::new(hmac::HMAC_SHA256, key));
                 (Kind::Scid { scid: *scid, key }, ScidGenerator::CID_LEN)
             }
-            // The length was checked, but is the application's to tell.
-            QuicCids::Custom(ids) => {
-                (Kind::Custom(Arc::clone(ids)), ids.id_len().clamp(4, CID_LEN_MAX))
-            }
+            QuicCids::Custom(ids) => own(Arc::clone(ids)),
+            // Who is no shard of a cluster is the only one.
+            QuicCids::PerShard(make) => own(make(0)),
         };
         Self { kind, len, draws: Draws::new(seed) }
     }

@@ -5,5 +5,7 @@ mod drain;
 mod hostile;
 mod listening;
 mod moving;
+mod own_ids;
+mod reload;
 mod routed;
 pub(crate) mod site;

@@ -4,11 +4,16 @@ use zero_io::{IoCluster, IoError, RoutingStrategy, ScidCover};
 
 use super::site::{Site, config, local};
 
-const ROUTERS: [RoutingStrategy; 2] =
+pub(super) const ROUTERS: [RoutingStrategy; 2] =
     [RoutingStrategy::ReusePortEbpf, RoutingStrategy::ReusePortCbpf];
 
 /// A site with that router, unless this process may not have it.
-fn site(shards: u16, router: RoutingStrategy, cover: ScidCover, at: &str) -> Option<Site> {
+pub(super) fn site(
+    shards: u16,
+    router: RoutingStrategy,
+    cover: ScidCover,
+    at: &str,
+) -> Option<Site> {
     let config = config(shards).with(|c| {
         (c.routing, c.scid_cover, c.server_id) = (router, cover, 5);
     });
