@@ -52,23 +52,14 @@ impl IoCluster {
         if let QuicCids::Custom(_) = config.cids {
             return Err(OWN_IDS);
         }
+        // There are some wherever QUIC is expected, and elsewhere `open` refuses.
+        let keys = self.config.keys.clone().map_or_else(QuicKeys::random, Ok)?;
         // Listeners with keys of their own have the cover of all: the kernel's programs know one.
-        let keys = self.quic_keys()?;
         config.cids =
             QuicCids::Scid(first_ids(&self.config)?.covered(self.config.scid_cover, &keys));
         config.keys.get_or_insert(keys);
         let socket = Socket::Udp(listening(&config));
         self.open(ExpectedProtocols::QUIC, socket, What::Quic(Box::new(config)))
-    }
-
-    /// The keys of all listeners.
-    fn quic_keys(&mut self) -> Result<QuicKeys> {
-        let keys = match self.config.keys.take() {
-            Some(keys) => keys,
-            None => QuicKeys::random()?,
-        };
-        self.config.keys = Some(keys.clone());
-        Ok(keys)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{ClusterKeys, Config, RoutingStrategy, check};
+use super::{ClusterKeys, Config, RoutingStrategy, check, check_ms};
 use crate::error::{IoError, Result};
 
 /// Most shards of a cluster.
@@ -216,8 +216,7 @@ impl ClusterConfig {
             ("ClusterConfig::drain_grace", self.drain_grace),
             ("ClusterConfig::drain_deadline", self.drain_deadline),
         ] {
-            let ms = usize::try_from(span.as_millis()).unwrap_or(usize::MAX);
-            check(field, ms, span <= DRAIN_MAX, "up to 3,600,000 ms")?;
+            check_ms(field, span, 0, DRAIN_MAX.as_millis() as u64, "up to 3,600,000 ms")?;
         }
         self.io.validate()
     }

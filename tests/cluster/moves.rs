@@ -405,6 +405,48 @@ fn those_of_other_protocols_do_not_move() {
     refused(hand.shard(at).hand_over(conn, 1), "HTTP");
 }
 
+/// One that came to a full table is taken in when there is a place, and room to tell of it.
+#[test]
+fn who_waits_for_a_place_is_not_forgotten() {
+    let full = |c: &mut ClusterConfig| {
+        (c.io.max_connections, c.io.max_events_per_poll) = (1, 16);
+    };
+    let mut hand = Hand::new(config(2).with(full));
+    let (_client, at, conn) = hand.connect();
+    let other = 1 - at;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = hand.shard(other).tcp_connect(listener.local_addr().unwrap()).unwrap();
+    hand.until(connected);
+    hand.shard(at).hand_over(conn, other as u16).unwrap();
+    assert_eq!(hand.until(ended), (at, (code::HANDED_OVER, true)));
+    hand.shard(other).poll(Duration::ZERO).unwrap();
+    hand.shard(other).close(own).unwrap();
+    assert_eq!(hand.until(ended).0, other);
+    let handle = hand.cluster.handle().io_handle(other as u16).unwrap();
+    let shard = hand.shard(other);
+    let mut posts = |count: usize| {
+        (0..count).for_each(|token| handle.post(token as u64).unwrap());
+        shard.poll(Duration::ZERO).unwrap();
+        let mut told = 0;
+        while let Some(event) = shard.next_event() {
+            assert!(matches!(event, Event::User { .. }), "{event:?}");
+            told += 1;
+        }
+        told
+    };
+    // As many as the queue of events has room for, and in the end again just as many.
+    let room = posts(100);
+    let mut left = 100_usize.next_multiple_of(room) - room;
+    left -= posts(left + room - 100);
+    while left > 0 {
+        left -= posts(0);
+    }
+    let start = Instant::now();
+    shard.poll(PATIENCE).unwrap();
+    assert!(start.elapsed() < PATIENCE / 2, "it slept");
+    assert!(shard.next_event().as_ref().and_then(connected).is_some());
+}
+
 /// A connection in the mail of a shard that ends goes to another one.
 #[test]
 fn nothing_in_the_mail_is_lost() {

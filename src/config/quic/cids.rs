@@ -6,8 +6,8 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 
 use super::QuicKeys;
-use crate::config::ScidCover;
 use crate::config::cover::Speck;
+use crate::config::{ScidCover, check};
 use crate::error::{IoError, Result};
 
 /// Connection ids of one's own making, for a load balancer that reads something from them.
@@ -206,7 +206,7 @@ impl QuicCids {
     pub(super) fn validate(&self) -> Result<()> {
         let Self::Custom(ids) = self else { return Ok(()) };
         let len = ids.id_len();
-        super::check("ConnectionIds::id_len", len, (4..=20).contains(&len), "4 to 20 bytes")
+        check("ConnectionIds::id_len", len, (4..=20).contains(&len), "4 to 20 bytes")
     }
 }
 

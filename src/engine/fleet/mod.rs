@@ -177,6 +177,7 @@ impl Engine {
     pub(super) fn fleet_has_work(&self) -> bool {
         let Some(fleet) = &self.fleet else { return false };
         self.has_mail_to_run()
+            || (!fleet.unplaced.is_empty() && self.has_place())
             || fleet.pier.has_work()
             || self.has_arriving_to_feed()
             || self.has_ready_to_leave()
@@ -189,9 +190,14 @@ impl Engine {
         }
     }
 
+    /// Whether a connection can be taken in, and told of.
+    fn has_place(&self) -> bool {
+        self.inbox.room() > 0 && !self.conns.is_full()
+    }
+
     /// Takes in those that waited, as far as there is room.
     fn place_unplaced(&mut self) {
-        while self.inbox.room() > 0 && !self.conns.is_full() {
+        while self.has_place() {
             let Some(fleet) = &mut self.fleet else { return };
             let Some(moved) = fleet.unplaced.pop_front() else { return };
             if let Some(moved) = self.take_moved(moved) {

@@ -110,14 +110,12 @@ impl Resident {
 
     /// A filled buffer of its reserve.
     fn filled(&self, data: &[u8]) -> Result<SendBuffer> {
-        let mut buffer = self.pool.reserve_buffer(data.len()).inspect_err(|error| {
+        self.pool.reserve_filled(data).inspect_err(|error| {
             // What was dropped is made up by the shard, which may sleep.
             if matches!(error, IoError::PoolExhausted { pool: PoolKind::HandleReserve }) {
                 self.nudge();
             }
-        })?;
-        buffer.as_mut_slice().copy_from_slice(data);
-        Ok(buffer)
+        })
     }
 }
 
@@ -347,12 +345,9 @@ impl Shared {
 
     /// Its connections, and those that it was asked for.
     fn load_of(&self, shard: u16) -> u64 {
-        let berth = self.slot(shard).map(|slot| slot.berth.0.load());
-        let asked = berth
-            .ok()
-            .as_ref()
-            .and_then(|berth| berth.as_ref().map(|berth| berth.asked.load(Ordering::Relaxed)));
-        self.posted(shard).connections + u64::from(asked.unwrap_or(0))
+        let Ok(slot) = self.slot(shard) else { return 0 };
+        let asked = slot.berth.0.load().as_ref().map_or(0, |b| b.asked.load(Ordering::Relaxed));
+        self.posted(shard).connections + u64::from(asked)
     }
 
     /// Wakes a shard, if it sleeps and nobody else has; whether it did.
