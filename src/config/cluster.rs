@@ -139,8 +139,9 @@ pub struct ClusterConfig {
     pub keys: Option<ClusterKeys>,
     /// Every shard's: connections and pools are counted per shard.
     pub io: Config,
-    /// What other shards and handles may have queued for one shard. Default 1024; 2 to 65,536,
-    /// rounded up to a power of two.
+    /// What other shards and handles may have queued for one shard, and connections that may be on
+    /// their way to it, those included for which its table has no place yet. Default 1024; 2 to
+    /// 65,536, rounded up to a power of two.
     pub mail_entries: usize,
     /// Datagrams that other shards may have passed on to one shard, and that it has not read. Taken
     /// at the first QUIC listener. Default 256; 16 to 16,384.

@@ -64,7 +64,8 @@ pub(crate) struct Fleet {
     leaving: Vec<Leaving>,
     /// Connections whose unread bytes are not handed out yet.
     arriving: Vec<Arriving>,
-    /// Connections of other shards for which the table has no place.
+    /// Connections of other shards for which the table has no place; with those in the mail no more
+    /// than that has entries.
     unplaced: VecDeque<Box<Moved>>,
 }
 
@@ -148,8 +149,12 @@ impl Engine {
         for mail in left {
             match mail {
                 Mail::Post { .. } => fleet.stats.posts_lost += 1,
-                Mail::Moved(_) | Mail::Accepted { .. } | Mail::Connect(_) => {
-                    fleet.shared.pass_on(fleet.me, mail);
+                Mail::Moved(_) | Mail::Accepted { .. } => {
+                    let goes_on = fleet.shared.pass_on(fleet.me, mail);
+                    fleet.stats.moved_lost += u64::from(!goes_on);
+                }
+                Mail::Connect(_) => {
+                    let _ = fleet.shared.pass_on(fleet.me, mail);
                 }
                 Mail::Control(_) => {}
             }
