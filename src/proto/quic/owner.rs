@@ -10,7 +10,7 @@ use aws_lc_rs::hmac;
 
 use super::cid::is_scid;
 use super::parts::VERSION;
-use crate::config::{QuicKeys, ScidGenerator};
+use crate::config::{QuicKeys, ReadyScid, ScidGenerator};
 
 const CID_LEN: usize = ScidGenerator::CID_LEN;
 /// RFC 8999 §5.1: the first bit of a long header.
@@ -20,7 +20,7 @@ const NO_ID: [u8; CID_LEN] = [0xFF; CID_LEN];
 
 /// How the shards of a listener are told from each other.
 pub(crate) struct Owners {
-    scid: ScidGenerator,
+    scid: ReadyScid,
     key: hmac::Key,
     /// The id that was looked at last, and whose it is if not ours: trains have one id, mostly.
     last: ([u8; CID_LEN], Option<u16>),
@@ -30,7 +30,7 @@ impl Owners {
     /// Of the shard whose ids `scid` makes, under those keys.
     pub(crate) fn new(scid: ScidGenerator, keys: &QuicKeys) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &keys.cid);
-        Self { scid, key, last: (NO_ID, None) }
+        Self { scid: ReadyScid::new(scid), key, last: (NO_ID, None) }
     }
 
     /// The other shard of this server that made the datagram's id.
@@ -45,14 +45,15 @@ impl Owners {
 
     fn look(&self, cid: &[u8; CID_LEN]) -> Option<u16> {
         let (server, shard) = self.scid.decode(cid)?;
-        let is_siblings = server == self.scid.server_id() && shard != self.scid.shard_id();
+        let own = self.scid.scid();
+        let is_siblings = server == own.server_id() && shard != own.shard_id();
         (is_siblings && is_scid(&self.key, cid)).then_some(shard)
     }
 }
 
 impl std::fmt::Debug for Owners {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Owners").field("scid", &self.scid).finish_non_exhaustive()
+        f.debug_struct("Owners").field("scid", self.scid.scid()).finish_non_exhaustive()
     }
 }
 
