@@ -23,24 +23,24 @@ use echo::Echo;
 
 type Error = Box<dyn std::error::Error>;
 
+/// The last port that has two behind it.
+const LAST_PORT: u16 = u16::MAX - 2;
+
 fn main() -> Result<(), Error> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let addr: SocketAddr = args.first().map_or("127.0.0.1:7000", String::as_str).parse()?;
     let shards = args.get(1).map_or(Ok(2), |shards| shards.parse())?;
+    let [next, last] = ports_behind(addr.port())?.map(|port| SocketAddr::new(addr.ip(), port));
     let mut cluster = IoCluster::new(ClusterConfig::new(shards).with(|c| {
         c.io.max_connections = 16_384;
         c.on_panic = OnPanic::Restart { max: 16 };
     }))?;
-    let behind = |step| {
-        let port = if addr.port() == 0 { 0 } else { addr.port() + step };
-        SocketAddr::new(addr.ip(), port)
-    };
     let tcp = cluster.tcp_listen(addr)?;
-    let udp = cluster.udp_bind(behind(0))?;
+    let udp = cluster.udp_bind(addr)?;
     let certificate = self_signed()?;
-    let quic = cluster.quic_listen_with(QuicListenConfig::new(behind(1), certificate.clone()))?;
-    let tls = cluster.tls_listen(behind(1), certificate)?;
-    let http = cluster.http_listen(behind(2))?;
+    let quic = cluster.quic_listen_with(QuicListenConfig::new(next, certificate.clone()))?;
+    let tls = cluster.tls_listen(next, certificate)?;
+    let http = cluster.http_listen(last)?;
     cluster.stop_on_signals()?;
     println!("listening on {}", cluster.local_addr(tcp)?);
     for (what, endpoint) in [("UDP", udp), ("TLS", tls), ("HTTP", http), ("QUIC", quic)] {
@@ -52,6 +52,18 @@ fn main() -> Result<(), Error> {
         println!("shard {}: {:?} after {} restarts", shard.shard, shard.exit, shard.restarts);
     }
     if report.is_clean() { Ok(()) } else { Err("a shard failed".into()) }
+}
+
+/// The ports of TLS with QUIC, and of HTTP.
+fn ports_behind(first: u16) -> Result<[u16; 2], Error> {
+    match first {
+        0 => Ok([0, 0]),
+        1..=LAST_PORT => Ok([first + 1, first + 2]),
+        _ => {
+            Err(format!("port {first} has no two ports behind it: take 0, or up to {LAST_PORT}")
+                .into())
+        }
+    }
 }
 
 fn serve(shard: &mut ShardIo, http: ClusterEndpoint) -> zero_io::Result<()> {

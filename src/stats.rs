@@ -109,6 +109,9 @@ counters! {
         moved_in,
         /// Connections that were handed over to other shards.
         moved_out,
+        /// Connections that had come and were not taken in when the shard ended, and that no other
+        /// one had room for: they were closed.
+        moved_lost,
         /// QUIC datagrams of its own that other shards received and passed on.
         forwarded_in,
         /// Those that were copied a second time, because connections keep too many cells.

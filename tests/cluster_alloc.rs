@@ -53,7 +53,6 @@ impl Site {
             c.routing = RoutingStrategy::DcidDispatch;
             c.cpu_affinity = CpuAffinity::Off;
             c.forward_cells = CELLS;
-            c.routing = RoutingStrategy::DcidDispatch;
         });
         let mut cluster = IoCluster::new(config).unwrap();
         let any = "127.0.0.1:0".parse().unwrap();

@@ -69,8 +69,15 @@ impl Group {
     fn closed_by(&mut self, shard: u16) {
         let Some(closing) = &mut self.closing else { return };
         closing.retain(|waited_for| *waited_for != shard);
-        if closing.is_empty() {
+        self.end_if_closed();
+    }
+
+    /// Lets go of the sockets, and of the maps of what chose among them, when no shard has a part
+    /// in it.
+    fn end_if_closed(&mut self) {
+        if self.closing.as_ref().is_some_and(Vec::is_empty) {
             self.members.clear();
+            self.router = None;
         }
     }
 }
@@ -228,9 +235,7 @@ impl IoCluster {
         let group = &mut self.groups[usize::from(number)];
         group.brake(&mut self.ports);
         group.closing = Some(shards.clone());
-        if shards.is_empty() {
-            group.members.clear();
-        }
+        group.end_if_closed();
         let order = Order { of: Of::Group(number), doors: Doors::Quiet, deadline };
         for shard in shards {
             self.outbox.push((shard, Mail::Control(Box::new(Control::Drain(order)))));
@@ -271,5 +276,28 @@ impl IoCluster {
     /// `InvalidArgument` when it is of another cluster, or closed.
     pub fn local_addr(&self, endpoint: ClusterEndpoint) -> Result<PeerAddr> {
         Ok(self.group(endpoint)?.addr)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Supervised;
+    use crate::config::ClusterConfig;
+
+    #[test]
+    fn a_closed_endpoint_keeps_no_descriptor() {
+        let mut cluster = IoCluster::new(ClusterConfig::new(2)).unwrap();
+        let endpoint = cluster.udp_bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let seeds = cluster.seeds().unwrap();
+        cluster.endpoint_close(endpoint, DrainOptions::default()).unwrap();
+        let group = |cluster: &IoCluster| {
+            let group = &cluster.groups[usize::from(endpoint.group())];
+            (group.members.len(), group.router.is_some())
+        };
+        assert_eq!(group(&cluster), (2, true), "the shards have not closed theirs");
+        drop(seeds);
+        assert!(matches!(cluster.supervise(std::time::Duration::ZERO), Ok(Supervised::Over)));
+        assert_eq!(group(&cluster), (0, false));
     }
 }

@@ -57,7 +57,8 @@ impl IoCluster {
     /// share the address; `InvalidConfig`; `TlsConfig`; `PoolExhausted` when
     /// `Config::max_endpoints` are open; `NofileLimit`; `Os`.
     pub fn quic_listen_with(&mut self, mut config: QuicListenConfig) -> Result<ClusterEndpoint> {
-        let keys = self.quic_keys()?;
+        // There are some wherever QUIC is expected, and elsewhere `open` refuses.
+        let keys = self.config.keys.clone().map_or_else(QuicKeys::random, Ok)?;
         match &config.cids {
             // Listeners with keys of their own have the cover of all: the kernel's programs know
             // one.
@@ -101,16 +102,6 @@ impl IoCluster {
             }
         }
         Ok(())
-    }
-
-    /// The keys of all listeners.
-    fn quic_keys(&mut self) -> Result<QuicKeys> {
-        let keys = match self.config.keys.take() {
-            Some(keys) => keys,
-            None => QuicKeys::random()?,
-        };
-        self.config.keys = Some(keys.clone());
-        Ok(keys)
     }
 }
 

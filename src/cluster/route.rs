@@ -285,7 +285,7 @@ impl IoCluster {
     fn steer(&mut self, how: Steering) -> Result<()> {
         let strategy = self.shared.routing().strategy;
         let mut answer = Ok(());
-        for group in self.groups.iter_mut().filter(|group| !group.members.is_empty()) {
+        for group in &mut self.groups {
             let Some((kind, router)) = &mut group.router else { continue };
             let plan = self.plans.of(strategy, *kind);
             let done = self.ports.steer(&group.members, &plan, router, how);

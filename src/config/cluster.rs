@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{ClusterKeys, Config, RoutingStrategy, check};
+use super::{ClusterKeys, Config, RoutingStrategy, check, check_ms};
 use crate::error::{IoError, Result};
 
 /// Most shards of a cluster.
@@ -139,8 +139,9 @@ pub struct ClusterConfig {
     pub keys: Option<ClusterKeys>,
     /// Every shard's: connections and pools are counted per shard.
     pub io: Config,
-    /// What other shards and handles may have queued for one shard. Default 1024; 2 to 65,536,
-    /// rounded up to a power of two.
+    /// What other shards and handles may have queued for one shard, and connections that may be on
+    /// their way to it, those included for which its table has no place yet. Default 1024; 2 to
+    /// 65,536, rounded up to a power of two.
     pub mail_entries: usize,
     /// Datagrams that other shards may have passed on to one shard, and that it has not read. Taken
     /// at the first QUIC listener. Default 256; 16 to 16,384.
@@ -216,8 +217,7 @@ impl ClusterConfig {
             ("ClusterConfig::drain_grace", self.drain_grace),
             ("ClusterConfig::drain_deadline", self.drain_deadline),
         ] {
-            let ms = usize::try_from(span.as_millis()).unwrap_or(usize::MAX);
-            check(field, ms, span <= DRAIN_MAX, "up to 3,600,000 ms")?;
+            check_ms(field, span, 0, DRAIN_MAX.as_millis() as u64, "up to 3,600,000 ms")?;
         }
         self.io.validate()
     }

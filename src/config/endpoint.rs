@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::ProxyProtocol;
 use super::framing::Framing;
+use super::{ProxyProtocol, check_ms};
 use crate::error::Result;
 
 /// RFC 8305 §5: the delay must not be less than 10 ms, and 2 s is the recommended maximum.
-const ATTEMPT_DELAY_MIN: Duration = Duration::from_millis(10);
-const ATTEMPT_DELAY_MAX: Duration = Duration::from_secs(2);
+const ATTEMPT_DELAY_MIN_MS: u64 = 10;
+const ATTEMPT_DELAY_MAX_MS: u64 = 2000;
 
 /// Where to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,10 +186,9 @@ impl TcpConnectConfig {
 
 impl TcpConnectConfig {
     pub(crate) fn validate(&self) -> Result<()> {
-        let delay = self.attempt_delay;
-        let ok = (ATTEMPT_DELAY_MIN..=ATTEMPT_DELAY_MAX).contains(&delay);
-        let ms = usize::try_from(delay.as_millis()).unwrap_or(usize::MAX);
-        super::check("TcpConnectConfig::attempt_delay (ms)", ms, ok, "10 ms to 2 s")
+        let field = "TcpConnectConfig::attempt_delay (ms)";
+        let (low, high) = (ATTEMPT_DELAY_MIN_MS, ATTEMPT_DELAY_MAX_MS);
+        check_ms(field, self.attempt_delay, low, high, "10 ms to 2 s")
     }
 }
 

@@ -403,6 +403,18 @@ pub(crate) fn check(
     if ok { Ok(()) } else { Err(IoError::InvalidConfig { field, value: value as u64, range }) }
 }
 
+/// Checks a time against its range, in milliseconds.
+fn check_ms(
+    field: &'static str,
+    value: Duration,
+    low_ms: u64,
+    high_ms: u64,
+    range: &'static str,
+) -> Result<()> {
+    let fits = value >= Duration::from_millis(low_ms) && value <= Duration::from_millis(high_ms);
+    check(field, usize::try_from(value.as_millis()).unwrap_or(usize::MAX), fits, range)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{IpNet, check};
+use super::{IpNet, check_ms};
 use crate::error::Result;
 
 /// The specification asks for 3 s at least, so that a lost first segment may come again.
@@ -70,9 +70,8 @@ impl ProxyProtocol {
     /// # Errors
     /// [`IoError::InvalidConfig`](crate::IoError::InvalidConfig) with the field.
     pub fn validate(&self) -> Result<()> {
-        let ms = usize::try_from(self.timeout.as_millis()).unwrap_or(usize::MAX);
-        let ok = (1..=TIMEOUT_MAX.as_millis()).contains(&self.timeout.as_millis());
-        check("ProxyProtocol::timeout (ms)", ms, ok, "1 ms to 1 h")
+        let field = "ProxyProtocol::timeout (ms)";
+        check_ms(field, self.timeout, 1, TIMEOUT_MAX.as_millis() as u64, "1 ms to 1 h")
     }
 
     /// Whether a header of that peer is believed; `None` is one of a Unix socket.

@@ -327,8 +327,9 @@ pub enum Event<'poll> {
         /// The message's bytes; empty for `IoHandle::post`.
         data: &'poll [u8],
     },
-    /// A connection could not be handed over to another shard: its mail was full, it had ended, or
-    /// what was written did not go out in time. It is where it was, and nothing of it is lost.
+    /// A connection could not be handed over to another shard: its mail was full, as many as that
+    /// has entries were on their way there and waited for a place, it had ended, or what was
+    /// written did not go out in time. It is where it was, and nothing of it is lost.
     HandOverFailed {
         /// The connection.
         conn: ConnId,

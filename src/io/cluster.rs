@@ -40,7 +40,9 @@ both! {
     /// takes no more writes, tells nothing more, and ends with `Disconnected` and the code
     /// [`HANDED_OVER`](crate::code::HANDED_OVER); there it begins with `Connected`. If it cannot
     /// go after all, `Event::HandOverFailed` follows instead, and it goes on here: so it is after
-    /// `Config::close_timeout`, if the peer does not take what was written.
+    /// `Config::close_timeout`, if the peer does not take what was written, and at once while
+    /// `ClusterConfig::mail_entries` connections are on their way to that shard, which has no place
+    /// for them.
     ///
     /// # Errors
     /// `NotMovable` with the reason; `StaleConn`, `NoSuchShard`, `ShardDown`.

@@ -692,4 +692,11 @@ impl PoolShared {
         };
         Ok(SendBuffer::new(Arc::clone(self), BufId(slot), min as u32))
     }
+
+    /// One of those with these bytes in it.
+    pub(crate) fn reserve_filled(self: &Arc<Self>, data: &[u8]) -> Result<SendBuffer> {
+        let mut buffer = self.reserve_buffer(data.len())?;
+        buffer.as_mut_slice().copy_from_slice(data);
+        Ok(buffer)
+    }
 }

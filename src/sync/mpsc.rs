@@ -226,9 +226,7 @@ impl<T> Consumer<T> {
         let head = self.head.get();
         self.shared.entry(head).sequence.load(Ordering::Acquire) != head + 1
     }
-}
 
-impl<T> Consumer<T> {
     /// Closes the queue: from now on pushes give their values back. Those that were pushed before
     /// are handed to `take`, in order.
     pub(crate) fn close(&mut self, mut take: impl FnMut(T)) {

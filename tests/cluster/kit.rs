@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use zero_io::{
     ClusterConfig, ClusterHandle, ClusterReadiness, ClusterReport, Config, CpuAffinity,
-    DrainOptions, IoCluster, Result, ShardIo,
+    DrainOptions, IoCluster, Result, ShardIo, ShardSeed,
 };
 
 use crate::common::PATIENCE;
@@ -24,6 +24,14 @@ pub(crate) fn config(shards: u16) -> ClusterConfig {
             io.debug.audit_every_tick = true;
         });
     })
+}
+
+/// Two shards on one thread, so that the test says who runs when.
+pub(crate) fn pair(config: ClusterConfig) -> (IoCluster, ShardIo, ShardIo) {
+    let mut cluster = IoCluster::new(config).unwrap();
+    let seeds: [ShardSeed; 2] = cluster.seeds().unwrap().try_into().expect("two shards");
+    let [one, other] = seeds.map(|seed| seed.grow().unwrap());
+    (cluster, one, other)
 }
 
 /// A cluster under way.

@@ -405,6 +405,112 @@ fn those_of_other_protocols_do_not_move() {
     refused(hand.shard(at).hand_over(conn, 1), "HTTP");
 }
 
+/// One that came to a full table is taken in when there is a place, and room to tell of it.
+#[test]
+fn who_waits_for_a_place_is_not_forgotten() {
+    let full = |c: &mut ClusterConfig| {
+        (c.io.max_connections, c.io.max_events_per_poll) = (1, 16);
+    };
+    let mut hand = Hand::new(config(2).with(full));
+    let (_client, at, conn) = hand.connect();
+    let other = 1 - at;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = hand.shard(other).tcp_connect(listener.local_addr().unwrap()).unwrap();
+    hand.until(connected);
+    hand.shard(at).hand_over(conn, other as u16).unwrap();
+    assert_eq!(hand.until(ended), (at, (code::HANDED_OVER, true)));
+    hand.shard(other).poll(Duration::ZERO).unwrap();
+    hand.shard(other).close(own).unwrap();
+    assert_eq!(hand.until(ended).0, other);
+    let handle = hand.cluster.handle().io_handle(other as u16).unwrap();
+    let shard = hand.shard(other);
+    let mut posts = |count: usize| {
+        (0..count).for_each(|token| handle.post(token as u64).unwrap());
+        shard.poll(Duration::ZERO).unwrap();
+        let mut told = 0;
+        while let Some(event) = shard.next_event() {
+            assert!(matches!(event, Event::User { .. }), "{event:?}");
+            told += 1;
+        }
+        told
+    };
+    // As many as the queue of events has room for, and in the end again just as many.
+    let room = posts(100);
+    let mut left = 100_usize.next_multiple_of(room) - room;
+    left -= posts(left + room - 100);
+    while left > 0 {
+        left -= posts(0);
+    }
+    let start = Instant::now();
+    shard.poll(PATIENCE).unwrap();
+    assert!(start.elapsed() < PATIENCE / 2, "it slept");
+    assert!(shard.next_event().as_ref().and_then(connected).is_some());
+}
+
+/// No more connections wait for a place than the mail has entries: the others stay where they are,
+/// and go when there is room.
+#[test]
+fn who_finds_no_room_to_wait_stays() {
+    const PLACES: usize = 6;
+    const WAIT_MAX: usize = 4;
+    let narrow = |c: &mut ClusterConfig| {
+        (c.mail_entries, c.io.max_connections) = (WAIT_MAX, PLACES);
+    };
+    let mut hand = Hand::new(config(2).with(narrow));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let [own, others] = [0, 1].map(|at| {
+        let conns: [ConnId; PLACES] =
+            std::array::from_fn(|_| hand.shard(at).tcp_connect(addr).unwrap());
+        conns.iter().for_each(|_| assert_eq!(hand.until(connected).0, at));
+        conns
+    });
+    let give = |hand: &mut Hand, conn: ConnId| {
+        hand.shard(0).hand_over(conn, 1).unwrap();
+        let (_, went) = hand.until(|event| match event {
+            Event::HandOverFailed { conn: failed } => Some((*failed == conn).then_some(false)),
+            Event::Disconnected { conn: gone, error_code: code::HANDED_OVER, .. } => {
+                Some((*gone == conn).then_some(true))
+            }
+            _ => None,
+        });
+        went.expect("of the connection that was given away")
+    };
+    // All of them are looked at there before the next one is sent.
+    for (at, conn) in own.into_iter().enumerate() {
+        assert_eq!(give(&mut hand, conn), at < WAIT_MAX, "{at}");
+        hand.shard(1).poll(Duration::ZERO).unwrap();
+    }
+    assert_eq!(hand.shard(1).fleet_stats().moved_in, 0);
+    assert_eq!(hand.shard(0).stream_write(own[WAIT_MAX], STREAM, b"here"), Ok(4));
+    for conn in &others[..WAIT_MAX] {
+        hand.shard(1).close(*conn).unwrap();
+    }
+    (0..WAIT_MAX).for_each(|_| assert_eq!(hand.until(connected).0, 1));
+    for conn in &own[WAIT_MAX..] {
+        assert!(give(&mut hand, *conn), "there is room again");
+    }
+}
+
+/// One that waits for a place at a shard that ends, and for which nobody else has one, is counted.
+#[test]
+fn who_waits_for_a_place_that_never_comes_is_counted() {
+    let mut hand = Hand::new(config(2).with(|c| c.io.max_connections = 1));
+    let (mut client, at, conn) = hand.connect();
+    let other = 1 - at;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    hand.shard(other).tcp_connect(listener.local_addr().unwrap()).unwrap();
+    hand.until(connected);
+    hand.shard(at).hand_over(conn, other as u16).unwrap();
+    assert_eq!(hand.until(ended), (at, (code::HANDED_OVER, true)));
+    hand.shard(other).poll(Duration::ZERO).unwrap();
+    hand.shards[at] = None;
+    hand.shards[other] = None;
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    let stats = hand.cluster.handle().stats();
+    assert_eq!(stats.shards[other].fleet.moved_lost, 1);
+}
+
 /// A connection in the mail of a shard that ends goes to another one.
 #[test]
 fn nothing_in_the_mail_is_lost() {

@@ -7,16 +7,7 @@ use std::time::{Duration, Instant};
 use zero_io::{Config, Event, Io, IoCluster, IoError, PoolKind, ShardIo};
 
 use crate::common::{PATIENCE, pattern};
-use crate::kit::{LONG, Running, config, serve};
-
-/// Two shards on one thread, so that the test says who runs when.
-fn pair() -> (IoCluster, ShardIo, ShardIo) {
-    let mut cluster = IoCluster::new(config(2)).unwrap();
-    let mut shards = cluster.seeds().unwrap().into_iter().map(|seed| seed.grow().unwrap());
-    let (one, other) = (shards.next().unwrap(), shards.next().unwrap());
-    drop(shards);
-    (cluster, one, other)
-}
+use crate::kit::{LONG, Running, config, pair, serve};
 
 /// Polls once, and gives the messages that came.
 fn messages(shard: &mut ShardIo) -> Vec<(u64, Vec<u8>)> {
@@ -32,7 +23,7 @@ fn messages(shard: &mut ShardIo) -> Vec<(u64, Vec<u8>)> {
 
 #[test]
 fn arrive_in_order_with_their_data() {
-    let (_cluster, mut one, mut other) = pair();
+    let (_cluster, mut one, mut other) = pair(config(2));
     assert_eq!((one.shard_id(), one.shard_count()), (0, 2));
     assert_eq!((other.shard(), other.shard_count()), (1, 2));
     one.post_to(1, 10).unwrap();
@@ -53,14 +44,11 @@ fn arrive_in_order_with_their_data() {
 
 #[test]
 fn what_does_not_fit_is_refused_and_nothing_is_lost() {
-    let mut cluster = IoCluster::new(config(2).with(|c| {
+    let (cluster, mut one, mut other) = pair(config(2).with(|c| {
         c.mail_entries = 4;
         c.io.handle_reserve_count = 2;
         c.io.max_events_per_poll = 16;
-    }))
-    .unwrap();
-    let mut shards = cluster.seeds().unwrap().into_iter().map(|seed| seed.grow().unwrap());
-    let (mut one, mut other) = (shards.next().unwrap(), shards.next().unwrap());
+    }));
     let absent = IoError::NoSuchShard { shard: 2, shards: 2 };
     assert_eq!(one.post_to(2, 0), Err(absent));
     let long = IoError::BufferTooLarge { len: 2049, max: 2048 };
@@ -89,9 +77,7 @@ fn what_does_not_fit_is_refused_and_nothing_is_lost() {
 
 #[test]
 fn a_full_event_queue_keeps_them_waiting_in_order() {
-    let mut cluster = IoCluster::new(config(2).with(|c| c.io.max_events_per_poll = 16)).unwrap();
-    let mut shards = cluster.seeds().unwrap().into_iter().map(|seed| seed.grow().unwrap());
-    let (mut one, mut other) = (shards.next().unwrap(), shards.next().unwrap());
+    let (_cluster, mut one, mut other) = pair(config(2).with(|c| c.io.max_events_per_poll = 16));
     for token in 0..1000 {
         one.post_to(1, token).unwrap();
     }
@@ -153,7 +139,7 @@ fn sleepers_are_woken_once_each() {
 /// A handle ends the sleep of a shard.
 #[test]
 fn handles_wake_too() {
-    let (cluster, _one, mut other) = pair();
+    let (cluster, _one, mut other) = pair(config(2));
     let handle = cluster.handle();
     std::thread::scope(|threads| {
         threads.spawn(move || {

@@ -72,6 +72,17 @@ fn ends_in_order_by_sigterm() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
+/// TLS and HTTP are at the ports behind the one that is given.
+#[test]
+fn a_port_without_two_behind_it_is_an_error_with_a_fix() {
+    for port in ["127.0.0.1:65534", "127.0.0.1:65535"] {
+        let done = super::program("cluster").args([port, "2"]).output().unwrap();
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert_eq!(done.status.code(), Some(1), "{said}");
+        assert!(said.contains("up to 65533") && !said.contains("panicked"), "{said}");
+    }
+}
+
 /// Who does not go is not waited for when the operator says so twice.
 #[test]
 fn ends_at_once_by_a_second_signal() {

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use zero_io::sim::{Fault, Faults, World};
 use zero_io::{
-    EcnState, OwnedSlot, PeerAddr, PoolPressureInfo, PressureState, QuicConnectConfig, SendBuffer,
-    StreamDir, code,
+    EcnState, Event, OwnedSlot, PeerAddr, PoolPressureInfo, PressureState, Protocol,
+    QuicConnectConfig, SendBuffer, StreamDir, code,
 };
 
-use super::kit::{BOTH, CLIENT, Net, PATIENCE, SERVER, Seen, pattern};
+use super::kit::{BOTH, Backend, CLIENT, Net, PATIENCE, SERVER, Seen, pattern};
 
 #[test]
 fn figures_of_a_connection() {
@@ -104,6 +104,30 @@ fn a_socket_sends_so_much_in_a_tick_and_the_rest_in_the_next_ones() {
             ends.filter(|seen| matches!(seen, Seen::ReadClosed(..))).count() == CONNS
         });
     }
+}
+
+/// The place of a connection that its peer ended is free when the end was handed out: who came to a
+/// full table is accepted then, and not when the protocol lets go of the rest of it.
+#[test]
+fn who_waits_for_the_place_of_a_connection_gets_it() {
+    let mut net = Net::with(Backend::Uring, 2, |c| c.max_connections = 1);
+    let listener = net.nodes[SERVER].io.tcp_listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = net.nodes[SERVER].io.local_addr(listener).unwrap().inet().unwrap();
+    let (conn, _) = net.pair(|_| (), |_| ());
+    let _waiting = std::net::TcpStream::connect(addr).unwrap();
+    net.nodes[CLIENT].io.close(conn).unwrap();
+    // It is told late: no datagram has an endpoint looked at any more.
+    for _ in 0..10 {
+        net.round_of(CLIENT);
+        net.nodes[SERVER].io.poll(Duration::ZERO).unwrap();
+    }
+    let io = &mut net.nodes[SERVER].io;
+    let event = io.next_event();
+    assert!(matches!(event, Some(Event::Disconnected { .. })), "{event:?}");
+    assert!(io.next_event().is_none());
+    io.poll(Duration::ZERO).unwrap();
+    let event = io.next_event();
+    assert!(matches!(event, Some(Event::Connected { protocol: Protocol::Tcp, .. })), "{event:?}");
 }
 
 #[test]

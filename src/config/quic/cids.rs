@@ -6,8 +6,8 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 
 use super::QuicKeys;
-use crate::config::ScidCover;
 use crate::config::cover::Speck;
+use crate::config::{ScidCover, check};
 use crate::error::{IoError, Result};
 
 /// Connection ids of one's own making, for a load balancer that reads something from them.
@@ -70,16 +70,22 @@ impl Cover {
         }
     }
 
-    /// What is added to the numbers.
-    fn pad(&self, random: [u8; 5]) -> u16 {
+    /// The key of the strong one, made ready.
+    fn strong_key(&self) -> Option<hmac::Key> {
+        let Self::Strong(key) = self else { return None };
+        Some(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
+    /// What is added to the numbers; `strong` is what `strong_key` gave.
+    fn pad(&self, strong: Option<&hmac::Key>, random: [u8; 5]) -> u16 {
         let [_, block @ ..] = random;
-        let pad = match self {
-            Self::Clear => 0,
-            Self::Light(speck) => speck.encrypt(block) as u16,
-            Self::Strong(key) => {
-                let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), &random);
+        let pad = match (self, strong) {
+            (Self::Light(speck), _) => speck.encrypt(block) as u16,
+            (Self::Strong(_), Some(key)) => {
+                let tag = hmac::sign(key, &random);
                 tag.as_ref().first_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes))
             }
+            _ => 0,
         };
         pad & ScidGenerator::SERVER_ID_MASK
     }
@@ -153,7 +159,11 @@ impl ScidGenerator {
     /// An id but for its MAC, around random bytes.
     #[must_use]
     pub fn encode(&self, random: [u8; 5]) -> [u8; 7] {
-        let first = self.cover.code() | (self.id ^ self.cover.pad(random));
+        self.encode_with(self.cover.strong_key().as_ref(), random)
+    }
+
+    fn encode_with(&self, strong: Option<&hmac::Key>, random: [u8; 5]) -> [u8; 7] {
+        let first = self.cover.code() | (self.id ^ self.cover.pad(strong, random));
         let ([a, b], [c, d, e, f, g]) = (first.to_be_bytes(), random);
         [a, b, c, d, e, f, g]
     }
@@ -162,13 +172,19 @@ impl ScidGenerator {
     /// two bits of those that this one makes. Whether somebody made it up is not looked at.
     #[must_use]
     pub fn decode(&self, cid: &[u8]) -> Option<(u16, u16)> {
+        self.decode_with(self.cover.strong_key().as_ref(), cid)
+    }
+
+    fn decode_with(&self, strong: Option<&hmac::Key>, cid: &[u8]) -> Option<(u16, u16)> {
         let (first, rest) = cid.split_first_chunk()?;
         let (random, mac) = rest.split_first_chunk()?;
         let first = u16::from_be_bytes(*first);
-        let is_such = mac.len() == 3 && first & !Self::SERVER_ID_MASK == self.cover.code();
-        let id = (first & Self::SERVER_ID_MASK) ^ self.cover.pad(*random);
+        if mac.len() != 3 || first & !Self::SERVER_ID_MASK != self.cover.code() {
+            return None;
+        }
+        let id = (first & Self::SERVER_ID_MASK) ^ self.cover.pad(strong, *random);
         let shard = u32::from(id) & ((1 << self.shard_bits) - 1);
-        is_such.then_some((id >> self.shard_bits, shard as u16))
+        Some((id >> self.shard_bits, shard as u16))
     }
 
     /// The server's number.
@@ -202,6 +218,33 @@ impl ScidGenerator {
     }
 }
 
+/// A generator with its key made ready, for whoever makes or reads many ids.
+pub(crate) struct ReadyScid {
+    scid: ScidGenerator,
+    strong: Option<hmac::Key>,
+}
+
+impl ReadyScid {
+    pub(crate) fn new(scid: ScidGenerator) -> Self {
+        Self { scid, strong: scid.cover.strong_key() }
+    }
+
+    /// What it was made of.
+    pub(crate) const fn scid(&self) -> &ScidGenerator {
+        &self.scid
+    }
+
+    /// As [`ScidGenerator::encode`].
+    pub(crate) fn encode(&self, random: [u8; 5]) -> [u8; 7] {
+        self.scid.encode_with(self.strong.as_ref(), random)
+    }
+
+    /// As [`ScidGenerator::decode`].
+    pub(crate) fn decode(&self, cid: &[u8]) -> Option<(u16, u16)> {
+        self.scid.decode_with(self.strong.as_ref(), cid)
+    }
+}
+
 /// Who makes our connection ids.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -224,7 +267,7 @@ impl QuicCids {
     pub(super) fn validate(&self) -> Result<()> {
         let Self::Custom(ids) = self.of_shard(0) else { return Ok(()) };
         let len = ids.id_len();
-        super::check("ConnectionIds::id_len", len, (4..=20).contains(&len), "4 to 20 bytes")
+        check("ConnectionIds::id_len", len, (4..=20).contains(&len), "4 to 20 bytes")
     }
 
     /// The same as one shard of a cluster has it; never `PerShard`.
@@ -304,6 +347,11 @@ mod tests {
                     assert_eq!(body[2..], random[..5]);
                     let cid = [&body[..], &[1, 2, 3]].concat();
                     assert_eq!(scid.decode(&cid), Some((server, shard)));
+                    if id % 61 == 0 {
+                        let ready = ReadyScid::new(scid);
+                        assert_eq!(body, ready.encode(*random.first_chunk().unwrap()));
+                        assert_eq!(ready.decode(&cid), Some((server, shard)));
+                    }
                     let is_clear = cover == ScidCover::Clear;
                     assert_eq!(ScidGenerator::id_of(&cid), is_clear.then_some(id as u16));
                     assert_eq!((scid.cover(), scid.shard_bits()), (cover, shard_bits));

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::check_ms;
 use super::transport::QuicTransport;
+use crate::config::check_ms;
 use crate::config::{HostOrAddr, SessionTicket, TlsClientConfig};
 use crate::error::{IoError, Result};
 use crate::ids::EndpointId;

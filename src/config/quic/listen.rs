@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::cids::QuicCids;
 use super::keys::QuicKeys;
 use super::transport::QuicTransport;
-use super::{check, check_ms};
 use crate::config::TlsServerConfig;
+use crate::config::{check, check_ms};
 use crate::error::Result;
 
 /// Whether a client has to show that it is where it says (RFC 9000 §8.1.2), which costs it a

@@ -13,6 +13,7 @@ mod qlog;
 mod transport;
 mod used;
 
+pub(crate) use cids::ReadyScid;
 pub use cids::{ConnectionIds, QuicCids, ScidGenerator};
 pub use connect::QuicConnectConfig;
 pub(crate) use connect::check_ticket;
@@ -25,20 +26,3 @@ pub use transport::{
     QuicTransport,
 };
 pub(crate) use used::UsedTokens;
-
-use std::time::Duration;
-
-use super::check;
-use crate::error::Result;
-
-/// Checks a time against its range, in milliseconds.
-fn check_ms(
-    field: &'static str,
-    value: Duration,
-    low_ms: u64,
-    high_ms: u64,
-    range: &'static str,
-) -> Result<()> {
-    let fits = value >= Duration::from_millis(low_ms) && value <= Duration::from_millis(high_ms);
-    check(field, usize::try_from(value.as_millis()).unwrap_or(usize::MAX), fits, range)
-}

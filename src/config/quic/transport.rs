@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::qlog::Qlog;
-use super::{check, check_ms};
 use crate::config::Toggle;
+use crate::config::{check, check_ms};
 use crate::error::Result;
 
 /// The longest payload of a UDP datagram over IPv6.

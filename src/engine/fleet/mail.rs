@@ -127,14 +127,7 @@ impl Engine {
         if shard != 0 {
             return Err(IoError::NoSuchShard { shard, shards: 1 });
         }
-        let buffer = match data {
-            None => None,
-            Some(data) => {
-                let mut buffer = self.pool.shared().reserve_buffer(data.len())?;
-                buffer.as_mut_slice().copy_from_slice(data);
-                Some(buffer)
-            }
-        };
+        let buffer = data.map(|data| self.pool.shared().reserve_filled(data)).transpose()?;
         self.producer.push(Command::Post { token, buffer }).map_err(|error| match error {
             PushError::Closed(_) => IoError::IoGone,
             PushError::Full(_) => {

@@ -64,7 +64,8 @@ pub(crate) struct Fleet {
     leaving: Vec<Leaving>,
     /// Connections whose unread bytes are not handed out yet.
     arriving: Vec<Arriving>,
-    /// Connections of other shards for which the table has no place.
+    /// Connections of other shards for which the table has no place; with those in the mail no more
+    /// than that has entries.
     unplaced: VecDeque<Box<Moved>>,
 }
 
@@ -148,8 +149,12 @@ impl Engine {
         for mail in left {
             match mail {
                 Mail::Post { .. } => fleet.stats.posts_lost += 1,
-                Mail::Moved(_) | Mail::Accepted { .. } | Mail::Connect(_) => {
-                    fleet.shared.pass_on(fleet.me, mail);
+                Mail::Moved(_) | Mail::Accepted { .. } => {
+                    let goes_on = fleet.shared.pass_on(fleet.me, mail);
+                    fleet.stats.moved_lost += u64::from(!goes_on);
+                }
+                Mail::Connect(_) => {
+                    let _ = fleet.shared.pass_on(fleet.me, mail);
                 }
                 Mail::Control(_) => {}
             }
@@ -177,6 +182,7 @@ impl Engine {
     pub(super) fn fleet_has_work(&self) -> bool {
         let Some(fleet) = &self.fleet else { return false };
         self.has_mail_to_run()
+            || (!fleet.unplaced.is_empty() && self.has_place())
             || fleet.pier.has_work()
             || self.has_arriving_to_feed()
             || self.has_ready_to_leave()
@@ -189,9 +195,14 @@ impl Engine {
         }
     }
 
+    /// Whether a connection can be taken in, and told of.
+    fn has_place(&self) -> bool {
+        self.inbox.room() > 0 && !self.conns.is_full()
+    }
+
     /// Takes in those that waited, as far as there is room.
     fn place_unplaced(&mut self) {
-        while self.inbox.room() > 0 && !self.conns.is_full() {
+        while self.has_place() {
             let Some(fleet) = &mut self.fleet else { return };
             let Some(moved) = fleet.unplaced.pop_front() else { return };
             if let Some(moved) = self.take_moved(moved) {

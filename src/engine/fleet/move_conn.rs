@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! here    Open ─ hand_over ─▶ leaving ─ nothing under way, all sent ─▶ mail ─▶ Disconnected
-//!           ▲                    │ in the mail is no room, or its time is up
+//!           ▲                    │ there is no room for one more, or its time is up
 //!           └─ HandOverFailed ───┘
 //! there   mail ─▶ Connected ─▶ what was not handed out here ─▶ what the socket gives
 //! ```
@@ -12,6 +12,8 @@
 //!   goes; what arrived and was not handed out goes with it, in order.
 //! - What travels with a connection is bounded: where it is handed out it counts as held, and
 //!   nothing is read before all of it was.
+//! - Those on their way to a shard are bounded too, by the entries of its mail: in there, and while
+//!   its table is full.
 //! - A socket is sent to or received from by one shard at a time: it goes when no operation of this
 //!   one names it.
 
@@ -302,6 +304,9 @@ impl Engine {
         let Ok(index) = self.conns.insert(Phase::Open, moved.protocol, self.now) else {
             return Some(moved);
         };
+        if let Some(fleet) = &self.fleet {
+            fleet.shared.took_moved(fleet.me);
+        }
         let endpoint = match moved.group {
             NO_GROUP => None,
             group => self.endpoints.of_group(group),

@@ -54,9 +54,12 @@ impl Posted {
 impl Engine {
     /// Posts up what this shard has done.
     pub(in crate::engine) fn publish(&mut self) {
+        self.publish_with(self.conns.used() as u64);
+    }
+
+    fn publish_with(&mut self, connections: u64) {
         let Some(fleet) = &mut self.fleet else { return };
         fleet.publish_at = self.now.saturating_add(PUBLISH_EVERY);
-        let connections = self.conns.used() as u64;
         let Posted { mut io, fleet: mut others, .. } = fleet.before;
         io += self.stats;
         others += fleet.stats;
@@ -74,10 +77,7 @@ impl Engine {
 
     /// What stays posted up when the shard is gone.
     pub(super) fn publish_last(&mut self) {
-        self.publish();
-        let Some(fleet) = &self.fleet else { return };
-        let last = fleet.shared.posted(fleet.me);
-        fleet.shared.post_up(fleet.me, &Posted { connections: 0, ..last });
+        self.publish_with(0);
     }
 }
 

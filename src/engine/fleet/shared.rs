@@ -79,6 +79,8 @@ pub(crate) struct Berth {
     mail: Producer<Mail>,
     /// Connections that were asked for and that its board does not count yet.
     asked: Arc<AtomicU32>,
+    /// Connections of other shards that are in its mail, or wait for a place in its table.
+    moving: Arc<AtomicU32>,
     /// Once it is grown.
     resident: Option<Resident>,
 }
@@ -99,7 +101,25 @@ pub(crate) struct Resident {
 impl Berth {
     /// The same life, that far.
     fn with(&self, resident: Option<Resident>) -> Self {
-        Self { mail: self.mail.clone(), asked: Arc::clone(&self.asked), resident }
+        let (asked, moving) = (Arc::clone(&self.asked), Arc::clone(&self.moving));
+        Self { mail: self.mail.clone(), asked, moving, resident }
+    }
+
+    /// Puts something into the mail. A connection leaves it when the table is full too, and waits
+    /// for a place elsewhere: together there are no more of them than the mail has entries.
+    fn push(&self, mail: Mail) -> Result<(), PushError<Mail>> {
+        let Mail::Moved(_) = mail else { return self.mail.push(mail) };
+        let room = self.mail.capacity() as u32;
+        let one_more = |moving: u32| (moving < room).then_some(moving + 1);
+        if self.moving.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
+            return Err(PushError::Full(mail));
+        }
+        self.mail.push(mail).inspect_err(|_| self.moved())
+    }
+
+    /// One of those on their way is not any more.
+    fn moved(&self) {
+        self.moving.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -115,14 +135,12 @@ impl Resident {
 
     /// A filled buffer of its reserve.
     fn filled(&self, data: &[u8]) -> Result<SendBuffer> {
-        let mut buffer = self.pool.reserve_buffer(data.len()).inspect_err(|error| {
+        self.pool.reserve_filled(data).inspect_err(|error| {
             // What was dropped is made up by the shard, which may sleep.
             if matches!(error, IoError::PoolExhausted { pool: PoolKind::HandleReserve }) {
                 self.nudge();
             }
-        })?;
-        buffer.as_mut_slice().copy_from_slice(data);
-        Ok(buffer)
+        })
     }
 }
 
@@ -193,7 +211,8 @@ impl Shared {
     pub(crate) fn begin(&self, shard: u16) -> Result<Consumer<Mail>> {
         let (mail, consumer) = channel(self.config.mail_entries);
         self.slot(shard)?.readiness.set(Starting);
-        let berth = Berth { mail, asked: Arc::default(), resident: None };
+        let (asked, moving) = (Arc::default(), Arc::default());
+        let berth = Berth { mail, asked, moving, resident: None };
         self.slot(shard)?.berth.0.store(Some(Arc::new(berth)));
         Ok(consumer)
     }
@@ -379,6 +398,15 @@ impl Shared {
         }
     }
 
+    /// The shard itself: it has done with a connection that was on its way.
+    pub(super) fn took_moved(&self, shard: u16) {
+        if let Ok(slot) = self.slot(shard)
+            && let Some(berth) = slot.berth.0.load().as_ref()
+        {
+            berth.moved();
+        }
+    }
+
     /// The shard with the fewest connections of those that run; among equals they take turns.
     fn least_busy(&self) -> Result<u16> {
         let shards = u32::from(self.count());
@@ -391,12 +419,9 @@ impl Shared {
 
     /// Its connections, and those that it was asked for.
     fn load_of(&self, shard: u16) -> u64 {
-        let berth = self.slot(shard).map(|slot| slot.berth.0.load());
-        let asked = berth
-            .ok()
-            .as_ref()
-            .and_then(|berth| berth.as_ref().map(|berth| berth.asked.load(Ordering::Relaxed)));
-        self.posted(shard).connections + u64::from(asked.unwrap_or(0))
+        let Ok(slot) = self.slot(shard) else { return 0 };
+        let asked = slot.berth.0.load().as_ref().map_or(0, |b| b.asked.load(Ordering::Relaxed));
+        self.posted(shard).connections + u64::from(asked)
     }
 
     /// Wakes a shard, if it sleeps and nobody else has; whether it did.
@@ -421,20 +446,22 @@ impl Shared {
     pub(super) fn send_quietly(&self, shard: u16, mail: Mail) -> Result<(), PushError<Mail>> {
         let Ok(slot) = self.slot(shard) else { return Err(PushError::Closed(mail)) };
         match slot.berth.0.load().as_ref() {
-            Some(berth) => berth.mail.push(mail),
+            Some(berth) => berth.push(mail),
             None => Err(PushError::Closed(mail)),
         }
     }
 
     /// Sends what a shard that leaves had in its mail to another one that runs, if there is one.
-    pub(super) fn pass_on(&self, from: u16, mut mail: Mail) {
+    /// Whether one took it.
+    pub(super) fn pass_on(&self, from: u16, mut mail: Mail) -> bool {
         let others = (1..self.count()).map(|step| (from + step) % self.count());
         for shard in others.filter(|shard| self.runs(*shard)) {
             match self.send(shard, mail) {
-                Ok(()) => return,
+                Ok(()) => return true,
                 Err(refused) => mail = refused.into_inner(),
             }
         }
+        false
     }
 }
 

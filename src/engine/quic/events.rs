@@ -138,6 +138,8 @@ impl Engine {
         crate::trace::conn_ended(conn, code, clean);
         self.quic_retire(conn);
         self.conns.remove(conn.index());
+        // A listener may have waited for the place.
+        self.lists.endpoint_work = true;
         // The peer's words, which are not left in a receive buffer.
         let reason = match words.is_empty() {
             true => reason_bytes(code),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid};
 
-use crate::config::{ConnectionIds, QuicCids, ScidGenerator};
+use crate::config::{ConnectionIds, QuicCids, ReadyScid, ScidGenerator};
 
 /// RFC 9000 §17.2: "this value MUST NOT exceed 20 bytes".
 pub(super) const CID_LEN_MAX: usize = 20;
@@ -54,8 +54,15 @@ pub(super) struct Generator {
 }
 
 enum Kind {
-    Scid { scid: ScidGenerator, key: Box<hmac::Key> },
+    Scid(Box<Scid>),
     Custom(Arc<dyn ConnectionIds>),
+}
+
+/// What makes ids that name the shard.
+struct Scid {
+    scid: ReadyScid,
+    /// Of the MAC.
+    key: hmac::Key,
 }
 
 impl Generator {
@@ -68,8 +75,9 @@ impl Generator {
         };
         let (kind, len) = match cids {
             QuicCids::Scid(scid) => {
-                let key = Box::new(hmac::Key::new(hmac::HMAC_SHA256, key));
-                (Kind::Scid { scid: *scid, key }, ScidGenerator::CID_LEN)
+                let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+                let scid = ReadyScid::new(*scid);
+                (Kind::Scid(Box::new(Scid { scid, key })), ScidGenerator::CID_LEN)
             }
             QuicCids::Custom(ids) => own(Arc::clone(ids)),
             // Who is no shard of a cluster is the only one.
@@ -84,7 +92,7 @@ impl ConnectionIdGenerator for Generator {
         let mut bytes = self.draws.bytes();
         let id = bytes.get_mut(..self.len).unwrap_or_default();
         match &self.kind {
-            Kind::Scid { scid, key } => write_scid(*scid, key, id),
+            Kind::Scid(scid) => scid.write(id),
             Kind::Custom(ids) => ids.write(id),
         }
         ConnectionId::new(id)
@@ -92,7 +100,7 @@ impl ConnectionIdGenerator for Generator {
 
     fn validate(&self, cid: &ConnectionId) -> Result<(), InvalidCid> {
         let is_ours = match &self.kind {
-            Kind::Scid { key, .. } => is_scid(key, cid),
+            Kind::Scid(scid) => is_scid(&scid.key, cid),
             Kind::Custom(ids) => ids.is_ours(cid),
         };
         if is_ours { Ok(()) } else { Err(InvalidCid) }
@@ -107,12 +115,14 @@ impl ConnectionIdGenerator for Generator {
     }
 }
 
-fn write_scid(scid: ScidGenerator, key: &hmac::Key, cid: &mut [u8]) {
-    let Some((body, mac)) = cid.split_first_chunk_mut::<SCID_BODY_LEN>() else { return };
-    let [_, _, random @ ..] = *body;
-    *body = scid.encode(random);
-    let tag = hmac::sign(key, body);
-    mac.iter_mut().zip(tag.as_ref()).for_each(|(mac, tag)| *mac = *tag);
+impl Scid {
+    fn write(&self, cid: &mut [u8]) {
+        let Some((body, mac)) = cid.split_first_chunk_mut::<SCID_BODY_LEN>() else { return };
+        let [_, _, random @ ..] = *body;
+        *body = self.scid.encode(random);
+        let tag = hmac::sign(&self.key, body);
+        mac.iter_mut().zip(tag.as_ref()).for_each(|(mac, tag)| *mac = *tag);
+    }
 }
 
 /// Whether whoever has the key made it, clear or covered. Not in constant time: a MAC of three

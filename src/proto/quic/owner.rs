@@ -13,7 +13,7 @@ use aws_lc_rs::hmac;
 
 use super::cid::{CID_LEN_MAX, is_scid};
 use super::parts::VERSION;
-use crate::config::{ConnectionIds, QuicKeys, ScidGenerator};
+use crate::config::{ConnectionIds, QuicKeys, ReadyScid, ScidGenerator};
 
 const CID_LEN: usize = ScidGenerator::CID_LEN;
 /// RFC 8999 §5.1: the first bit of a long header.
@@ -34,7 +34,7 @@ impl Owners {
     /// Of the shard whose ids `scid` makes, under those keys.
     pub(crate) fn named(scid: ScidGenerator, keys: &QuicKeys) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &keys.cid);
-        Self::Named(Box::new(Named { scid, key, last: (NO_ID, None) }))
+        Self::Named(Box::new(Named { scid: ReadyScid::new(scid), key, last: (NO_ID, None) }))
     }
 
     /// Of shard `me` of so many, whose ids those are.
@@ -55,7 +55,7 @@ impl Owners {
 
 /// Ids of a [`ScidGenerator`].
 pub(crate) struct Named {
-    scid: ScidGenerator,
+    scid: ReadyScid,
     key: hmac::Key,
     /// The id that was looked at last, and whose it is if not ours: trains have one id, mostly.
     last: ([u8; CID_LEN], Option<u16>),
@@ -73,14 +73,15 @@ impl Named {
 
     fn look(&self, cid: &[u8; CID_LEN]) -> Option<u16> {
         let (server, shard) = self.scid.decode(cid)?;
-        let is_siblings = server == self.scid.server_id() && shard != self.scid.shard_id();
+        let own = self.scid.scid();
+        let is_siblings = server == own.server_id() && shard != own.shard_id();
         (is_siblings && is_scid(&self.key, cid)).then_some(shard)
     }
 }
 
 impl std::fmt::Debug for Named {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Named").field("scid", &self.scid).finish_non_exhaustive()
+        f.debug_struct("Named").field("scid", self.scid.scid()).finish_non_exhaustive()
     }
 }
 
