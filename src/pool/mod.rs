@@ -675,28 +675,3 @@ impl ClassState {
         self.count - self.free.len() as u32 - self.lent
     }
 }
-
-/// A handle's way to a buffer: from the reserve, on any thread.
-impl PoolShared {
-    pub(crate) fn reserve_buffer(self: &Arc<Self>, min: usize) -> Result<SendBuffer> {
-        let max = self.class(Class::Slots as usize).size as usize;
-        if min > max {
-            return Err(IoError::BufferTooLarge { len: min, max });
-        }
-        let Some(slot) = self.reserve.pop() else {
-            // What handles dropped unsent waits for the shard, which may sleep.
-            if self.has_returned() {
-                self.wake();
-            }
-            return Err(IoError::exhausted(PoolKind::HandleReserve));
-        };
-        Ok(SendBuffer::new(Arc::clone(self), BufId(slot), min as u32))
-    }
-
-    /// One of those with these bytes in it.
-    pub(crate) fn reserve_filled(self: &Arc<Self>, data: &[u8]) -> Result<SendBuffer> {
-        let mut buffer = self.reserve_buffer(data.len())?;
-        buffer.as_mut_slice().copy_from_slice(data);
-        Ok(buffer)
-    }
-}
