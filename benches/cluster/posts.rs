@@ -123,7 +123,9 @@ fn one_way(what: &str, len: Option<usize>) {
     let shards = stats.stats().shards;
     let (wakes, enters) = (shards[0].fleet.wakes, shards[1].io.enters);
     println!(
-        "{ONE_WAY} posts{what} one way: {:.0} ns each; {wakes} wakes, {enters} sleeps at most",
-        took.as_nanos() as f64 / ONE_WAY as f64
+        "{ONE_WAY} posts{what} one way: {:.0} ns each; {wakes} wakes in {enters} sleeps at most: \
+         {:.2} each",
+        took.as_nanos() as f64 / ONE_WAY as f64,
+        wakes as f64 / enters.max(1) as f64
     );
 }

@@ -6,6 +6,11 @@
 //! and g the times that server and generator take for an operation, one shard does at most
 //! 1 / max(s, g) per second and two at most 2 / (s + g): so the ratio is at most
 //! 2 max(s, g) / (s + g).
+//!
+//! Two shards share their processors with the generator, and the one does not: that alone makes an
+//! operation dearer, by switches and by cold caches. So there is a third run, of one shard that
+//! shares its processor with a thread of the generator while the other processor is idle. What two
+//! shards cost beyond that is what they cost each other.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -14,13 +19,15 @@ use std::time::{Duration, Instant};
 
 use zero_io::{
     ClusterConfig, Config, CpuAffinity, DrainOptions, Event, HttpListenConfig, Io, IoCluster,
-    Result, ShardIo, StreamId, TcpListenConfig, ZeroResponse, pin_current_thread,
+    Result, ShardIo, StreamDir, StreamId, TcpListenConfig, ZeroResponse, pin_current_thread,
 };
 
-use crate::{cpu, median};
+use crate::quic::Keys;
+use crate::{Quartiles, cpu};
 
+const ANY: &str = "127.0.0.1:0";
 const CONNECTIONS: usize = 64;
-const WARM: Duration = Duration::from_millis(300);
+const WARM: Duration = Duration::from_millis(500);
 const MEASURED: Duration = Duration::from_millis(1500);
 const ECHO: [u8; 256] = [42; 256];
 const PLAIN: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -36,56 +43,92 @@ struct Figures {
     generator_busy: f64,
 }
 
+/// Who runs where: shards on the first processors, and the generator's threads on these.
+struct Layout {
+    what: &'static str,
+    shards: u16,
+    generators: &'static [usize],
+}
+
+const LAYOUTS: [Layout; 3] = [
+    Layout { what: "1", shards: 1, generators: &[1] },
+    Layout { what: "2", shards: 2, generators: &[1, 0] },
+    Layout { what: "1, its processor shared", shards: 1, generators: &[0] },
+];
+
 pub(crate) fn run(load: &str, rounds: usize) {
-    let request: &'static [u8] = match load {
-        "tcp" => &ECHO,
-        "http" => PLAIN,
-        "gzip" => GZIP,
-        other => panic!("{other}: not tcp, http or gzip"),
-    };
-    let (mut ratios, mut bounds, mut efficiencies) = (Vec::new(), Vec::new(), Vec::new());
-    println!("| {load}: shards | operations/s | shards' CPU | generator's CPU | its load |");
+    let load = Load::named(load);
+    let (mut ratios, mut bounds) = (Vec::new(), Vec::new());
+    let (mut to_alone, mut to_shared) = (Vec::new(), Vec::new());
+    println!("| {}: shards | operations/s | shards' CPU | generator's CPU | its load |", load.name);
     for _ in 0..rounds {
-        let [one, two] = [1, 2].map(|shards| measure(load, request, shards));
-        for (shards, f) in [(1, &one), (2, &two)] {
+        let figures = LAYOUTS.map(|layout| {
+            let figures = measure(&load, &layout);
             println!(
-                "| {shards} | {:.0} | {:.2} us | {:.2} us | {:.0} % |",
-                f.per_second,
-                f.server * 1e6,
-                f.generator * 1e6,
-                f.generator_busy * 100.0
+                "| {} | {:.0} | {:.2} us | {:.2} us | {:.0} % |",
+                layout.what,
+                figures.per_second,
+                figures.server * 1e6,
+                figures.generator * 1e6,
+                figures.generator_busy * 100.0
             );
-        }
+            figures
+        });
+        let [one, two, shared] = figures;
         ratios.push(two.per_second / one.per_second);
         let slower = one.server.max(one.generator);
         bounds.push(2.0 * slower / (one.server + one.generator));
-        efficiencies.push(one.server / two.server);
+        to_alone.push(one.server / two.server);
+        to_shared.push(shared.server / two.server);
     }
-    let (ratio, bound) = (median(ratios), median(bounds));
-    println!(
-        "{load}, median of {rounds}: ratio {ratio:.2}, bound {bound:.2}, ratio / bound {:.2}, \
-         operations per CPU second of the shards 2 vs 1: {:.2}",
-        ratio / bound,
-        median(efficiencies)
-    );
+    println!("{}: median (quartiles) of {rounds} rounds", load.name);
+    println!("  operations per second, 2 vs 1: {}", Quartiles::of(ratios));
+    println!("  what two processors allow: {}", Quartiles::of(bounds));
+    println!("  operations per CPU second of the shards, 2 vs 1: {}", Quartiles::of(to_alone));
+    println!("  the same vs 1 that shares its processor: {}", Quartiles::of(to_shared));
 }
 
-fn measure(load: &str, request: &'static [u8], shards: u16) -> Figures {
+/// What is asked of the server, again as soon as it is answered.
+#[derive(Clone)]
+struct Load {
+    name: &'static str,
+    request: &'static [u8],
+    /// Who asks by QUIC, and whom it trusts.
+    quic: Option<Keys>,
+}
+
+impl Load {
+    fn named(name: &str) -> Self {
+        let (name, request): (_, &'static [u8]) = match name {
+            "tcp" => ("tcp", &ECHO),
+            "quic" => ("quic", &ECHO),
+            "http" => ("http", PLAIN),
+            "gzip" => ("gzip", GZIP),
+            other => panic!("{other}: not tcp, http, gzip or quic"),
+        };
+        let quic = (name == "quic").then(Keys::new);
+        Self { name, request, quic }
+    }
+}
+
+fn measure(load: &Load, layout: &Layout) -> Figures {
+    let shards = layout.shards;
     let config = ClusterConfig::new(shards).with(|c| {
         c.cpu_affinity = CpuAffinity::List((0..shards.into()).collect());
         c.io.max_connections = 1024;
     });
     let mut cluster = IoCluster::new(config).expect("a cluster");
-    let listen = TcpListenConfig::new("127.0.0.1:0".parse().expect("an address"));
-    let endpoint = match load {
-        "tcp" => cluster.tcp_listen_with(listen),
+    let listen = TcpListenConfig::new(ANY.parse().expect("an address"));
+    let endpoint = match (load.name, &load.quic) {
+        (_, Some(keys)) => keys.listen(&mut cluster),
+        ("tcp", _) => cluster.tcp_listen_with(listen),
         _ => cluster.http_listen_with(HttpListenConfig::new(listen)),
     };
     let addr = cluster.local_addr(endpoint.expect("an endpoint")).expect("its address");
     let addr = addr.inet().expect("an address with a port");
     let handle = cluster.handle();
     let server = std::thread::spawn(move || cluster.run(serve));
-    let generator = Generator::start(addr, request, shards.into());
+    let generator = Generator::start(addr, load, layout.generators);
     sleep(WARM);
     let before = Sample::take(generator);
     sleep(MEASURED);
@@ -94,7 +137,7 @@ fn measure(load: &str, request: &'static [u8], shards: u16) -> Figures {
     generator.join();
     handle.shutdown(DrainOptions::default()).expect("room in the mail");
     assert!(server.join().expect("no panic").expect("a report").is_clean());
-    before.until(&after, shards.into())
+    before.until(&after, layout.generators.len())
 }
 
 struct Sample {
@@ -159,31 +202,38 @@ struct Generator {
 }
 
 impl Generator {
-    fn start(addr: SocketAddr, request: &'static [u8], threads: usize) -> &'static Self {
+    fn start(addr: SocketAddr, load: &Load, processors: &'static [usize]) -> &'static Self {
         let this = Self {
             operations: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             threads: std::sync::Mutex::default(),
         };
         let this: &'static Self = Box::leak(Box::new(this));
-        let answer_len = answer_len(addr, request);
-        for number in 0..threads {
-            // The last processor first: the only shard is on the first.
-            let processor = 1 - number;
+        let answer_len = match load.name {
+            "tcp" | "quic" => load.request.len(),
+            _ => answer_len(addr, load.request),
+        };
+        for (number, processor) in processors.iter().copied().enumerate() {
+            let load = load.clone();
             let builder = Builder::new().name(format!("generator-{number}"));
             let thread = builder.spawn(move || {
                 pin_current_thread(processor).expect("a processor");
-                this.run(addr, request, answer_len, CONNECTIONS / threads);
+                this.run(addr, &load, answer_len, CONNECTIONS / processors.len());
             });
             this.threads.lock().expect("no panic").push(thread.expect("a thread"));
         }
         this
     }
 
-    fn run(&self, addr: SocketAddr, request: &[u8], answer_len: usize, connections: usize) {
+    fn run(&self, addr: SocketAddr, load: &Load, answer_len: usize, connections: usize) {
+        let request = load.request;
         let mut io = Io::new(Config::default().with(|c| c.max_connections = 256)).expect("an Io");
         for _ in 0..connections {
-            io.tcp_connect(addr).expect("a connection");
+            let conn = match &load.quic {
+                Some(keys) => keys.connect(&mut io, addr),
+                None => io.tcp_connect(addr),
+            };
+            conn.expect("a connection");
         }
         while !self.stop.load(Relaxed) {
             io.poll(Duration::from_millis(50)).expect("a poll");
@@ -192,14 +242,18 @@ impl Generator {
             while let Some(event) = events.next_event() {
                 match event {
                     Event::Connected { conn, .. } => {
-                        sender.stream_write(conn, StreamId::ZERO, request).expect("room");
+                        let stream = match load.quic {
+                            Some(_) => sender.stream_open(conn, StreamDir::Bidi).expect("a stream"),
+                            None => StreamId::ZERO,
+                        };
+                        sender.stream_write(conn, stream, request).expect("room");
                     }
-                    Event::StreamFrame { conn, data, .. } => {
+                    Event::StreamFrame { conn, stream, data, .. } => {
                         let got =
                             sender.user_data(conn).expect("it is there") as usize + data.len();
                         if got >= answer_len {
                             done += 1;
-                            sender.stream_write(conn, StreamId::ZERO, request).expect("room");
+                            sender.stream_write(conn, stream, request).expect("room");
                         }
                         let _ = sender.set_user_data(conn, (got % answer_len) as u64);
                     }

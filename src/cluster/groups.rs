@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use super::IoCluster;
 use super::route::Kind;
+use super::supervise::State;
 use crate::config::{
     DrainOptions, ExpectedProtocols, TcpListenConfig, UdpEndpointConfig, UdsListenConfig,
 };
@@ -202,9 +203,15 @@ impl IoCluster {
                 true => Err(PushError::Full(mail)),
                 false => self.shared.send(shard, mail),
             };
-            if let Err(PushError::Full(mail)) = sent {
-                full.push(shard);
-                self.outbox.push((shard, mail));
+            // One that is about to end shuts its mail for a moment, or for good.
+            let is_leaving = matches!(self.places[usize::from(shard)].state, State::Leaving(_));
+            match sent {
+                Err(PushError::Closed(mail)) if is_leaving => self.outbox.push((shard, mail)),
+                Err(PushError::Full(mail)) => {
+                    full.push(shard);
+                    self.outbox.push((shard, mail));
+                }
+                Ok(()) | Err(PushError::Closed(_)) => {}
             }
         }
     }

@@ -358,6 +358,9 @@ impl IoCluster {
         self.deliver();
         while !self.outbox.is_empty() {
             std::thread::yield_now();
+            while let Some(left) = self.desk.left.pop() {
+                self.left(left);
+            }
             self.deliver();
         }
     }

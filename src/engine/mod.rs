@@ -438,6 +438,7 @@ impl Engine {
     /// Ends everything: what is under way is cancelled, descriptors are closed. Whether the kernel
     /// let go of all memory.
     pub(crate) fn shut_down(&mut self) -> bool {
+        self.send_last_datagrams();
         self.leave();
         self.pool.shared().set_gone();
         let fds = self.close_all();

@@ -22,8 +22,8 @@ use crate::ring::{Completion, Fd, Op, Sock, Tag};
 use crate::sys::addr::SockAddr;
 use crate::sys::batch::{BATCH_MAX, Received, RecvBatch, Transmit};
 use crate::sys::{POLLOUT, errno};
-use crate::transport::Kind as EndpointKind;
 use crate::transport::udp::{Destination, TxDatagram, UdpSocket};
+use crate::transport::{Endpoint, Kind as EndpointKind};
 
 /// A class with so many buffers can leave a batch of them staged between receives.
 const STAY_COUNT_MIN: u32 = 16 * BATCH_MAX as u32;
@@ -312,6 +312,20 @@ impl Engine {
         self.lists.endpoint_work |= !self.lists.udp_dirty.is_empty();
     }
 
+    /// Whether some socket of plain datagrams has something that was not sent.
+    pub(super) fn has_unsent_datagrams(&mut self) -> bool {
+        self.endpoints.place_of(has_unsent).is_some()
+    }
+
+    /// Lists those sockets again, whether the kernel has said that they can send or not.
+    pub(super) fn list_unsent_datagrams(&mut self) {
+        for index in self.endpoints.indices() {
+            if self.endpoints.at(index).is_some_and(|endpoint| has_unsent(endpoint)) {
+                self.lists.udp_dirty.push_back(index);
+            }
+        }
+    }
+
     fn flush_socket(&mut self, index: u32) {
         loop {
             let Some(endpoint) = self.endpoints.at(index) else { return };
@@ -449,4 +463,8 @@ impl Engine {
             self.pool.release(datagram.buf);
         }
     }
+}
+
+fn has_unsent(endpoint: &Endpoint) -> bool {
+    matches!(&endpoint.kind, EndpointKind::Udp(udp) if !udp.queue.is_empty())
 }

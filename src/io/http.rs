@@ -34,8 +34,8 @@ both! {
     }
 
     /// Serves HTTP on a TCP or Unix socket that listens already: socket activation, or one that was
-    /// bound before privileges were dropped. Of `config.socket` only the time limits are used; what
-    /// else is set on a socket is the caller's (its connections inherit `TCP_NODELAY`).
+    /// bound before privileges were dropped. Of `config.socket` the time limits and `proxy` are
+    /// used; what else is set on a socket is the caller's (its connections inherit `TCP_NODELAY`).
     ///
     /// # Errors
     /// `InvalidArgument` when it is not a listening stream socket; `InvalidConfig`;
@@ -252,6 +252,7 @@ impl Engine {
     ) -> Result<EndpointId> {
         config.validate()?;
         let speaks = self.http_speaks(config);
-        self.adopt_listener(socket, config.socket.timeouts(), speaks, tls)
+        let (timeouts, proxy) = (config.socket.timeouts(), config.socket.proxy());
+        self.adopt_listener(socket, timeouts, speaks, tls, proxy)
     }
 }

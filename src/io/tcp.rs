@@ -60,7 +60,21 @@ both! {
         timeouts: ConnTimeouts,
         framing: Option<Framing>,
     ) -> Result<EndpointId> {
-        self_.adopt_listener(socket, timeouts, framing, None)
+        self_.adopt_listener(socket, timeouts, framing, None, None)
+    }
+
+    /// The same for connections that may have to begin with a PROXY header. Of `config` the time
+    /// limits, `framing` and `proxy` are used; what else is set on a socket is the caller's.
+    ///
+    /// # Errors
+    /// As [`adopt_listener`](Self::adopt_listener); `InvalidConfig` for `proxy`.
+    pub fn adopt_listener_with(
+        &mut self_,
+        socket: OwnedFd,
+        config: TcpListenConfig,
+    ) -> Result<EndpointId> {
+        let TcpListenConfig { timeouts, framing, proxy, .. } = config;
+        self_.adopt_listener(socket, timeouts, framing, None, proxy.as_ref())
     }
 
     /// Takes over a connected TCP or Unix socket. `Event::Connected` follows.
@@ -108,7 +122,9 @@ impl crate::engine::Engine {
         timeouts: ConnTimeouts,
         speaks: impl Into<Speaks>,
         tls: Option<Acceptor>,
+        proxy: Option<&ProxyProtocol>,
     ) -> Result<EndpointId> {
+        proxy.map_or(Ok(()), ProxyProtocol::validate)?;
         let fd = socket.into_raw_fd();
         let added = match self.ring.adopt(fd) {
             Ok(Adopted::Listener(protocol)) => {
@@ -117,6 +133,8 @@ impl crate::engine::Engine {
             Ok(_) => Err(NOT_A_LISTENER),
             Err(error) => Err(error),
         };
-        added.inspect_err(|_| self.ring.close_now(fd))
+        let id = added.inspect_err(|_| self.ring.close_now(fd))?;
+        self.expect_proxy(id, proxy);
+        Ok(id)
     }
 }

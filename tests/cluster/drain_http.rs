@@ -148,3 +148,40 @@ fn idle_connections_end_and_late_answers_come() {
     assert!(running.end().is_clean());
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
+
+/// Who has connected and not asked anything is waited for until its connection is a second old:
+/// a client cannot tell that its first request will come too late, and does not send it again. Then
+/// the connection is ended as one is that was used: with a FIN and no reset, whatever comes just
+/// then.
+#[test]
+fn fresh_connections_hold_it_up_for_a_second() {
+    let (running, addr) = running();
+    let connected = Instant::now();
+    let askers = (0..24).map(|number: u64| {
+        let mut client = client(addr);
+        std::thread::spawn(move || {
+            let delay = Duration::from_millis(400 + 50 * number);
+            std::thread::sleep(delay);
+            // It may be closed already.
+            let asked = client.write_all(GET).map(|()| connected.elapsed());
+            (asked.ok(), answer(&mut client))
+        })
+    });
+    let askers = askers.collect::<Vec<_>>();
+    let mut silent = (0..4).map(|_| client(addr)).collect::<Vec<_>>();
+    std::thread::sleep(Duration::from_millis(100));
+    running.handle.shutdown(patient()).unwrap();
+    for client in &mut silent {
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+    assert!(connected.elapsed() >= Duration::from_millis(900), "{:?}", connected.elapsed());
+    drop(silent);
+    for asker in askers {
+        let (asked, answer) = asker.join().unwrap();
+        if asked.is_some_and(|asked| asked < Duration::from_millis(900)) {
+            assert_eq!(answer, Some(true), "{asked:?}");
+        }
+    }
+    assert!(running.end().is_clean());
+    assert!(connected.elapsed() < PATIENCE / 4, "{:?}", connected.elapsed());
+}

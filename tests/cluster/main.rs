@@ -1,19 +1,27 @@
 //! Several shards behind the same addresses, on the real kernel.
 
+#[path = "../tls/certs.rs"]
+#[cfg(feature = "tls")]
+#[expect(dead_code, reason = "what the tests of TLS need besides")]
+mod certs;
 #[path = "../common/mod.rs"]
 mod common;
 mod config;
 mod drain;
 #[cfg(feature = "http")]
 mod drain_http;
+#[cfg(feature = "tls")]
+mod drain_tls;
 mod echo;
 mod endings;
 mod idle;
 mod kit;
+mod last;
 mod life;
 #[cfg(all(feature = "quic", feature = "tracing"))]
 mod logged;
 mod moves;
+mod moves_hard;
 mod posts;
 #[cfg(feature = "quic")]
 mod privileges;

@@ -19,15 +19,15 @@ const MOVES: u64 = 100;
 const CLIENTS: u64 = 4;
 
 /// The byte at a place of a stream, and the next places.
-fn pattern_at(seed: u64, at: u64, len: usize) -> Vec<u8> {
+pub(crate) fn pattern_at(seed: u64, at: u64, len: usize) -> Vec<u8> {
     (at..at + len as u64).map(|at| (at.wrapping_mul(31) ^ (at >> 8) ^ seed) as u8).collect()
 }
 
 /// A generator that is good enough to vary a test.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (self.0 >> 33) % bound
     }

@@ -1,5 +1,6 @@
 //! The PROXY protocol: listeners behind load balancers.
 
+mod adopted;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod balancer;
 #[path = "../tls/certs.rs"]

@@ -19,12 +19,13 @@ use crate::code;
 use crate::conn::Phase;
 use crate::engine::Engine;
 use crate::engine::fleet::ask::Ask;
+use crate::engine::fleet::mail::Mail;
 use crate::event::record::{Kind, Record};
 use crate::ids::{ConnId, EndpointId, Protocol};
 use crate::proto::Speaks;
 use crate::ring::Fd;
 use crate::time::Time;
-use crate::transport::{Endpoint, Kind as EndpointKind};
+use crate::transport::{Endpoint, Kind as EndpointKind, NO_GROUP};
 
 /// Nobody came for that long: a handshake that was under way would have ended.
 const QUIET: Duration = Duration::from_millis(200);
@@ -64,10 +65,17 @@ pub(super) struct Drain {
     stage: Stage,
     deadline: Time,
     look_at: Time,
-    /// The listeners that are closed, as connections name them.
-    listeners: Vec<u64>,
+    /// The listeners that are closed.
+    listeners: Vec<Listener>,
     /// The cluster is to hear that they are.
     untold: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Listener {
+    /// As connections name it.
+    id: u64,
+    group: u16,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,7 +115,7 @@ impl Engine {
             self.inbox.push(Record::bare(Kind::Draining, 0, nanos));
         }
         for listener in &drain.listeners {
-            let endpoint = self.endpoints.at(EndpointId::from_u64(*listener).index());
+            let endpoint = self.endpoints.at(EndpointId::from_u64(listener.id).index());
             if let Some(Endpoint { kind: EndpointKind::Listener(listener), .. }) = endpoint
                 && let Speaks::Http1(server) = &listener.speaks
             {
@@ -126,7 +134,7 @@ impl Engine {
     }
 
     /// Whom connections come to, of what is to end.
-    fn listeners_of(&mut self, of: Of) -> Vec<u64> {
+    fn listeners_of(&mut self, of: Of) -> Vec<Listener> {
         let mut listeners = Vec::new();
         for index in self.endpoints.indices() {
             let Some(endpoint) = self.endpoints.at(index) else { continue };
@@ -136,7 +144,9 @@ impl Engine {
             };
             let is_listener = !matches!(endpoint.kind, EndpointKind::Udp(_)) || of != Of::Shard;
             if is_meant && is_listener && !endpoint.closing && !endpoint.is_lame {
-                listeners.extend(self.endpoints.id(index).map(EndpointId::as_u64));
+                let group = endpoint.group;
+                let id = self.endpoints.id(index).map(EndpointId::as_u64);
+                listeners.extend(id.map(|id| Listener { id, group }));
             }
         }
         listeners
@@ -185,7 +195,7 @@ impl Engine {
     /// Whether the last look at each listener found nobody, as far as it could look.
     fn has_accepted_all(&mut self, drain: &Drain) -> bool {
         drain.listeners.iter().all(|listener| {
-            let listener = EndpointId::from_u64(*listener);
+            let listener = EndpointId::from_u64(listener.id);
             match self.endpoints.get(listener) {
                 Ok(Endpoint { ready, kind: EndpointKind::Listener(listener), .. }) => {
                     !*ready || listener.resting_until.is_some()
@@ -201,9 +211,9 @@ impl Engine {
         drain.look_at = self.now;
     }
 
-    fn close_endpoints(&mut self, which: &[u64], is_meant: impl Fn(&EndpointKind) -> bool) {
-        for endpoint in which {
-            let id = EndpointId::from_u64(*endpoint);
+    fn close_endpoints(&mut self, which: &[Listener], is_meant: impl Fn(&EndpointKind) -> bool) {
+        for listener in which {
+            let id = EndpointId::from_u64(listener.id);
             if self.endpoints.get(id).is_ok_and(|endpoint| is_meant(&endpoint.kind)) {
                 let closed = self.endpoint_close(id);
                 debug_assert!(closed.is_ok(), "it is there");
@@ -222,23 +232,62 @@ impl Engine {
                 left.into_iter().for_each(|index| self.cut_off(index));
                 drain.stage = Stage::Flushing { until: now.saturating_add(FLUSH_MAX) };
             }
+            Stage::Lingering if is_done => drain.stage = self.over(drain),
             Stage::Lingering if left.is_empty() => {
-                drain.stage = match is_done {
-                    true => Stage::Over,
-                    false => Stage::Flushing { until: now.saturating_add(FLUSH_MAX) },
-                };
+                drain.stage = Stage::Flushing { until: now.saturating_add(FLUSH_MAX) };
             }
             Stage::Doors { .. } | Stage::Lingering => {
                 left.into_iter().for_each(|index| self.http_wind_down(index));
             }
-            Stage::Flushing { until } if is_done || now >= until => drain.stage = Stage::Over,
+            Stage::Flushing { until } if is_done || now >= until => drain.stage = self.over(drain),
             Stage::Flushing { .. } | Stage::Over => {}
         }
     }
 
-    fn came_to(&self, listeners: &[u64]) -> Vec<u32> {
-        let conns = self.conns.iter().filter(|(_, conn)| listeners.contains(&conn.endpoint));
+    fn came_to(&self, listeners: &[Listener]) -> Vec<u32> {
+        let is_its = |endpoint| listeners.iter().any(|listener| listener.id == endpoint);
+        let conns = self.conns.iter().filter(|(_, conn)| is_its(conn.endpoint));
         conns.map(|(index, _)| index).collect()
+    }
+
+    /// This shard's part of a cluster's endpoint, as connections name it: also when it was closed,
+    /// while who came to it is waited for.
+    pub(super) fn listener_of_group(&mut self, group: u16) -> Option<u64> {
+        let open = self.endpoints.of_group(group).map(EndpointId::as_u64);
+        open.or_else(|| self.closed(|listener| listener.group == group).map(|found| found.id))
+    }
+
+    /// The cluster's endpoint that a connection came to.
+    pub(super) fn group_of(&mut self, listener: u64) -> u16 {
+        let open = self.endpoints.get(EndpointId::from_u64(listener)).map(|open| open.group);
+        let closed = || self.closed(|closed| closed.id == listener).map(|found| found.group);
+        open.ok().or_else(closed).unwrap_or(NO_GROUP)
+    }
+
+    fn closed(&self, is_meant: impl Fn(&Listener) -> bool) -> Option<Listener> {
+        let drains = self.fleet.iter().flat_map(|fleet| &fleet.drains);
+        drains.flat_map(|drain| &drain.listeners).copied().find(is_meant)
+    }
+
+    /// The last stage, unless there is time, and a connection on its way here from another shard.
+    fn over(&mut self, drain: &Drain) -> Stage {
+        let waits = drain.of == Of::Shard && self.now < drain.deadline && !self.shut_mail();
+        if waits { Stage::Lingering } else { Stage::Over }
+    }
+
+    /// Has the others send nothing any more, unless they have sent a connection. Whether they have
+    /// not.
+    fn shut_mail(&mut self) -> bool {
+        let Some(fleet) = &mut self.fleet else { return true };
+        let Some(berth) = fleet.shared.vacate(fleet.me) else { return true };
+        fleet.mail.close(|mail| fleet.mail_waits.push_back(mail));
+        let mut waiting = fleet.mail_waits.iter();
+        let is_needed =
+            !fleet.unplaced.is_empty() || waiting.any(|mail| matches!(mail, Mail::Moved(_)));
+        if is_needed {
+            fleet.mail = fleet.shared.moor_again(fleet.me, &berth);
+        }
+        !is_needed
     }
 
     /// Ends a connection whose time is up.
@@ -259,7 +308,7 @@ impl Engine {
         let until = self.now.saturating_add(QUIET);
         let Some(id) = self.endpoints.id(index).map(EndpointId::as_u64) else { return };
         let Some(fleet) = &mut self.fleet else { return };
-        for drain in fleet.drains.iter_mut().filter(|drain| drain.listeners.contains(&id)) {
+        for drain in fleet.drains.iter_mut().filter(|drain| drain.has(id)) {
             if let Stage::Doors { quiet_at } = &mut drain.stage {
                 *quiet_at = until.min(drain.deadline);
             }
@@ -269,6 +318,10 @@ impl Engine {
 }
 
 impl Drain {
+    fn has(&self, listener: u64) -> bool {
+        self.listeners.iter().any(|one| one.id == listener)
+    }
+
     const fn has_shut(&self) -> bool {
         !matches!(self.stage, Stage::Doors { .. })
     }

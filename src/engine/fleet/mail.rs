@@ -47,10 +47,12 @@ impl Engine {
     pub(super) fn run_mail(&mut self) {
         for _ in 0..MAIL_PER_TICK_MAX {
             let Some(fleet) = &mut self.fleet else { return };
-            let Some(mail) = fleet.mail_waits.take().or_else(|| fleet.mail.pop()) else { return };
+            let Some(mail) = fleet.mail_waits.pop_front().or_else(|| fleet.mail.pop()) else {
+                return;
+            };
             match mail {
                 _ if self.inbox.room() == 0 => {
-                    fleet.mail_waits = Some(mail);
+                    fleet.mail_waits.push_front(mail);
                     return;
                 }
                 Mail::Post { token, buffer } => {
@@ -107,7 +109,7 @@ impl Engine {
     pub(super) fn has_mail_to_run(&self) -> bool {
         match &self.fleet {
             None => false,
-            Some(fleet) if fleet.mail_waits.is_some() => self.inbox.room() > 0,
+            Some(fleet) if !fleet.mail_waits.is_empty() => self.inbox.room() > 0,
             Some(fleet) => !fleet.mail.is_empty(),
         }
     }

@@ -20,11 +20,13 @@ pub(crate) mod shared;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Engine;
 use super::quic::Pier;
 use crate::error::{IoError, Result};
 use crate::ids::{ClusterEndpoint, EndpointId, Protocol};
+use crate::ring::Wait;
 use crate::ring::ports::Passed;
 use crate::stats::FleetStats;
 use crate::sync::mpsc::Consumer;
@@ -37,13 +39,18 @@ use move_conn::{Arriving, Leaving, Moved};
 use publish::Posted;
 use shared::{Resident, Shared};
 
+/// How long the kernel has to take the last datagrams of a shard.
+const LAST_SENDS_MAX: Duration = Duration::from_millis(100);
+/// Between two attempts.
+const LAST_SENDS_TRY_NS: u64 = 1_000_000;
+
 /// What one shard has of its cluster.
 pub(crate) struct Fleet {
     shared: Arc<Shared>,
     me: u16,
     mail: Consumer<Mail>,
-    /// The oldest one, when it found no room.
-    mail_waits: Option<Mail>,
+    /// The oldest ones, when they found no room.
+    mail_waits: VecDeque<Mail>,
     /// Shards that were sent something and not woken yet, each once.
     to_nudge: Vec<u16>,
     /// What is about to end of it.
@@ -74,7 +81,7 @@ impl Fleet {
         Self {
             me,
             mail,
-            mail_waits: None,
+            mail_waits: VecDeque::new(),
             to_nudge: Vec::with_capacity(shared.count().into()),
             drains: Vec::new(),
             stopped: false,
@@ -137,13 +144,32 @@ impl Engine {
         }
     }
 
+    /// What was written to sockets of datagrams since the last poll is sent, as far as the kernel
+    /// takes it in time: the shard that was told to stop may have answered in that very turn.
+    pub(super) fn send_last_datagrams(&mut self) {
+        if self.fleet.is_none() || std::thread::panicking() {
+            return;
+        }
+        self.flush_udp();
+        let until = self.ring.now().saturating_add(LAST_SENDS_MAX);
+        while self.has_unsent_datagrams() && self.ring.now() < until {
+            if self.ring.enter(Wait::For(LAST_SENDS_TRY_NS)).is_err() {
+                return;
+            }
+            // What else completes is of no use any more.
+            while self.ring.reap(&mut self.reaped) > 0 {}
+            self.list_unsent_datagrams();
+            self.flush_udp();
+        }
+    }
+
     /// Ends all that the others have with this shard.
     pub(super) fn leave(&mut self) {
         self.nudge_fleet();
         let Some(fleet) = &mut self.fleet else { return };
-        fleet.shared.vacate(fleet.me);
+        let _ = fleet.shared.vacate(fleet.me);
         let mut left = Vec::new();
-        left.extend(fleet.mail_waits.take());
+        left.extend(fleet.mail_waits.drain(..));
         left.extend(fleet.unplaced.drain(..).map(Mail::Moved));
         fleet.mail.close(|mail| left.push(mail));
         for mail in left {
@@ -182,7 +208,7 @@ impl Engine {
     pub(super) fn fleet_has_work(&self) -> bool {
         let Some(fleet) = &self.fleet else { return false };
         self.has_mail_to_run()
-            || (!fleet.unplaced.is_empty() && self.has_place())
+            || self.has_place_for_unplaced()
             || fleet.pier.has_work()
             || self.has_arriving_to_feed()
             || self.has_ready_to_leave()
@@ -195,14 +221,15 @@ impl Engine {
         }
     }
 
-    /// Whether a connection can be taken in, and told of.
-    fn has_place(&self) -> bool {
-        self.inbox.room() > 0 && !self.conns.is_full()
+    /// Whether `place_unplaced` would do anything.
+    fn has_place_for_unplaced(&self) -> bool {
+        let waits = self.fleet.as_ref().is_some_and(|fleet| !fleet.unplaced.is_empty());
+        waits && self.inbox.room() > 0 && !self.conns.is_full()
     }
 
     /// Takes in those that waited, as far as there is room.
     fn place_unplaced(&mut self) {
-        while self.has_place() {
+        while self.has_place_for_unplaced() {
             let Some(fleet) = &mut self.fleet else { return };
             let Some(moved) = fleet.unplaced.pop_front() else { return };
             if let Some(moved) = self.take_moved(moved) {

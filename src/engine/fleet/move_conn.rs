@@ -309,7 +309,7 @@ impl Engine {
         }
         let endpoint = match moved.group {
             NO_GROUP => None,
-            group => self.endpoints.of_group(group),
+            group => self.listener_of_group(group),
         };
         let Moved { fd, framing, timeouts, peer, user_data, via, unread, .. } = *moved;
         let Ok(fd) = self.ring.import(fd) else {
@@ -317,7 +317,7 @@ impl Engine {
             return None;
         };
         let conn = self.conns.at(index);
-        conn.endpoint = endpoint.map_or(u64::MAX, |endpoint| endpoint.as_u64());
+        conn.endpoint = endpoint.unwrap_or(u64::MAX);
         (conn.peer, conn.user_data) = (peer, user_data);
         conn.configure(App::new(framing), timeouts);
         conn.set(Flags::ANNOUNCE_DUE);
@@ -400,12 +400,6 @@ impl Engine {
     pub(in crate::engine) fn fleet_is_starved(&self) -> bool {
         let waits = self.fleet.as_ref().is_some_and(|fleet| !fleet.arriving.is_empty());
         waits && !self.pool.has_for(Class::Stream, Use::Rx)
-    }
-
-    /// The cluster's endpoint that accepted it.
-    fn group_of(&mut self, endpoint: u64) -> u16 {
-        let endpoint = crate::ids::EndpointId::from_u64(endpoint);
-        self.endpoints.get(endpoint).map_or(NO_GROUP, |endpoint| endpoint.group)
     }
 }
 

@@ -243,11 +243,19 @@ impl Shared {
         resident.ferry.as_ref().map(pass)
     }
 
-    /// Nobody reaches it any more.
-    pub(crate) fn vacate(&self, shard: u16) {
+    /// Nobody reaches it any more; what was its berth.
+    pub(crate) fn vacate(&self, shard: u16) -> Option<Arc<Berth>> {
+        self.slot(shard).ok()?.berth.0.swap(None)
+    }
+
+    /// The life that left a berth goes on after all: the end of its new mail.
+    pub(super) fn moor_again(&self, shard: u16, berth: &Berth) -> Consumer<Mail> {
+        let (mail, consumer) = channel(self.config.mail_entries);
+        let berth = Berth { mail, ..berth.with(berth.resident.clone()) };
         if let Ok(slot) = self.slot(shard) {
-            slot.berth.0.store(None);
+            slot.berth.0.store(Some(Arc::new(berth)));
         }
+        consumer
     }
 
     /// Its life is over, grown or not.
@@ -258,7 +266,7 @@ impl Shared {
 
     /// Nobody reaches it, and it serves no more.
     pub(crate) fn set_down(&self, shard: u16) {
-        self.vacate(shard);
+        let _ = self.vacate(shard);
         if let Ok(slot) = self.slot(shard) {
             slot.readiness.set(Stopped);
         }

@@ -187,7 +187,7 @@ impl<N> Landing<N> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -279,5 +279,127 @@ mod tests {
             got
         });
         assert!(sent > 0);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::sync::gate::Gate;
+    use crate::sync::model::{Steps, bounded};
+    use loom::sync::Notify;
+    use loom::thread;
+
+    const CELLS: usize = 2;
+    const LEN: usize = 4;
+    /// Two senders and two cells: some ten times more orders with each preemption.
+    const TWO_SENDERS_PREEMPTIONS: usize = 3;
+    /// One sender that uses a cell a second time.
+    const AGAIN_PREEMPTIONS: usize = 5;
+
+    fn is_whole(datagram: &BytesMut, note: u8) -> bool {
+        datagram[..] == [note; LEN]
+    }
+
+    /// Sends one of each value; those that were taken.
+    fn send_each(ferry: &Ferry<u8>, steps: &Steps, values: impl Iterator<Item = u8>) -> Vec<u8> {
+        let send = |value: &u8| {
+            steps.pass();
+            ferry.send(&[*value; LEN], *value).is_ok()
+        };
+        values.filter(send).collect()
+    }
+
+    /// Takes one, if there is one, and lets go of it.
+    fn take_one(landing: &mut Landing<u8>, steps: &Steps) -> Option<u8> {
+        steps.pass();
+        let (datagram, note) = landing.take()?;
+        assert!(is_whole(&datagram, note), "mixed up");
+        drop(datagram);
+        landing.reclaim();
+        Some(note)
+    }
+
+    #[test]
+    fn loom_ferry_brings_what_two_send() {
+        bounded(TWO_SENDERS_PREEMPTIONS, || {
+            let steps = Arc::new(Steps::new());
+            let (ferry, mut landing) = ferry(CELLS, LEN);
+            let threads = [1, 2].map(|value| {
+                let (ferry, steps) = (ferry.clone(), Arc::clone(&steps));
+                thread::spawn(move || send_each(&ferry, &steps, value..=value))
+            });
+            let mut got: Vec<u8> = take_one(&mut landing, &steps).into_iter().collect();
+            let mut sent: Vec<u8> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
+            got.extend(std::iter::from_fn(|| take_one(&mut landing, &steps)));
+            got.sort_unstable();
+            sent.sort_unstable();
+            // A cell is there for each, and no more is asked of the list than that.
+            assert_eq!((&got, &sent), (&vec![1, 2], &vec![1, 2]));
+            assert!(!landing.is_out(), "all are home");
+        });
+    }
+
+    /// A cell that came home is filled again while others are taken.
+    #[test]
+    fn loom_ferry_uses_cells_again() {
+        bounded(AGAIN_PREEMPTIONS, || {
+            let steps = Arc::new(Steps::new());
+            let (ferry, mut landing) = ferry(CELLS, LEN);
+            let sender = {
+                let steps = Arc::clone(&steps);
+                thread::spawn(move || send_each(&ferry, &steps, 1..=3))
+            };
+            let mut got: Vec<u8> = (0..2).filter_map(|_| take_one(&mut landing, &steps)).collect();
+            let sent = sender.join().unwrap();
+            got.extend(std::iter::from_fn(|| take_one(&mut landing, &steps)));
+            assert_eq!(got, sent, "in order, and nothing but what found no cell is missing");
+            assert!(sent.len() >= CELLS);
+        });
+    }
+
+    /// A shard that sleeps hears of what was sent.
+    #[test]
+    fn loom_ferry_loses_no_wake() {
+        loom::model(|| {
+            let shared = Arc::new((Gate::new(), Notify::new(), Steps::new()));
+            let (ferry, mut landing) = ferry(CELLS, LEN);
+            let sender = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    let (gate, eventfd, steps) = &*shared;
+                    assert_eq!(send_each(&ferry, steps, 1..=1), [1]);
+                    if gate.needs_wake() {
+                        eventfd.notify();
+                    }
+                })
+            };
+            let (gate, eventfd, steps) = &*shared;
+            while take_one(&mut landing, steps).is_none() {
+                gate.prepare_sleep();
+                if !landing.has_some() {
+                    eventfd.wait();
+                }
+                gate.awake();
+            }
+            sender.join().unwrap();
+        });
+    }
+
+    /// Whoever sends to a shard that goes is told, or was early enough.
+    #[test]
+    fn loom_ferry_ends_under_who_sends() {
+        loom::model(|| {
+            let (ferry, mut landing) = ferry(CELLS, LEN);
+            let sender = thread::spawn(move || match ferry.send(&[1; LEN], 1) {
+                Ok(()) => true,
+                Err(Refused::Closed) => false,
+                Err(other) => panic!("{other:?}"),
+            });
+            let got = landing.take().is_some_and(|(datagram, note)| is_whole(&datagram, note));
+            drop(landing);
+            let sent = sender.join().unwrap();
+            assert!(sent || !got);
+        });
     }
 }
