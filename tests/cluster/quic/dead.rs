@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use zero_io::{IoCluster, IoError, QuicKeys, RoutingStrategy, code};
+use zero_io::{FleetStats, IoCluster, IoError, QuicKeys, RoutingStrategy, code};
 
 use super::site::{Site, config};
 use crate::relay::{Path, Relay};
@@ -221,6 +221,10 @@ fn nothing_is_ferried_twice() {
             socket.send_to(&packet, site.addr).unwrap();
             site.run_for(Duration::from_millis(2));
         }
+        site.until("all to be taken", |site| {
+            let FleetStats { forwarded_in, forwarded_out, .. } = site.fleet();
+            forwarded_in == forwarded_out
+        });
         let first = site.shard(0).io.fleet_stats();
         let stats = site.fleet();
         let forwarded = stats.forwarded_out - before.forwarded_out;
