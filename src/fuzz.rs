@@ -16,7 +16,7 @@ use crate::proto::proxy::{self, Client, Parsed};
 use crate::sys::addr::{SockAddr, UnixAddr};
 use crate::sys::cmsg::{Ancillary, Writer, space};
 
-pub use steer::{steer, steered_id, steered_sockets};
+pub use steer::{SteeredSockets, steer, steered_id};
 
 /// Room for what [`rewrite`] writes.
 const CONTROL_LEN_MAX: usize = space(4) + space(20) + space(16) + space(4);

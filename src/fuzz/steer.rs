@@ -1,13 +1,14 @@
 //! Programs that route: what they answer, and what they cost.
 
 use std::net::UdpSocket;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use crate::config::UdpEndpointConfig;
 use crate::config::cover::Speck;
-use crate::error::Result;
+use crate::error::{IoError, Result};
 use crate::ring::ports::{Passed, Ports};
 use crate::sim::classic_run::{View, run};
+use crate::sys::socket::set_option;
 use crate::sys::steer::{By, Plan, Router, ShardSet, classic};
 
 /// A program that routes by connection id, for some cluster, and a packet: the answer is the shard
@@ -72,42 +73,69 @@ pub fn steered_id(shard: u16, cover: Option<[u16; 4]>, random: [u8; 5]) -> [u8; 
     [a, b, r, c, d, e, f]
 }
 
-/// UDP sockets of one address of the loopback, 2^`shard_bits` of them, chosen among by connection
-/// id: by a `"classic"` or an `"extended"` program, with a cover or not; or by the kernel's hash.
-///
-/// # Errors
-/// `Os`, when the kernel does not take the program.
-pub fn steered_sockets(
+/// UDP sockets of one address of the loopback, and what chooses among them.
+pub struct SteeredSockets {
+    /// In the order of their shards.
+    pub members: Vec<UdpSocket>,
     shard_bits: u32,
-    router: &str,
-    cover: Option<[u16; 4]>,
-) -> Result<Vec<UdpSocket>> {
-    let mut config =
-        UdpEndpointConfig::new(([127, 0, 0, 1], 0).into()).with(|c| c.reuseport = true);
-    let mut members = Vec::new();
-    for _ in 0..1 << shard_bits {
-        let Passed::Os(member) = Ports::Os.udp_bind(&config)? else { continue };
-        let member = UdpSocket::from(member);
-        config.bind.set_port(member.local_addr().map_or(0, |addr| addr.port()));
-        members.push(member);
+    /// Keeps its maps while something else chooses: a socket can be in no second one.
+    extended: Router,
+}
+
+impl SteeredSockets {
+    /// 2^`shard_bits` of them, chosen among by the kernel's hash.
+    ///
+    /// # Errors
+    /// `Os`.
+    pub fn new(shard_bits: u32) -> Result<Self> {
+        let mut config =
+            UdpEndpointConfig::new(([127, 0, 0, 1], 0).into()).with(|c| c.reuseport = true);
+        let mut members = Vec::new();
+        for _ in 0..1 << shard_bits {
+            let Passed::Os(member) = Ports::Os.udp_bind(&config)? else { continue };
+            let member = UdpSocket::from(member);
+            config.bind.set_port(member.local_addr().map_or(0, |addr| addr.port()));
+            members.push(member);
+        }
+        Ok(Self { members, shard_bits, extended: Router::Extended(None) })
     }
-    let all = ShardSet::first(1 << shard_bits);
-    let plan = Plan {
-        server_id: 0,
-        shard_bits,
-        by: By::Cid(cover.map(|key| *Speck::new(key).round_keys())),
-        seed: 1,
-        open: all,
-        alive: all,
-        cpus: Vec::new(),
-    };
-    let fds = members.iter().map(AsFd::as_fd).collect::<Vec<_>>();
-    match router {
-        "classic" => Router::Classic.steer(&fds, &plan)?,
-        // The program stays with the sockets, and its maps with it.
-        "extended" => Router::Extended(None).steer(&fds, &plan)?,
-        _ => {}
+
+    /// Has them chosen by connection id from now on, by a `"classic"` or an `"extended"` program,
+    /// with a cover or not; or again by the kernel's `"hash"`.
+    ///
+    /// # Errors
+    /// `Os`, when the kernel does not take the program.
+    pub fn steer(&mut self, router: &str, cover: Option<[u16; 4]>) -> Result<()> {
+        let all = ShardSet::first(1 << self.shard_bits);
+        let plan = Plan {
+            server_id: 0,
+            shard_bits: self.shard_bits,
+            by: By::Cid(cover.map(|key| *Speck::new(key).round_keys())),
+            seed: 1,
+            open: all,
+            alive: all,
+            cpus: Vec::new(),
+        };
+        let fds = self.members.iter().map(AsFd::as_fd).collect::<Vec<_>>();
+        match router {
+            "classic" => Router::Classic.reload(&fds, &plan),
+            "extended" => self.extended.reload(&fds, &plan),
+            _ => detach(fds[0].as_raw_fd()),
+        }
     }
-    drop(fds);
-    Ok(members)
+}
+
+impl std::fmt::Debug for SteeredSockets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SteeredSockets").field("members", &self.members).finish_non_exhaustive()
+    }
+}
+
+/// Leaves the choice to the kernel's hash; one that has it already says so.
+fn detach(member: RawFd) -> Result<()> {
+    let (sol, option) = (libc::SOL_SOCKET, libc::SO_DETACH_REUSEPORT_BPF);
+    match set_option(member, "setsockopt(SO_DETACH_REUSEPORT_BPF)", sol, option, &0_i32) {
+        Err(IoError::Os { errno, .. }) if errno.0 == libc::ENOENT => Ok(()),
+        answer => answer,
+    }
 }

@@ -128,7 +128,7 @@ pub(super) fn optional_int(field: &'static str, value: Option<u32>) -> Result<Op
 }
 
 /// Sets an option from a plain value.
-pub(super) fn set_option<T: Copy>(
+pub(crate) fn set_option<T: Copy>(
     fd: i32,
     name: &'static str,
     level: i32,

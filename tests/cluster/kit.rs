@@ -13,12 +13,18 @@ use crate::common::PATIENCE;
 /// The longest sleep of a shard: wakes have to end it sooner.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
+/// How much slower this machine is than one that runs its own instructions: a guest says so.
+pub(crate) fn slower() -> u32 {
+    std::env::var("ZERO_IO_SLOWER").map_or(1, |times| times.parse().expect("a number"))
+}
+
 /// Small shards, wherever the system runs them.
 pub(crate) fn config(shards: u16) -> ClusterConfig {
     ClusterConfig::new(shards).with(|c| {
         c.cpu_affinity = CpuAffinity::Off;
-        c.drain_deadline = Duration::from_millis(500);
+        c.drain_deadline = Duration::from_millis(500) * slower();
         c.io = Config::default().with(|io| {
+            io.close_timeout *= slower();
             io.pool_slot_count = 512;
             io.stream_buffer_count = 128;
             io.debug.audit_every_tick = true;

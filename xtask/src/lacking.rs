@@ -1,12 +1,13 @@
-//! What the guest of `xtask qemu` lacks: programs that some tests start.
+//! What the guest of `xtask qemu` lacks: programs that some tests start, files that they read.
 //!
 //! *Invariant*: nothing is left out in silence, nor under a name that no test has any more.
 
 use crate::Outcome;
 use crate::job::Job;
 
-/// Tests of a target that start a program which the guest does not have: it, and they.
-const NEEDS_PROGRAM: &[(&str, &str, &[&str])] = &[
+/// Tests of a target that need something which the guest does not have: it, and they.
+const NEEDS: &[(&str, &str, &[&str])] = &[
+    ("lib", "copy of the repository", &["sys::steer::tests::snapshots::programs_read_as_before"]),
     (
         "tls",
         "openssl",
@@ -68,17 +69,17 @@ const NEEDS_PROGRAM: &[(&str, &str, &[&str])] = &[
 /// What tells the test binary to leave out what the guest cannot run; each is named in the log.
 pub(crate) fn skips(target: &str, path: &str) -> Outcome<Vec<String>> {
     let mut words = Vec::new();
-    let needing: Vec<_> = NEEDS_PROGRAM.iter().filter(|(of, ..)| *of == target).collect();
+    let needing: Vec<_> = NEEDS.iter().filter(|(of, ..)| *of == target).collect();
     if needing.is_empty() {
         return Ok(words);
     }
     let listed = Job::new(path, &["--list"]).run()?.good()?;
-    for (_, program, tests) in needing {
+    for (_, what, tests) in needing {
         for test in *tests {
             if !listed.lines.iter().any(|line| line.strip_suffix(": test") == Some(test)) {
-                return Err(format!("{target} has no test `{test}`: NEEDS_PROGRAM is out of date"));
+                return Err(format!("{target} has no test `{test}`: NEEDS is out of date"));
             }
-            println!("not in the guest, which has no {program}: {test}");
+            println!("not in the guest, which has no {what}: {test}");
             words.extend(["--skip".to_string(), (*test).to_string()]);
         }
     }

@@ -3,9 +3,10 @@
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use zero_io::{IoCluster, IoError, QuicKeys, RoutingStrategy, code};
+use zero_io::{FleetStats, IoCluster, IoError, QuicKeys, RoutingStrategy, code};
 
 use super::site::{Site, config};
+use crate::kit::slower;
 use crate::relay::{Path, Relay};
 
 /// A packet of a connection that is with shard 0: its id is that shard's.
@@ -21,7 +22,7 @@ fn packet_for_first(site: &mut Site) -> Vec<u8> {
             last.truncate(11);
             last.resize(200, 0x55);
             // What its end was about comes and goes.
-            site.run_for(Duration::from_millis(50));
+            site.run_for(Duration::from_millis(50) * slower());
             return last;
         }
     }
@@ -221,6 +222,10 @@ fn nothing_is_ferried_twice() {
             socket.send_to(&packet, site.addr).unwrap();
             site.run_for(Duration::from_millis(2));
         }
+        site.until("all to be taken", |site| {
+            let FleetStats { forwarded_in, forwarded_out, .. } = site.fleet();
+            forwarded_in == forwarded_out
+        });
         let first = site.shard(0).io.fleet_stats();
         let stats = site.fleet();
         let forwarded = stats.forwarded_out - before.forwarded_out;

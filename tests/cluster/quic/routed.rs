@@ -3,6 +3,7 @@
 use zero_io::{IoCluster, IoError, RoutingStrategy, ScidCover};
 
 use super::site::{Site, config, local};
+use crate::kit::slower;
 
 pub(super) const ROUTERS: [RoutingStrategy; 2] =
     [RoutingStrategy::ReusePortEbpf, RoutingStrategy::ReusePortCbpf];
@@ -44,7 +45,9 @@ fn migrated_peers_are_routed() {
                     }
                     let to = local(&mut site.clients[at]);
                     let moves = &site.shard(wanted).moves;
-                    assert_eq!(moves.iter().filter(|(of, ..)| *of == conn).count(), 12);
+                    let count = moves.iter().filter(|(of, ..)| *of == conn).count();
+                    // A server that is slow to hear that a path is good goes back, and moves again.
+                    assert!(count == 12 || (slower() > 1 && count > 12), "{count}");
                     assert_eq!(moves.last().unwrap().2, to);
                 }
                 assert_eq!(site.fleet().forwarded_out, 0, "{router} {cover:?}");
