@@ -90,6 +90,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
         "a reset that was sent again exceeded the windows of a connection that paused",
     ),
     (QUIC_SEEDS + 672, "a timer stayed in the past, and the shard never slept"),
+    (QUIC_SEEDS + 173, "a connection that was over moved with its socket, and panicked"),
     (CLUSTER_SEEDS + 285, "a restart was forgotten when it was asked for before an end was heard"),
     (412, "the last free buffer did not arm the connection that would have freed others"),
 ];
@@ -169,6 +170,7 @@ fn add(total: &mut Seen, seen: Seen) {
     total.answer_count += seen.answer_count;
     total.post_count += seen.post_count;
     total.ferried_count += seen.ferried_count;
+    total.moved_count += seen.moved_count;
     total.restart_count += seen.restart_count;
 }
 
@@ -256,6 +258,7 @@ fn cluster_seeds() {
     let seen = run_all(&seeds).unwrap_or_else(|text| panic!("{text}"));
     eprintln!("{count} seeds with clusters: {seen:?}");
     let least = seen.complete_count.min(seen.post_count / 10).min(seen.restart_count);
+    let least = least.min(seen.moved_count).min(seen.datagram_count);
     let least = if quic::ON { least.min(seen.ferried_count) } else { least };
     assert!(count < 20 || least > count, "too little: {seen:?}");
 }

@@ -52,6 +52,8 @@ pub(crate) struct Seen {
     pub(crate) post_count: u64,
     /// Datagrams that shards passed on to each other.
     pub(crate) ferried_count: u64,
+    /// Connections that went from one shard to another.
+    pub(crate) moved_count: u64,
     /// Lives of shards behind the first ones.
     pub(crate) restart_count: u64,
 }

@@ -204,7 +204,12 @@ impl Session {
     /// Lets connection and endpoint agree and takes the events in.
     pub(crate) fn settle(&mut self, endpoint: &mut Endpoint) -> Settled {
         while let Some(event) = self.conn.poll_endpoint_events() {
-            self.is_gone |= event.is_drained();
+            if self.is_gone {
+                // Its handle is free, or another's: of one that is over until it is told of, there
+                // is nothing to agree on.
+                continue;
+            }
+            self.is_gone = event.is_drained();
             if let Some(answer) = endpoint.exchange(self.handle, event) {
                 self.conn.handle_event(answer);
                 self.wants_send = true;

@@ -10,6 +10,7 @@ use zero_io::{ConnId, Event, HostOrAddr, Io, StreamId, TcpConnectConfig};
 use super::Cx;
 use super::model::Flow;
 use super::quic;
+use super::udp::{self, Asker};
 use crate::pattern::bytes;
 
 /// Connections of a client at a time.
@@ -25,11 +26,13 @@ pub(super) struct Client {
     conns: BTreeMap<ConnId, usize>,
     /// Where those speak that are connected.
     streams: BTreeMap<ConnId, StreamId>,
+    asker: Asker,
 }
 
 impl Client {
-    pub(super) const fn new(io: Io, node: usize) -> Self {
-        Self { io, node, conns: BTreeMap::new(), streams: BTreeMap::new() }
+    pub(super) fn new(io: Io, node: usize) -> Self {
+        let (conns, streams) = (BTreeMap::new(), BTreeMap::new());
+        Self { io, node, conns, streams, asker: Asker::new() }
     }
 
     pub(super) fn is_silent(&self) -> bool {
@@ -43,6 +46,7 @@ impl Client {
 
     /// Begins connections, and writes.
     pub(super) fn act(&mut self, cx: &mut Cx, addr: SocketAddr) {
+        self.asker.act(&mut self.io, cx);
         if cx.may_start && self.conns.len() < FLOWS_MAX && cx.chance.once_in(6) {
             self.connect(cx, addr);
         }
@@ -100,6 +104,7 @@ impl Client {
                         };
                     }
                 }
+                Event::UdpRecv { data, .. } => udp::came_back(data, cx),
                 Event::ReadClosed { conn, .. } => {
                     let _ = self.io.close_graceful(conn, Duration::from_secs(5));
                 }

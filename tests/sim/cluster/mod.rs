@@ -3,6 +3,7 @@
 //!
 //! Held: what comes back is a prefix of what was sent, and all of it where nobody was hurt: a
 //! connection ends early by its own shard's end, or by the network, and never by another shard's.
+//! That holds across a hand-over too: no byte is lost, doubled or overtaken by it.
 //! Posts of one sender come in order and without a gap. Once all is well every drain ends by its
 //! deadline, what begins is served whole, and everything comes home.
 
@@ -14,8 +15,11 @@ mod quic;
 #[cfg(not(feature = "quic"))]
 #[path = "quic_off.rs"]
 mod quic;
+mod served;
 mod shard;
+mod udp;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -28,9 +32,11 @@ use zero_io::{
 use crate::chance::Chance;
 use crate::scenario::{Seen, config};
 use client::Client;
-use model::{Life, Model};
+use model::{Flow, Life, Model};
 use quic::Quic;
+use served::Served;
 use shard::Shard;
+use udp::Datagrams;
 
 const SAFETY_ROUNDS: usize = 500;
 /// Rounds in which connections still begin, and shards still end, once all is well.
@@ -76,6 +82,12 @@ struct Cx {
     is_narrow: bool,
     /// Datagrams that a shard had from another one.
     ferried_count: u64,
+    /// Connections that shards have handed over, by their number, until others have them.
+    parcels: BTreeMap<u64, Served>,
+    parcel_count: u64,
+    /// Connections are handed over, and datagrams sent back.
+    is_wide: bool,
+    datagrams: Datagrams,
     /// Nothing breaks connections but the shards' ends.
     is_calm: bool,
     is_liveness: bool,
@@ -96,11 +108,10 @@ impl Cx {
         if flow.is_done || is_unlucky || !(is_calm || flow.is_sure) {
             return;
         }
-        let is_hurt = match flow.served_by {
-            Some(life) => self.model.lives[life].is_hurt,
-            // Nobody has read a byte of it: it may have waited for whoever ended.
-            None => self.model.hurt_count > 0 || error_code == code::CONNECT_TIMEOUT,
-        };
+        let flow = &self.model.flows[number];
+        // Nobody has read a byte of it: it may have waited for whoever ended.
+        let is_unread = || self.model.hurt_count > 0 || error_code == code::CONNECT_TIMEOUT;
+        let is_hurt = self.model.is_hurt(flow).unwrap_or_else(is_unread);
         assert!(is_hurt, "{number} ended by {error_code:#x}: {:?}", self.model.flows[number]);
     }
 }
@@ -116,6 +127,8 @@ struct Site {
     /// Ends that are under way: the shard, and when they are late.
     ends: Vec<(u16, u64)>,
     is_over: bool,
+    /// The nodes of lives that are over.
+    over: Vec<usize>,
 }
 
 /// Runs a seed.
@@ -130,6 +143,11 @@ pub(crate) fn run(world: &World) -> Seen {
         quic: None,
         is_narrow: world.faults().shape.datagram_count_max < 64,
         ferried_count: 0,
+        parcels: BTreeMap::new(),
+        parcel_count: 0,
+        // The others are as they were when they found what they are known for.
+        is_wide: world.seed() & 2 != 0,
+        datagrams: Datagrams::default(),
         is_calm: world.seed().is_multiple_of(2),
         is_liveness: false,
         may_start: true,
@@ -169,9 +187,11 @@ pub(crate) fn run(world: &World) -> Seen {
     let is_home =
         |_: &Site, clients: &[Client], _: &Cx| clients.iter().all(|client| client.io.is_idle());
     settle(&mut site, &mut clients, &mut cx, "not everything came home", is_home);
-    let Site { cluster, node, .. } = site;
+    let Site { cluster, node, over, .. } = site;
     drop(cluster);
-    assert_eq!(world.open_fds(node), 0, "descriptors of the cluster");
+    for node in over.into_iter().chain([node]) {
+        assert_eq!(world.open_fds(node), 0, "descriptors of node {node}");
+    }
     for client in &clients {
         assert_eq!(world.open_fds(client.node), 0, "descriptors of client {}", client.node);
     }
@@ -191,6 +211,8 @@ fn seen(cx: &Cx) -> Seen {
     }
     seen.post_count = cx.model.posts_seen;
     seen.ferried_count = cx.ferried_count;
+    seen.datagram_count = cx.datagrams.answered_count;
+    seen.moved_count = cx.model.moved_count;
     seen.restart_count = cx.model.lives.len() as u64 - u64::from(cx.shards);
     seen
 }
@@ -221,12 +243,17 @@ impl Site {
         if let Some(quic) = &cx.quic {
             insist(|| quic.listen(&mut cluster, &mut cx.chance).then_some(()).ok_or(()));
         }
+        if cx.is_wide {
+            let addr = SocketAddr::from(([127, 0, 0, 1], udp::PORT));
+            insist(|| cluster.udp_bind(addr));
+        }
         let addr = cluster.local_addr(endpoint).expect("it is open").inet().expect("an address");
         let seeds = insist(|| cluster.seeds());
         let handle = cluster.handle();
-        let (shards, ends) = (Vec::new(), Vec::new());
+        let (shards, ends, over) = (Vec::new(), Vec::new(), Vec::new());
         let world = world.clone();
-        let mut site = Self { world, cluster, handle, node, addr, shards, ends, is_over: false };
+        let mut site =
+            Self { world, cluster, handle, node, addr, shards, ends, is_over: false, over };
         seeds.into_iter().for_each(|seed| site.grow(seed, cx));
         site
     }
@@ -316,7 +343,12 @@ impl Site {
         self.ends.retain(|(shard, _)| *shard != number);
         cx.ferried_count += io.fleet_stats().forwarded_in;
         drop(io);
-        assert_eq!(self.world.open_fds(node), 0, "descriptors of a shard's node {node}");
+        // In this world what is on its way stays the sender's until it has arrived.
+        let is_on_way = |flow: &&Flow| flow.moving.is_some_and(|[from, _]| from == life);
+        let on_way_count = cx.model.flows.iter().filter(is_on_way).count();
+        let left_count = self.world.open_fds(node);
+        assert!(left_count <= on_way_count, "{left_count} descriptors of a shard's node {node}");
+        self.over.push(node);
         assert_eq!(self.world.open_slots(node), 0, "slots of a shard's node {node}");
     }
 

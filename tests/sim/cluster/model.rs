@@ -25,6 +25,8 @@ pub(super) struct Flow {
     pub(super) is_connected: bool,
     /// The life that serves it, once its head came there.
     pub(super) served_by: Option<usize>,
+    /// The lives that it is on its way from and to.
+    pub(super) moving: Option<[usize; 2]>,
     /// The client has all of it, and asked for the end.
     pub(super) is_done: bool,
     /// Why it ended, at the client.
@@ -53,6 +55,9 @@ pub(super) struct Model {
     /// Restarts, drains and crashes so far.
     pub(super) hurt_count: u64,
     pub(super) crash_count: u64,
+    /// Connections that went to another shard, and those that were to, and could not.
+    pub(super) moved_count: u64,
+    pub(super) stayed_count: u64,
 }
 
 /// Senders, in tokens: a life's number behind one, as nobody is none.
@@ -62,6 +67,12 @@ impl Model {
     pub(super) fn hurt(&mut self, life: usize) {
         self.hurt_count += u64::from(!self.lives[life].is_hurt);
         self.lives[life].is_hurt = true;
+    }
+
+    /// Whether whoever serves a connection, or has it on its way, was asked to end, or crashed.
+    pub(super) fn is_hurt(&self, flow: &Flow) -> Option<bool> {
+        let lives = flow.moving.iter().flatten().chain(&flow.served_by);
+        lives.map(|life| self.lives[*life].is_hurt).reduce(|one, other| one || other)
     }
 
     // ---- streams
@@ -76,6 +87,23 @@ impl Model {
         assert!(at + data.len() as u64 <= known.written, "{flow}: more than was written");
         let right = data.iter().zip(at..).all(|(is, at)| *is == byte(flow, 0, at));
         assert!(right, "{flow}: other bytes came to the shard, at {at}");
+    }
+
+    /// A shard asked for a connection to be handed over.
+    pub(super) fn leaves(&mut self, flow: u64, from: usize, to: Option<usize>) {
+        let flow = &mut self.flows[flow as usize];
+        assert!(flow.moving.is_none(), "it is on its way already: {flow:?}");
+        // Who is not there any more has crashed.
+        flow.moving = Some([from, to.unwrap_or(from)]);
+    }
+
+    /// It is there, or where it was.
+    pub(super) fn settles(&mut self, flow: u64, life: usize) {
+        let flow = &mut self.flows[flow as usize];
+        let [from, _] = flow.moving.take().expect("it was on its way");
+        let count = if from == life { &mut self.stayed_count } else { &mut self.moved_count };
+        *count += 1;
+        flow.served_by = Some(life);
     }
 
     /// Bytes came back to the client.

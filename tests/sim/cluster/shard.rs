@@ -1,26 +1,14 @@
 //! A shard that echoes, and posts to the others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use zero_io::{ConnId, Event, IoError, ShardIo, StreamId};
+use zero_io::{ConnId, Event, IoError, ShardIo, code};
 
 use super::Cx;
 use super::model::{data_len, flow_of};
+use super::served::Served;
+use super::udp;
 use crate::pattern::bytes;
-
-/// A connection that a shard serves.
-#[derive(Default)]
-struct Served {
-    /// Where it speaks.
-    stream: Option<StreamId>,
-    head: Vec<u8>,
-    came: u64,
-    /// What is to be sent back and found no room yet.
-    waits: Vec<u8>,
-    read_closed: bool,
-    is_closing: bool,
-}
 
 /// One life of a shard, while it lasts.
 pub(super) struct Shard {
@@ -55,8 +43,23 @@ impl Shard {
         )
     }
 
-    /// Posts something to somebody.
+    /// Posts something to somebody, and hands a connection over.
     pub(super) fn act(&mut self, cx: &mut Cx) {
+        if cx.is_wide && !cx.is_over && cx.chance.once_in(6) {
+            self.hand_over(cx);
+        }
+        self.post(cx);
+    }
+
+    fn hand_over(&mut self, cx: &mut Cx) {
+        let to = cx.chance.below(cx.shards.into()) as u16;
+        let mut movable = self.served.iter_mut().filter(|(_, served)| served.may_leave());
+        if let Some((conn, served)) = movable.next() {
+            served.leave(*conn, (self.life, to), &mut self.io.split().1, cx);
+        }
+    }
+
+    fn post(&mut self, cx: &mut Cx) {
         if cx.is_over || !cx.chance.once_in(4) {
             return;
         }
@@ -87,12 +90,17 @@ impl Shard {
             let conn = match event {
                 Event::Connected { conn, .. } => {
                     assert!(!self.ended.contains(&conn), "{conn} was connected behind its end");
-                    let known = self.served.insert(conn, Served::default());
+                    let served = Served::begin(conn, self.life, &mut sender, cx);
+                    let known = self.served.insert(conn, served);
                     assert!(known.is_none(), "{conn} was connected twice");
-                    continue;
+                    conn
                 }
                 Event::StreamFrame { conn, stream, data, .. } => {
                     let served = self.served.get_mut(&conn).expect("it is served");
+                    assert!(!served.is_leaving(), "{conn} tells something while it leaves");
+                    if served.is_nameless {
+                        continue;
+                    }
                     cx.model.came(&mut served.head, served.came, data, self.life);
                     served.came += data.len() as u64;
                     served.stream = Some(stream);
@@ -104,10 +112,21 @@ impl Shard {
                     conn
                 }
                 Event::Writable { conn, .. } => conn,
-                Event::Disconnected { conn, .. } => {
+                Event::HandOverFailed { conn } => {
+                    self.served.get_mut(&conn).expect("it is here").stay(self.life, cx);
+                    conn
+                }
+                Event::Disconnected { conn, error_code, .. } => {
                     // Of a handshake that failed, nothing was told before.
                     assert!(self.ended.insert(conn), "{conn} ended twice");
-                    self.served.remove(&conn);
+                    let served = self.served.remove(&conn);
+                    let has_left = served.is_some_and(|served| served.is_leaving());
+                    assert!(has_left || error_code != code::HANDED_OVER, "{conn} left unasked");
+                    continue;
+                }
+                Event::UdpRecv { endpoint, from, data, truncated, .. } => {
+                    assert!(!truncated, "there was room for all of it");
+                    udp::answer((endpoint, from, data), self.number, &mut sender, cx);
                     continue;
                 }
                 Event::User { token, data } => {
@@ -124,22 +143,6 @@ impl Shard {
             };
             let Some(served) = self.served.get_mut(&conn) else { continue };
             served.go_on(conn, &mut sender);
-        }
-    }
-}
-
-impl Served {
-    /// Sends back what there is room for, and then ends what the client has ended.
-    fn go_on(&mut self, conn: ConnId, sender: &mut zero_io::Sender<'_>) {
-        if let Some(stream) = self.stream.filter(|_| !self.waits.is_empty()) {
-            match sender.stream_write(conn, stream, &self.waits) {
-                Ok(count) => drop(self.waits.drain(..count)),
-                Err(_) => self.waits.clear(),
-            }
-        }
-        if self.read_closed && self.waits.is_empty() && !self.is_closing {
-            self.is_closing = true;
-            let _ = sender.close_graceful(conn, Duration::from_secs(5));
         }
     }
 }

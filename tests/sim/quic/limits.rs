@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use zero_io::{
     AckFrequency, Config, Congestion, DatagramsFull, MtuDiscovery, QuicConnectConfig,
-    QuicDatagrams, QuicListenConfig, QuicTransport, RetryPolicy, TlsClientConfig, TlsServerConfig,
-    Toggle,
+    QuicDatagrams, QuicListenConfig, QuicReceive, QuicTransport, RetryPolicy, TlsClientConfig,
+    TlsServerConfig, Toggle,
 };
 
 use super::Cx;
@@ -53,7 +53,10 @@ fn patient(cx: &mut Cx) -> QuicTransport {
 }
 
 fn transport(cx: &mut Cx, is_patient: bool) -> QuicTransport {
-    let patient = patient(cx);
+    let mut patient = patient(cx);
+    if cx.is_wide {
+        patient.receive = cx.chance.pick(&[QuicReceive::Push, QuicReceive::Pull]);
+    }
     if is_patient {
         return patient;
     }

@@ -13,6 +13,7 @@ mod node;
 mod nth;
 mod same;
 mod told;
+mod wide;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -40,6 +41,8 @@ struct Cx {
     chance: Chance,
     model: Model,
     tls: (TlsServerConfig, TlsClientConfig),
+    /// Ends may ask for the bytes of streams, pause single ones, and move.
+    is_wide: bool,
     /// Where somebody listened once; who is patient comes first.
     places: Vec<SocketAddr>,
     has_patient: bool,
@@ -58,6 +61,8 @@ pub(crate) fn run(world: &World) -> Seen {
         chance,
         model: Model::default(),
         tls,
+        // The others are as they were when they found what they are known for.
+        is_wide: !world.seed().is_multiple_of(2),
         places: Vec::new(),
         has_patient: false,
         is_liveness: false,

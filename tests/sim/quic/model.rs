@@ -61,6 +61,9 @@ pub(super) struct Reading {
     pub(super) end: Option<ReadEnd>,
     /// We want no more.
     pub(super) stopped: Option<u64>,
+    pub(super) is_paused: bool,
+    /// `Readable` came, and `stream_read` has not returned 0 since.
+    pub(super) is_readable: bool,
 }
 
 /// How a connection ended.
@@ -91,6 +94,8 @@ pub(super) struct End {
     pub(super) closing: Option<Closing>,
     pub(super) ended: Option<Ended>,
     pub(super) is_paused: bool,
+    /// It asks for the bytes of streams.
+    pub(super) is_pull: bool,
     /// Streams that it still wants to open.
     pub(super) plan: Vec<StreamDir>,
     /// Opening one was refused, and `StreamsAvailable` is due.
@@ -350,7 +355,8 @@ fn check_delivery(sender: &End, reader: &End) {
             continue;
         }
         let reading = reader.reading.get(stream).cloned().unwrap_or_default();
-        if reading.stopped.is_some() {
+        // Who ends does not wait for what is paused, or was not asked for.
+        if reading.stopped.is_some() || reading.is_paused || reader.is_pull {
             continue;
         }
         let is_there = reading.end == Some(ReadEnd::Closed) && reading.got == sending.written;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use zero_io::{ConnId, EndpointId, Event, Io, OwnedSlot, PeerAddr};
 
 use super::model::End;
+use super::wide::Limits;
 use super::{Cx, limits};
 
 /// Connections that a node begins, at a time.
@@ -29,8 +30,8 @@ pub(super) struct State {
     pub(super) conns: BTreeMap<ConnId, usize>,
     pub(super) ended: BTreeSet<ConnId>,
     listeners: Vec<(EndpointId, SocketAddr)>,
-    /// Listeners there ever were, with the windows of their connections.
-    pub(super) known: BTreeMap<EndpointId, [u64; 2]>,
+    /// Listeners there ever were, with what their connections have.
+    pub(super) known: BTreeMap<EndpointId, Limits>,
     kept: Vec<OwnedSlot>,
     dials: usize,
 }
@@ -44,9 +45,9 @@ impl Node {
     pub(super) fn listen(&mut self, cx: &mut Cx, is_patient: bool) {
         let tls = cx.tls.0.clone();
         let config = limits::listen(cx, tls, is_patient);
-        let windows = [config.transport.stream_window.into(), config.transport.conn_window.into()];
+        let limits = Limits::of(&config.transport);
         let Ok(id) = self.io.quic_listen_with(config) else { return };
-        self.state.known.insert(id, windows);
+        self.state.known.insert(id, limits);
         let Ok(PeerAddr::Inet(addr)) = self.io.local_addr(id) else {
             self.io.endpoint_close(id).expect("it is open");
             return;
@@ -109,6 +110,7 @@ impl Node {
         let conns: Vec<(ConnId, usize)> = self.state.conns.iter().map(|(c, e)| (*c, *e)).collect();
         for (conn, end) in conns {
             super::act::progress(&mut sender, conn, end, cx);
+            super::wide::progress(&mut sender, conn, end, cx);
         }
     }
 
@@ -117,13 +119,14 @@ impl Node {
         let to = cx.places[cx.chance.below(count)];
         let tls = cx.tls.1.clone();
         let config = limits::connect(cx, to, tls);
-        let windows = [config.transport.stream_window.into(), config.transport.conn_window.into()];
+        let limits = Limits::of(&config.transport);
         let Ok(conn) = self.io.quic_connect_with(config) else { return };
         self.state.dials += 1;
         let is_sure = cx.is_liveness;
         let plan = super::act::plan(cx);
         let end = cx.model.add(true);
-        (end.windows, end.is_sure, end.plan) = (windows, is_sure, plan);
+        (end.is_sure, end.plan) = (is_sure, plan);
+        limits.apply(end);
         assert!(!self.state.ended.contains(&conn), "{conn} was used before");
         assert!(self.state.conns.insert(conn, end.number).is_none(), "{conn} is in use");
     }

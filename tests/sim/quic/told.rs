@@ -13,10 +13,11 @@ impl State {
                 assert_eq!((protocol, alpn), (Protocol::Quic, Some(&b"sim"[..])));
                 assert!(!self.ended.contains(&conn), "Connected of {conn} after its end");
                 if let Some(endpoint) = endpoint {
-                    let windows = self.known[&endpoint];
+                    let limits = self.known[&endpoint];
                     let plan = super::act::plan(cx);
                     let end = cx.model.add(false);
-                    (end.windows, end.plan) = (windows, plan);
+                    end.plan = plan;
+                    limits.apply(end);
                     assert!(self.conns.insert(conn, end.number).is_none(), "{conn} is in use");
                 }
                 let end = &mut cx.model.ends[self.conns[&conn]];
@@ -26,11 +27,20 @@ impl State {
             Event::StreamFrame { conn, stream, data, fin, .. } => {
                 let target = super::act::len(cx);
                 let end = self.living(conn, "StreamFrame", cx);
-                assert!(!end.is_paused || cx.is_liveness, "a frame while paused");
+                let is_paused =
+                    end.is_paused || end.reading.get(&stream).is_some_and(|r| r.is_paused);
+                assert!(!is_paused || cx.is_liveness, "a frame while paused");
                 let end = self.living(conn, "StreamFrame", cx);
+                assert!(!end.is_pull, "a frame of {stream:?} that nobody asked for");
                 end.heard_of(stream, target);
                 let number = end.number;
                 cx.model.frame(number, stream, data, fin);
+            }
+            Event::Readable { conn, stream } => {
+                let target = super::act::len(cx);
+                let end = self.living(conn, "Readable", cx);
+                end.heard_of(stream, target);
+                super::wide::readable(end, stream);
             }
             Event::ReadClosed { conn, stream } => {
                 let target = super::act::len(cx);
