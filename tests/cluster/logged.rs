@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::with_default;
+use tracing::subscriber::{set_global_default, with_default};
 use tracing::{Event as Line, Level, Metadata, Subscriber};
 use zero_io::{
     ClusterConfig, ClusterReadiness, ClusterWarnings, CpuAffinity, DrainOptions, EffectiveRouting,
@@ -48,6 +48,13 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
+/// Runs `body` with that log. Whoever else runs meanwhile has one too: lines that were passed over
+/// for want of any are not always asked for again.
+fn listening<R>(log: &Log, body: impl FnOnce() -> R) -> R {
+    let _ = set_global_default(Log::default());
+    with_default(log.clone(), body)
+}
+
 impl Log {
     /// The lines about routing.
     fn routing(&self) -> Vec<(Level, String)> {
@@ -61,7 +68,7 @@ impl Log {
 /// says of itself.
 fn said_by(config: ClusterConfig) -> (Vec<(Level, String)>, EffectiveRouting) {
     let (log, shards) = (Log::default(), config.shard_count);
-    let routing = with_default(log.clone(), || {
+    let routing = listening(&log, || {
         let mut cluster = IoCluster::new(config).unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
         let endpoints = [0; 3].map(|_| cluster.udp_bind(any).unwrap());
@@ -161,7 +168,7 @@ fn more_shards_than_processors_are_told_once() {
 #[test]
 fn a_refused_reload_is_told() {
     let log = Log::default();
-    let reloaded = with_default(log.clone(), || {
+    let reloaded = listening(&log, || {
         let config = config(2).with(|c| c.routing = RoutingStrategy::ReusePortEbpf);
         let Ok(mut cluster) = IoCluster::new(config) else { return false };
         let (pem, key) = certificate();

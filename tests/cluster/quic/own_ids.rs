@@ -11,6 +11,7 @@ use zero_io::{
 };
 
 use super::site::{Shard, Site, certificate, config};
+use crate::kit::slower;
 
 const LEN: usize = 12;
 /// What is random of an id.
@@ -104,7 +105,9 @@ fn migrated_peers_are_found_by_their_own_ids() {
                 site.clients[at].rebind("127.0.0.1");
                 site.echo(at, 50_000);
                 let moves = &site.shard(wanted).moves;
-                assert_eq!(moves.iter().filter(|(of, ..)| *of == conn).count(), round);
+                let count = moves.iter().filter(|(of, ..)| *of == conn).count();
+                // A server that is slow to hear that a path is good goes back, and moves again.
+                assert!(count == round || (slower() > 1 && count > round), "{count}");
             }
             let passed_on = site.fleet().forwarded_out - before.forwarded_out;
             assert_eq!(passed_on > 0, shards > 1, "12 ports, and all led to shard {wanted}");
