@@ -294,7 +294,7 @@ fn the_same_seed_is_the_same_run() {
     for seed in (0..3).chain(secure).chain(http).chain(clients).chain(quic).chain(clusters) {
         let runs = [world(seed), world(seed)].map(|world| {
             let outcome = catch_unwind(AssertUnwindSafe(|| run(&world)));
-            // TLS over TCP has the time of day in its tickets: that changes bytes, and nothing else.
+            // TLS over TCP has the time of day in its tickets: bytes change, and nothing else does.
             let carried = if seed < QUIC_SEEDS { 0 } else { world.carried() };
             (outcome.is_ok(), world.now_ns(), world.operations(), carried)
         });
