@@ -114,12 +114,12 @@ fn silence_ends_a_connection_on_both_sides() {
 fn keep_alive_keeps_it() {
     for backend in BOTH {
         let mut net = Net::new(backend);
-        let idle = Some(Duration::from_millis(300));
+        let idle = Some(Duration::from_secs(1));
         let (conn, _) = net.pair(
             |l| l.transport.idle_timeout = idle,
-            |c| c.transport.keep_alive = Some(Duration::from_millis(100)),
+            |c| c.transport.keep_alive = Some(Duration::from_millis(200)),
         );
-        net.run_for(Duration::from_millis(1000));
+        net.run_for(Duration::from_millis(2500));
         assert_eq!(net.nodes[CLIENT].end(conn), None);
         net.all_home();
     }

@@ -11,7 +11,6 @@ use zero_io::{
 };
 
 use super::site::{Shard, Site, certificate, config};
-use crate::kit::slower;
 
 const LEN: usize = 12;
 /// What is random of an id.
@@ -104,10 +103,7 @@ fn migrated_peers_are_found_by_their_own_ids() {
             for round in 1..=12 {
                 site.clients[at].rebind("127.0.0.1");
                 site.echo(at, 50_000);
-                let moves = &site.shard(wanted).moves;
-                let count = moves.iter().filter(|(of, ..)| *of == conn).count();
-                // A server that is slow to hear that a path is good goes back, and moves again.
-                assert!(count == round || (slower() > 1 && count > round), "{count}");
+                assert!(site.moves(at, wanted, conn) >= round);
             }
             let passed_on = site.fleet().forwarded_out - before.forwarded_out;
             assert_eq!(passed_on > 0, shards > 1, "12 ports, and all led to shard {wanted}");

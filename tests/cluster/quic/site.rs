@@ -343,6 +343,21 @@ impl Site {
         self.echo_while(at, len, |_, _| ());
     }
 
+    /// How often that shard was told that the connection moved: from each place to the next, and at
+    /// last to where its client is. A server that is slow to hear that a path is good goes back
+    /// (RFC 9000 §9.3.2), and is moved again by what comes next: so there may be more moves than
+    /// the client made, and none is told twice.
+    #[track_caller]
+    pub(crate) fn moves(&mut self, at: usize, shard: usize, conn: ConnId) -> usize {
+        let to = local(&mut self.clients[at]);
+        let all = self.shard(shard).moves.iter().filter(|(of, ..)| *of == conn);
+        let (from, onto): (Vec<_>, Vec<_>) = all.map(|(_, from, onto)| (*from, *onto)).unzip();
+        assert_eq!(from.get(1..).unwrap_or_default(), &onto[..onto.len().saturating_sub(1)]);
+        assert!(from.iter().zip(&onto).all(|(from, onto)| from != onto), "told twice");
+        assert_eq!(onto.last(), Some(&to));
+        onto.len()
+    }
+
     /// Moves a client from port to port until another shard than its own receives what it sends.
     #[track_caller]
     pub(crate) fn move_elsewhere(&mut self, at: usize) {

@@ -118,13 +118,14 @@ fn resume_all(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &mut Cx) {
     }
 }
 
-/// Takes another socket, with all connections that share this one.
+/// Takes another socket, with all connections that share this one: not before each is confirmed.
 fn rebind(sender: &mut Sender<'_>, conn: ConnId) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     match sender.quic_rebind(conn, any) {
         Ok(())
         | Err(
             IoError::NotConnected { .. }
+            | IoError::HandshakeUnconfirmed { .. }
             | IoError::StaleConn { .. }
             | IoError::PoolExhausted { .. }
             | IoError::NofileLimit { .. }
