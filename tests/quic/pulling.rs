@@ -107,6 +107,22 @@ fn ends_without_bytes_are_told_without_a_read() {
 }
 
 #[test]
+fn who_stops_a_stream_is_not_told_of_the_end_that_a_read_found() {
+    for backend in BOTH {
+        let (mut net, conn, accepted, stream) = pulled(backend, |_| ());
+        let client = &mut net.nodes[CLIENT].io;
+        client.stream_write(conn, stream, b"some").unwrap();
+        client.stream_finish(conn, stream).unwrap();
+        net.run_for(Duration::from_millis(40));
+        assert_eq!(read(&mut net, accepted, stream, &mut [0; 10]), 4);
+        net.nodes[SERVER].io.stop_sending(accepted, stream, 7).unwrap();
+        net.run_for(Duration::from_millis(40));
+        assert!(!net.nodes[SERVER].got(accepted, stream).closed);
+        net.all_home();
+    }
+}
+
+#[test]
 fn what_is_not_read_stops_the_peer() {
     for backend in BOTH {
         let (mut net, conn, accepted, stream) =

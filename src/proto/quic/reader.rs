@@ -66,7 +66,8 @@ pub(super) struct Reader {
     ready: VecDeque<StreamId>,
     queued: HashSet<u64, Plain>,
     batch: Batch,
-    /// Of streams that were paused and are no longer, or were reset: they come first.
+    /// Of streams that were paused and are no longer, were reset, or read to their end on request:
+    /// they come first.
     resumed: VecDeque<Batch>,
     paused: HashMap<u64, Paused, Plain>,
     /// Streams of which it was told that there is something, and no read found nothing since.
@@ -139,6 +140,11 @@ impl Reader {
 
     /// The stream was reset, which is told behind what was read of it.
     pub(super) fn on_reset(&mut self, stream: StreamId, error_code: u64) {
+        self.on_end(stream, End::Reset(error_code));
+    }
+
+    /// The stream has no more for the queue; its end waits to be told.
+    fn on_end(&mut self, stream: StreamId, end: End) {
         let number = stream.as_u64();
         // Left there it would read nothing, but resets go first: where they are told slowly, the
         // peer opens the next streams meanwhile, and the queue would have no bound.
@@ -146,7 +152,7 @@ impl Reader {
             self.ready.retain(|ready| *ready != stream);
         }
         self.told.remove(&number);
-        let end = Some(End::Reset(error_code));
+        let end = Some(end);
         if let Some(paused) = self.paused.get_mut(&number) {
             paused.is_ready = false;
             paused.batch.stream = stream;
@@ -266,17 +272,18 @@ impl Reader {
         signal
     }
 
-    /// Copies what a stream has, as much as fits; how many bytes, and how it ended if that is all.
+    /// Copies what a stream has, as much as fits; how many bytes. How it ended, if that is all, is
+    /// told like any other end.
     pub(super) fn read(
         &mut self,
         conn: &mut Connection,
         stream: StreamId,
         into: &mut [u8],
         credit: &mut bool,
-    ) -> (usize, Option<Signal>) {
+    ) -> usize {
         let mut done = 0;
         let mut source = conn.recv_stream(wire_id(stream));
-        let Ok(mut chunks) = source.read(true) else { return (0, None) };
+        let Ok(mut chunks) = source.read(true) else { return 0 };
         let end = loop {
             let room = into.get_mut(done..).unwrap_or_default();
             match chunks.next(room.len()) {
@@ -299,9 +306,9 @@ impl Reader {
             }
         };
         *credit |= chunks.finalize().should_transmit();
-        if end.is_some() {
-            self.told.remove(&stream.as_u64());
+        if let Some(end) = end {
+            self.on_end(stream, end);
         }
-        (done, end.map(|end| end.of(stream)))
+        done
     }
 }

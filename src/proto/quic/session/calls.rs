@@ -91,9 +91,7 @@ impl Session {
             return Err(IoError::StreamNotPullable { protocol: Protocol::Quic });
         }
         self.require(self.streams.can_receive(id))?;
-        let (done, end) = self.reader.read(&mut self.conn, id, into, &mut self.wants_send);
-        self.notes.extend(end);
-        Ok(done)
+        Ok(self.reader.read(&mut self.conn, id, into, &mut self.wants_send))
     }
 
     /// Queues a datagram.
