@@ -8,9 +8,9 @@
 //! 2 max(s, g) / (s + g).
 //!
 //! Two shards share their processors with the generator, and the one does not: that alone makes an
-//! operation dearer, by switches and by cold caches. So there is a third run, of one shard that
-//! shares its processor with a thread of the generator while the other processor is idle. What two
-//! shards cost beyond that is what they cost each other.
+//! operation dearer, by switches and by cold caches. So there is a third run, of two clusters that
+//! have one shard each and nothing in common, with half of each generator's connections. What the
+//! two shards of one cluster cost beyond that is what they cost each other.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -18,8 +18,9 @@ use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use zero_io::{
-    ClusterConfig, Config, CpuAffinity, DrainOptions, Event, HttpListenConfig, Io, IoCluster,
-    Result, ShardIo, StreamDir, StreamId, TcpListenConfig, ZeroResponse, pin_current_thread,
+    ClusterConfig, ClusterHandle, ClusterReport, Config, CpuAffinity, DrainOptions, Event,
+    HttpListenConfig, Io, IoCluster, Result, ShardIo, StreamDir, StreamId, TcpListenConfig,
+    ZeroResponse, pin_current_thread,
 };
 
 use crate::quic::Keys;
@@ -43,23 +44,23 @@ struct Figures {
     generator_busy: f64,
 }
 
-/// Who runs where: shards on the first processors, and the generator's threads on these.
+/// Who runs where: the shards of each cluster, and the generator's threads.
 struct Layout {
     what: &'static str,
-    shards: u16,
+    clusters: &'static [&'static [usize]],
     generators: &'static [usize],
 }
 
 const LAYOUTS: [Layout; 3] = [
-    Layout { what: "1", shards: 1, generators: &[1] },
-    Layout { what: "2", shards: 2, generators: &[1, 0] },
-    Layout { what: "1, its processor shared", shards: 1, generators: &[0] },
+    Layout { what: "1", clusters: &[&[0]], generators: &[1] },
+    Layout { what: "2", clusters: &[&[0, 1]], generators: &[1, 0] },
+    Layout { what: "1 and 1, strangers", clusters: &[&[0], &[1]], generators: &[1, 0] },
 ];
 
 pub(crate) fn run(load: &str, rounds: usize) {
     let load = Load::named(load);
     let (mut ratios, mut bounds) = (Vec::new(), Vec::new());
-    let (mut to_alone, mut to_shared) = (Vec::new(), Vec::new());
+    let (mut to_alone, mut to_strangers) = (Vec::new(), Vec::new());
     println!("| {}: shards | operations/s | shards' CPU | generator's CPU | its load |", load.name);
     for _ in 0..rounds {
         let figures = LAYOUTS.map(|layout| {
@@ -74,18 +75,18 @@ pub(crate) fn run(load: &str, rounds: usize) {
             );
             figures
         });
-        let [one, two, shared] = figures;
+        let [one, two, strangers] = figures;
         ratios.push(two.per_second / one.per_second);
         let slower = one.server.max(one.generator);
         bounds.push(2.0 * slower / (one.server + one.generator));
         to_alone.push(one.server / two.server);
-        to_shared.push(shared.server / two.server);
+        to_strangers.push(strangers.server / two.server);
     }
     println!("{}: median (quartiles) of {rounds} rounds", load.name);
     println!("  operations per second, 2 vs 1: {}", Quartiles::of(ratios));
     println!("  what two processors allow: {}", Quartiles::of(bounds));
     println!("  operations per CPU second of the shards, 2 vs 1: {}", Quartiles::of(to_alone));
-    println!("  the same vs 1 that shares its processor: {}", Quartiles::of(to_shared));
+    println!("  the same vs two clusters of 1: {}", Quartiles::of(to_strangers));
 }
 
 /// What is asked of the server, again as soon as it is answered.
@@ -112,34 +113,51 @@ impl Load {
 }
 
 fn measure(load: &Load, layout: &Layout) -> Figures {
-    let shards = layout.shards;
-    let config = ClusterConfig::new(shards).with(|c| {
-        c.cpu_affinity = CpuAffinity::List((0..shards.into()).collect());
-        c.io.max_connections = 1024;
-    });
-    let mut cluster = IoCluster::new(config).expect("a cluster");
-    let listen = TcpListenConfig::new(ANY.parse().expect("an address"));
-    let endpoint = match (load.name, &load.quic) {
-        (_, Some(keys)) => keys.listen(&mut cluster),
-        ("tcp", _) => cluster.tcp_listen_with(listen),
-        _ => cluster.http_listen_with(HttpListenConfig::new(listen)),
-    };
-    let addr = cluster.local_addr(endpoint.expect("an endpoint")).expect("its address");
-    let addr = addr.inet().expect("an address with a port");
-    let handle = cluster.handle();
-    let server = std::thread::spawn(move || cluster.run(serve));
-    let generator = Generator::start(addr, load, layout.generators);
+    let servers: Vec<_> = layout.clusters.iter().map(|at| Server::start(load, at)).collect();
+    let addrs = servers.iter().map(|server| server.addr).collect();
+    let generator = Generator::start(addrs, load, layout.generators);
     sleep(WARM);
     let before = Sample::take(generator);
     sleep(MEASURED);
     let after = Sample::take(generator);
     generator.stop.store(true, Relaxed);
     generator.join();
-    // Nobody waits for clients of QUIC, which left without a word.
-    let at_once = DrainOptions::default().with(|drain| drain.deadline = Some(Duration::ZERO));
-    handle.shutdown(at_once).expect("room in the mail");
-    assert!(server.join().expect("no panic").expect("a report").is_clean());
+    servers.into_iter().for_each(Server::stop);
     before.until(&after, layout.generators.len())
+}
+
+/// A cluster that runs.
+struct Server {
+    addr: SocketAddr,
+    handle: ClusterHandle,
+    thread: JoinHandle<Result<ClusterReport>>,
+}
+
+impl Server {
+    fn start(load: &Load, processors: &[usize]) -> Self {
+        let config = ClusterConfig::new(processors.len() as u16).with(|c| {
+            c.cpu_affinity = CpuAffinity::List(processors.to_vec());
+            c.io.max_connections = 1024;
+        });
+        let mut cluster = IoCluster::new(config).expect("a cluster");
+        let listen = TcpListenConfig::new(ANY.parse().expect("an address"));
+        let endpoint = match (load.name, &load.quic) {
+            (_, Some(keys)) => keys.listen(&mut cluster),
+            ("tcp", _) => cluster.tcp_listen_with(listen),
+            _ => cluster.http_listen_with(HttpListenConfig::new(listen)),
+        };
+        let addr = cluster.local_addr(endpoint.expect("an endpoint")).expect("its address");
+        let addr = addr.inet().expect("an address with a port");
+        let handle = cluster.handle();
+        Self { addr, handle, thread: std::thread::spawn(move || cluster.run(serve)) }
+    }
+
+    fn stop(self) {
+        // Nobody waits for clients of QUIC, which left without a word.
+        let at_once = DrainOptions::default().with(|drain| drain.deadline = Some(Duration::ZERO));
+        self.handle.shutdown(at_once).expect("room in the mail");
+        assert!(self.thread.join().expect("no panic").expect("a report").is_clean());
+    }
 }
 
 struct Sample {
@@ -209,7 +227,7 @@ struct Generator {
 }
 
 impl Generator {
-    fn start(addr: SocketAddr, load: &Load, processors: &'static [usize]) -> &'static Self {
+    fn start(addrs: Vec<SocketAddr>, load: &Load, processors: &'static [usize]) -> &'static Self {
         let this = Self {
             operations: processors.iter().map(|_| Line::default()).collect(),
             stop: AtomicBool::new(false),
@@ -218,14 +236,15 @@ impl Generator {
         let this: &'static Self = Box::leak(Box::new(this));
         let answer_len = match load.name {
             "tcp" | "quic" => load.request.len(),
-            _ => answer_len(addr, load.request),
+            _ => answer_len(addrs[0], load.request),
         };
         for (number, processor) in processors.iter().copied().enumerate() {
-            let load = load.clone();
+            let (load, addrs) = (load.clone(), addrs.clone());
             let builder = Builder::new().name(format!("generator-{number}"));
             let thread = builder.spawn(move || {
                 pin_current_thread(processor).expect("a processor");
-                this.run(number, addr, &load, answer_len, CONNECTIONS / processors.len());
+                let mut conns = addrs.into_iter().cycle().take(CONNECTIONS / processors.len());
+                this.run(number, &mut conns, &load, answer_len);
             });
             this.threads.lock().expect("no panic").push(thread.expect("a thread"));
         }
@@ -235,14 +254,13 @@ impl Generator {
     fn run(
         &self,
         number: usize,
-        addr: SocketAddr,
+        to: &mut dyn Iterator<Item = SocketAddr>,
         load: &Load,
         answer_len: usize,
-        connections: usize,
     ) {
         let request = load.request;
         let mut io = Io::new(Config::default().with(|c| c.max_connections = 256)).expect("an Io");
-        for _ in 0..connections {
+        for addr in to {
             let conn = match &load.quic {
                 Some(keys) => keys.connect(&mut io, addr),
                 None => io.tcp_connect(addr),

@@ -153,9 +153,15 @@ impl<'a> HttpRequest<'a> {
     }
 
     /// The target without the scheme and authority of the absolute form (RFC 9112 §3.2.2).
+    #[inline]
     fn path_and_query(&self) -> &'a [u8] {
         let target = self.part(self.places().target_start, self.lens().target);
-        if target.first() == Some(&b'/') || self.method() == HttpMethod::Connect {
+        if target.first() == Some(&b'/') { target } else { self.behind_authority(target) }
+    }
+
+    #[cold]
+    fn behind_authority(&self, target: &'a [u8]) -> &'a [u8] {
+        if self.method() == HttpMethod::Connect {
             return target;
         }
         let Some(at) = target.windows(3).position(|bytes| bytes == b"://") else { return target };

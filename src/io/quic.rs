@@ -114,8 +114,8 @@ both! {
         self_.quic_reset(conn, stream, error_code)
     }
 
-    /// Asks the peer to send no more on a QUIC stream; what arrives of it is not handed out, and its
-    /// end is not told. The peer is told the code, of 62 bits.
+    /// Asks the peer to send no more on a QUIC stream: what arrives of it is not handed out, and
+    /// its end is not told. The peer is told the code, of 62 bits.
     ///
     /// # Errors
     /// As [`stream_reset`](Self::stream_reset).

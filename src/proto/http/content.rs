@@ -29,7 +29,8 @@ impl<'a> Content<'a> {
     #[inline]
     pub(super) fn give_way_to(&mut self, content: Self) {
         match std::mem::replace(self, content) {
-            Self::None => {}
+            // Else it would be dropped, by a call.
+            before @ Self::None => std::mem::forget(before),
             before => before.end(),
         }
     }

@@ -38,37 +38,50 @@ type Field<'a> = (&'a str, HttpFieldValue<'a>);
 /// Fields that cost no allocation.
 const FEW: usize = 4;
 
-/// The fields in the order in which they were given.
+/// The fields in the order in which they were given. Most messages have none: then one word says
+/// so, and no more is written.
 #[derive(Clone, Debug)]
-pub(crate) struct Fields<'a> {
+pub(crate) struct Fields<'a>(Option<List<'a>>);
+
+#[derive(Clone, Debug)]
+struct List<'a> {
     few: [Option<Field<'a>>; FEW],
     count: u8,
     others: Vec<Field<'a>>,
 }
 
+impl<'a> List<'a> {
+    const EMPTY: Self = Self { few: [None; FEW], count: 0, others: Vec::new() };
+
+    fn push(&mut self, field: Field<'a>) {
+        match self.few.get_mut(usize::from(self.count)) {
+            Some(place) => {
+                *place = Some(field);
+                self.count += 1;
+            }
+            None => self.others.push(field),
+        }
+    }
+}
+
 impl<'a> Fields<'a> {
+    #[inline]
     pub(crate) const fn new() -> Self {
-        Self { few: [None; FEW], count: 0, others: Vec::new() }
+        Self(None)
     }
 
     pub(crate) fn push(&mut self, name: &'a str, value: HttpFieldValue<'a>) {
-        match self.few.get_mut(usize::from(self.count)) {
-            Some(place) => {
-                *place = Some((name, value));
-                self.count += 1;
-            }
-            None => self.others.push((name, value)),
-        }
+        self.0.get_or_insert(List::EMPTY).push((name, value));
     }
 
     #[inline]
     pub(crate) const fn is_empty(&self) -> bool {
-        self.count == 0
+        self.0.is_none()
     }
 
     #[inline]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Field<'a>> {
-        self.few.iter().flatten().chain(&self.others)
+        self.0.iter().flat_map(|list| list.few.iter().flatten().chain(&list.others))
     }
 
     /// Whether each one may stand in a message: a name is a token (RFC 9110 §5.6.2), a value has no
