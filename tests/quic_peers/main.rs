@@ -9,7 +9,11 @@ mod kit;
 
 mod clients;
 mod cluster;
+mod lossy;
 mod program;
+#[path = "../common/relay.rs"]
+#[expect(dead_code, reason = "the rest is other programs'")]
+mod relay;
 mod servers;
 #[path = "../cluster/quic/site.rs"]
 #[expect(dead_code, reason = "what tests/cluster shares; this is one of its users")]

@@ -12,7 +12,7 @@ use super::kit::{Backend, CLIENT, Got, Net, Seen, pattern};
 use super::program::{Certificate, NO_REASON, Peer, Program};
 
 /// A peer's server, and a connection of ours to it.
-struct Served {
+pub(super) struct Served {
     net: Net,
     server: Program,
     addr: SocketAddr,
@@ -23,9 +23,20 @@ struct Served {
 impl Served {
     #[track_caller]
     fn new(peer: Peer, args: &[&str]) -> Self {
+        Self::by(peer, args, |addr| addr)
+    }
+
+    /// By way of another address.
+    #[track_caller]
+    pub(super) fn by(
+        peer: Peer,
+        args: &[&str],
+        way: impl FnOnce(SocketAddr) -> SocketAddr,
+    ) -> Self {
         let mut net = Net::new(Backend::Uring);
         let certificate = Certificate::new(net.certificate());
         let (server, addr) = peer.server(&certificate, args);
+        let addr = way(addr);
         let tls = net.client_tls(&["echo"]);
         let conn = net.dial(addr, |c| c.tls = tls.clone());
         net.until("the handshake", |net| !net.nodes[CLIENT].seen.is_empty());
@@ -54,11 +65,29 @@ impl Served {
 
     /// Sends that on a stream of its own, and waits for it to come back.
     #[track_caller]
-    fn echo(&mut self, data: &[u8]) {
+    pub(super) fn echo(&mut self, data: &[u8]) {
         let (conn, stream) = (self.conn, self.open(StreamDir::Bidi));
         self.net.send_all(CLIENT, conn, stream, data);
         self.net.until("the echo", |net| net.nodes[CLIENT].got(conn, stream).closed);
         assert!(self.got(stream).data == data, "{} bytes came back changed", data.len());
+    }
+
+    /// More streams than may be open at once.
+    pub(super) fn many_streams(&mut self) {
+        let conn = self.conn;
+        let mut streams = Vec::new();
+        for i in 0..200 {
+            let stream = self.open(StreamDir::Bidi);
+            let data = i.to_string().repeat(100);
+            self.net.send_all(CLIENT, conn, stream, data.as_bytes());
+            streams.push((stream, data));
+        }
+        self.net.until("all echoes", |net| {
+            streams.iter().all(|(stream, _)| net.nodes[CLIENT].got(conn, *stream).closed)
+        });
+        for (stream, data) in streams {
+            assert_eq!(self.got(stream).data, data.as_bytes());
+        }
     }
 
     /// Asks for something other than an echo.
@@ -81,7 +110,7 @@ fn everything(peer: Peer, reason: &str) {
     for len in [0, 1, 1_200, 65_537, 3_000_000] {
         served.echo(&pattern(len));
     }
-    many_streams(&mut served);
+    served.many_streams();
     one_way(&mut served);
     let conn = served.conn;
     served.net.nodes[CLIENT].io.send_datagram(conn, b"a datagram").unwrap();
@@ -96,24 +125,6 @@ fn everything(peer: Peer, reason: &str) {
     let closed = QuicClose { by: QuicCloser::PeerApplication, code: 9 };
     assert_eq!((code::quic_close(ended), told.as_str(), clean), (Some(closed), reason, false));
     served.net.all_home();
-}
-
-/// More than may be open at once.
-fn many_streams(served: &mut Served) {
-    let conn = served.conn;
-    let mut streams = Vec::new();
-    for i in 0..200 {
-        let stream = served.open(StreamDir::Bidi);
-        let data = i.to_string().repeat(100);
-        served.net.send_all(CLIENT, conn, stream, data.as_bytes());
-        streams.push((stream, data));
-    }
-    served.net.until("all echoes", |net| {
-        streams.iter().all(|(stream, _)| net.nodes[CLIENT].got(conn, *stream).closed)
-    });
-    for (stream, data) in streams {
-        assert_eq!(served.got(stream).data, data.as_bytes());
-    }
 }
 
 /// The answer is on a stream that the server opens.
