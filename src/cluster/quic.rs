@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::IoCluster;
 use super::groups::Socket;
 use crate::config::{
-    ClusterConfig, ConnectionIds, ExpectedProtocols, QuicCids, QuicKeys, QuicListenConfig,
-    ScidGenerator, TlsServerConfig,
+    CID_LEN_MAX, ClusterConfig, ConnectionIds, ExpectedProtocols, QuicCids, QuicKeys,
+    QuicListenConfig, ScidGenerator, TlsServerConfig,
 };
 use crate::engine::fleet::listen::What;
 use crate::engine::quic::{QuicPlan, listening};
@@ -21,8 +21,6 @@ const OWN_IDS: IoError = IoError::InvalidArgument {
 };
 /// Ids that each generator is tried with.
 const IDS_TRIED: usize = 8;
-/// RFC 9000 §17.2: "this value MUST NOT exceed 20 bytes".
-const CID_LEN_MAX: usize = 20;
 
 impl IoCluster {
     /// Listens for QUIC connections with the defaults of [`QuicListenConfig`]: `cert_pem` is the

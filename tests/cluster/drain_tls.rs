@@ -5,9 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, DEFAULT_VERSIONS, StreamOwned};
 use zero_io::{ClusterReadiness, DrainOptions, Event, IoCluster};
 
 use crate::certs::World;
@@ -51,14 +50,7 @@ fn running(world: &World) -> (Running, SocketAddr) {
 }
 
 fn client_config(world: &World) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(world.ca.der())).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
+    Arc::new(world.ca.rustls_client(DEFAULT_VERSIONS))
 }
 
 fn session(config: &Arc<ClientConfig>, socket: TcpStream) -> Session {

@@ -8,9 +8,9 @@ use std::thread::JoinHandle;
 use rustls::{ClientConnection, SupportedCipherSuite};
 use zero_io::{ConnId, KernelVersion, KtlsSide, KtlsState, TcpListenConfig, TlsVersion, Toggle};
 
-use super::certs::World;
+use super::certs::{Version, World};
 use super::common::{STREAM, Seen, Shard, dial, patient};
-use super::kit::{ClientPeer, VERSIONS, Version, client_conn, listen_with};
+use super::kit::{ClientPeer, VERSIONS, client_conn, listen_with};
 
 /// Every cipher with both versions, as our configuration names them.
 pub(crate) const SUITES: [(&str, TlsVersion); 6] = [

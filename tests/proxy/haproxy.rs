@@ -173,14 +173,7 @@ pub(crate) fn seal(
     world: &World,
     tcp: TcpStream,
 ) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(world.ca.der().into()).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = world.ca.rustls_client(rustls::DEFAULT_VERSIONS);
     let name = "localhost".try_into().unwrap();
     let client = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
     rustls::StreamOwned::new(client, tcp)

@@ -5,9 +5,8 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, DEFAULT_VERSIONS};
 use zero_io::{EndpointId, TcpListenConfig, TlsListenConfig, code};
 
 use crate::certs::World;
@@ -23,13 +22,7 @@ fn listen(shard: &mut Shard, world: &World) -> (EndpointId, std::net::SocketAddr
 
 /// A client, and the ClientHello that it begins with.
 fn client(world: &World) -> (ClientConnection, Vec<u8>) {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(world.ca.der())).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = world.ca.rustls_client(DEFAULT_VERSIONS);
     let name = ServerName::try_from("localhost").unwrap();
     let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
     let mut hello = Vec::new();

@@ -1,13 +1,17 @@
 //! Certificates to order, and files for the programs that want them in files.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, date_time_ymd,
 };
+use rustls::crypto::aws_lc_rs::default_provider;
 use zero_io::{Roots, TlsClientBuilder, TlsClientConfig, TlsIdentity, TlsServerConfig};
+
+pub(crate) type Version = &'static rustls::SupportedProtocolVersion;
 
 /// Who issues certificates.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -93,6 +97,23 @@ fn leaf(names: &[&str]) -> CertificateParams {
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.distinguished_name.push(DnType::CommonName, names[0].clone());
     params
+}
+
+impl Authority {
+    /// rustls as a client that trusts it alone.
+    pub(crate) fn rustls_client(&self, versions: &[Version]) -> rustls::ClientConfig {
+        rustls::ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(self.rustls_roots())
+            .with_no_client_auth()
+    }
+
+    pub(crate) fn rustls_roots(&self) -> rustls::RootCertStore {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.der().into()).unwrap();
+        roots
+    }
 }
 
 /// An authority, a certificate for `localhost` and 127.0.0.1 and ::1, and both in files.

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use zero_io::{ConnId, EndpointId, IoError, code};
 
+use super::certs::Version;
 use super::certs::World;
 use super::common::{STREAM, Seen, Shard, assert_same, dial, pattern, read_to_end};
-use super::kit::{ClientPeer, VERSIONS, Version, listen, wait_any_end};
+use super::kit::{ClientPeer, VERSIONS, listen, wait_any_end};
 
 /// A connection of ours with a peer whose part is played by `act` in a thread.
 fn with_peer<T: Send + 'static>(

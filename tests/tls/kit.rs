@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+use rustls::{ClientConnection, ServerConfig, ServerConnection};
 use zero_io::{ConnId, EndpointId, TcpListenConfig, TlsListenConfig, TlsServerConfig};
 
-use super::certs::{Authority, Issued};
+use super::certs::{Authority, Issued, Version};
 use super::common::{STREAM, Seen, Shard, dial, localhost};
 
-pub(crate) type Version = &'static rustls::SupportedProtocolVersion;
 pub(crate) const VERSIONS: [Version; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
 /// Of the alerts that the tests meet (RFC 8446 §6).
@@ -113,20 +112,6 @@ pub(crate) fn part<T>(shard: &mut Shard, conn: ConnId, thread: JoinHandle<T>) ->
 
 // ---- rustls as a peer
 
-pub(crate) fn roots_of(ca: &Authority) -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(ca.der())).unwrap();
-    roots
-}
-
-pub(crate) fn client_config(ca: &Authority, version: Version) -> ClientConfig {
-    ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_protocol_versions(&[version])
-        .unwrap()
-        .with_root_certificates(roots_of(ca))
-        .with_no_client_auth()
-}
-
 pub(crate) fn server_config(issued: &Issued, version: Version) -> ServerConfig {
     let key = PrivateKeyDer::try_from(issued.key_der.clone()).unwrap();
     ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -139,7 +124,7 @@ pub(crate) fn server_config(issued: &Issued, version: Version) -> ServerConfig {
 
 pub(crate) fn client_conn(ca: &Authority, version: Version) -> ClientConnection {
     let name = ServerName::try_from("localhost").unwrap();
-    ClientConnection::new(Arc::new(client_config(ca, version)), name).unwrap()
+    ClientConnection::new(Arc::new(ca.rustls_client(&[version])), name).unwrap()
 }
 
 /// rustls over a blocking socket.

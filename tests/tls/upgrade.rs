@@ -222,7 +222,7 @@ fn at_line<T>(shard: &mut Shard, line: &str, act: impl FnOnce(&mut zero_io::Send
 
 /// A client that pipelines `evil` behind STARTTLS, and then shakes hands as if nothing was. What
 /// it is given, and what becomes of the connection.
-fn inject(version: super::kit::Version, evil: &'static [u8], apart: Option<Duration>) {
+fn inject(version: super::certs::Version, evil: &'static [u8], apart: Option<Duration>) {
     let world = World::new();
     let mut shard = Shard::new();
     let (endpoint, addr) = listen_for_lines(&mut shard);

@@ -10,6 +10,9 @@ use crate::config::cover::Speck;
 use crate::config::{ScidCover, check};
 use crate::error::{IoError, Result};
 
+/// RFC 9000 §17.2: "this value MUST NOT exceed 20 bytes".
+pub(crate) const CID_LEN_MAX: usize = 20;
+
 /// Connection ids of one's own making, for a load balancer that reads something from them.
 pub trait ConnectionIds: Send + Sync {
     /// Bytes of every id, 4 to 20; always the same.
@@ -267,7 +270,7 @@ impl QuicCids {
     pub(super) fn validate(&self) -> Result<()> {
         let Self::Custom(ids) = self.of_shard(0) else { return Ok(()) };
         let len = ids.id_len();
-        check("ConnectionIds::id_len", len, (4..=20).contains(&len), "4 to 20 bytes")
+        check("ConnectionIds::id_len", len, (4..=CID_LEN_MAX).contains(&len), "4 to 20 bytes")
     }
 
     /// The same as one shard of a cluster has it; never `PerShard`.

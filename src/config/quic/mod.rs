@@ -13,7 +13,7 @@ mod qlog;
 mod transport;
 mod used;
 
-pub(crate) use cids::ReadyScid;
+pub(crate) use cids::{CID_LEN_MAX, ReadyScid};
 pub use cids::{ConnectionIds, QuicCids, ScidGenerator};
 pub use connect::QuicConnectConfig;
 pub(crate) use connect::check_ticket;

@@ -7,10 +7,8 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid};
 
-use crate::config::{ConnectionIds, QuicCids, ReadyScid, ScidGenerator};
+use crate::config::{CID_LEN_MAX, ConnectionIds, QuicCids, ReadyScid, ScidGenerator};
 
-/// RFC 9000 §17.2: "this value MUST NOT exceed 20 bytes".
-pub(super) const CID_LEN_MAX: usize = 20;
 /// Bytes of a [`ScidGenerator`]'s id before its MAC.
 const SCID_BODY_LEN: usize = 7;
 /// The first bit of a [`ScidGenerator`]'s id is kept for a change of keys.

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 
-use super::cid::{CID_LEN_MAX, is_scid};
+use super::cid::is_scid;
 use super::parts::VERSION;
-use crate::config::{ConnectionIds, QuicKeys, ReadyScid, ScidGenerator};
+use crate::config::{CID_LEN_MAX, ConnectionIds, QuicKeys, ReadyScid, ScidGenerator};
 
 const CID_LEN: usize = ScidGenerator::CID_LEN;
 /// RFC 8999 §5.1: the first bit of a long header.

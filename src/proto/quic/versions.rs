@@ -5,8 +5,8 @@
 //! properly form a Version Negotiation packet" (RFC 9000 §17.2). Not role: ids that version 1 can
 //! have, with which the machine answers itself.
 
-use super::cid::CID_LEN_MAX;
 use super::parts::VERSION;
+use crate::config::CID_LEN_MAX;
 
 /// Servers "MUST drop smaller packets that specify unsupported versions" (RFC 9000 §5.2.2).
 const DATAGRAM_MIN: usize = 1200;
