@@ -103,6 +103,9 @@ counters! {
         posts_out,
         /// Posts that had come and were not handed out when the shard ended.
         posts_lost,
+        /// Connections that handles of the cluster had asked for, that were not begun when the
+        /// shard ended, and that no other one could be asked for: nobody is told of them.
+        connects_lost,
         /// Times that this shard woke another one.
         wakes,
         /// Connections that came from other shards.

@@ -2,6 +2,7 @@
 
 use super::tx::{NO_BLOCK, TxQueue};
 use super::{Conn, Flags, Phase, Span};
+use crate::code;
 use crate::error::{IoError, PoolKind, Result};
 use crate::ids::{ConnId, GENERATION_BITS, Protocol};
 use crate::pool::carry::Carry;
@@ -100,6 +101,14 @@ impl Table {
     #[inline]
     pub(crate) fn get(&mut self, conn: ConnId) -> Result<&mut Conn> {
         self.find(conn).filter(|c| c.phase < Phase::Ending).ok_or(IoError::StaleConn { conn })
+    }
+
+    /// The same, until its end was told, unless the application ended it itself: what came before
+    /// the end is still handed out, and belongs to somebody.
+    pub(crate) fn told(&mut self, conn: ConnId) -> Result<&mut Conn> {
+        let is_closed_here = |c: &Conn| c.has(Flags::MUTED) || c.code == code::LOCAL_CLOSE;
+        let found = self.find(conn);
+        found.filter(|c| !is_closed_here(c)).ok_or(IoError::StaleConn { conn })
     }
 
     /// The connection that a completion belongs to, unless it is for an earlier one in the same

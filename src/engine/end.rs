@@ -196,8 +196,8 @@ impl Engine {
             }
             let conn = self.conns.at(index);
             if conn.phase == Phase::Ended {
-                let notice =
-                    Notice::Disconnected { conn: id, error_code: conn.code, clean: conn.is_clean };
+                let (error_code, clean, user_data) = (conn.code, conn.is_clean, conn.user_data);
+                let notice = Notice::Disconnected { conn: id, error_code, clean, user_data };
                 crate::trace::conn_ended(id, conn.code, conn.is_clean);
                 if conn.has(Flags::MUTED) {
                     self.lists.muted -= 1;
@@ -236,6 +236,6 @@ impl Engine {
 pub(super) enum Notice {
     Connected { conn: ConnId },
     Writable { conn: ConnId, credit: usize },
-    Disconnected { conn: ConnId, error_code: u64, clean: bool },
+    Disconnected { conn: ConnId, error_code: u64, clean: bool, user_data: u64 },
     Quic { conn: ConnId, signal: Signal },
 }

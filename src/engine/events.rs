@@ -134,8 +134,9 @@ impl Engine {
             Notice::Writable { conn, credit } => {
                 Event::Writable { conn, stream: StreamId::ZERO, credit }
             }
-            Notice::Disconnected { conn, error_code, clean } => {
-                Event::Disconnected { conn, error_code, reason: reason_bytes(error_code), clean }
+            Notice::Disconnected { conn, error_code, clean, user_data } => {
+                let reason = reason_bytes(error_code);
+                Event::Disconnected { conn, error_code, reason, clean, user_data }
             }
             Notice::Quic { conn, signal } => self.quic_event(conn, signal),
         })

@@ -134,6 +134,8 @@ pub enum Event<'poll> {
         reason: &'poll [u8],
         /// Both directions ended in order and all that was written was handed to the kernel.
         clean: bool,
+        /// What [`set_user_data`](crate::Io::set_user_data) set last; 0 where nothing did.
+        user_data: u64,
     },
     /// Bytes of a stream, or one message of it where a framing is set. Bytes of a QUIC stream come
     /// in order.

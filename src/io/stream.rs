@@ -232,21 +232,22 @@ both! {
         self_.endpoint_close(endpoint)
     }
 
-    /// A number of the application's own at a connection. 0 at first.
+    /// A number of the application's own at a connection. 0 at first. The connection may be over
+    /// already, as long as `Disconnected`, which has the number, was not handed out.
     ///
     /// # Errors
-    /// `StaleConn`.
+    /// `StaleConn` after `Disconnected`, and after [`close`](Self::close).
     pub fn set_user_data(&mut self_, conn: ConnId, user_data: u64) -> Result<()> {
-        self_.conns.get(conn)?.user_data = user_data;
+        self_.conns.told(conn)?.user_data = user_data;
         Ok(())
     }
 
     /// The number that was set last.
     ///
     /// # Errors
-    /// `StaleConn`.
+    /// As [`set_user_data`](Self::set_user_data).
     pub fn user_data(&mut self_, conn: ConnId) -> Result<u64> {
-        Ok(self_.conns.get(conn)?.user_data)
+        Ok(self_.conns.told(conn)?.user_data)
     }
 
     /// Arms a timer: `Event::Timer` with this token, not before `after` has passed, and about 0.1

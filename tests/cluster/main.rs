@@ -1,5 +1,6 @@
 //! Several shards behind the same addresses, on the real kernel.
 
+mod asked;
 #[path = "../tls/certs.rs"]
 #[cfg(feature = "tls")]
 #[expect(dead_code, reason = "what the tests of TLS need besides")]

@@ -96,7 +96,7 @@ impl From<Event<'_>> for Seen {
                 Self::Connected { conn, endpoint, peer, protocol, alpn }
             }
             Event::Secured { conn, alpn } => Self::Secured { conn, alpn: alpn.map(<[u8]>::to_vec) },
-            Event::Disconnected { conn, error_code: code, reason, clean } => {
+            Event::Disconnected { conn, error_code: code, reason, clean, .. } => {
                 let reason = String::from_utf8_lossy(reason).into_owned();
                 Self::Disconnected { conn, code, reason, clean }
             }

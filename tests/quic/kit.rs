@@ -232,7 +232,7 @@ fn own(event: Event<'_>) -> Seen {
             let PeerAddr::Inet(peer) = peer else { panic!("{peer:?}") };
             Seen::Connected { conn, endpoint, peer, alpn: alpn.unwrap_or_default().to_vec() }
         }
-        Event::Disconnected { conn, error_code, reason, clean } => {
+        Event::Disconnected { conn, error_code, reason, clean, .. } => {
             let reason = String::from_utf8_lossy(reason).into_owned();
             Seen::Disconnected { conn, code: error_code, reason, clean }
         }

@@ -5,9 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use zero_io::{IoError, Keepalive, TcpConnectConfig};
+use zero_io::{Config, Event, Io, IoError, Keepalive, TcpConnectConfig};
 
-use crate::common::{Shard, TICK};
+use crate::common::{PATIENCE, Shard, TICK, dial, localhost, plain_listener};
+use crate::linger::linger_zero;
 
 #[test]
 fn stats_are_plausible() {
@@ -44,6 +45,62 @@ fn user_data_is_kept_and_starts_at_0() {
     assert_ne!(next, conn);
     assert_eq!(shard.io.user_data(next), Ok(0), "the place is the same, the connection is not");
     shard.finish();
+}
+
+/// A connection that ended before the application heard of it is still told of from its beginning,
+/// and has its number until its end was told: so that what is told has an owner.
+#[test]
+fn user_data_lasts_until_the_end_is_told() {
+    let mut io = Io::new(Config::default()).unwrap();
+    let endpoint = io.tcp_listen(localhost()).unwrap();
+    let addr = io.local_addr(endpoint).unwrap().inet().unwrap();
+    let mut peer = dial(addr);
+    peer.write_all(b"last words").unwrap();
+    for _ in 0..5 {
+        io.poll(TICK).unwrap();
+    }
+    linger_zero(&peer);
+    drop(peer);
+    for _ in 0..5 {
+        io.poll(TICK).unwrap();
+    }
+    let (mut events, mut sender) = io.split();
+    let mut told = Vec::new();
+    while let Some(event) = events.next_event() {
+        match event {
+            Event::Connected { conn, .. } => {
+                assert_eq!(sender.user_data(conn), Ok(0));
+                sender.set_user_data(conn, 5).unwrap();
+                told.push("connected");
+            }
+            Event::StreamFrame { conn, data, .. } => {
+                assert_eq!((sender.user_data(conn), data), (Ok(5), &b"last words"[..]));
+                told.push("bytes");
+            }
+            Event::Disconnected { conn, user_data, .. } => {
+                assert_eq!(user_data, 5);
+                assert_eq!(sender.user_data(conn), Err(IoError::StaleConn { conn }));
+                told.push("disconnected");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(told, ["connected", "bytes", "disconnected"]);
+}
+
+/// Who connects to nobody learns by its number which attempt that was.
+#[test]
+fn user_data_comes_with_a_failed_connect() {
+    let mut io = Io::new(Config::default()).unwrap();
+    let (listener, addr) = plain_listener();
+    drop(listener);
+    let conn = io.tcp_connect(addr).unwrap();
+    io.set_user_data(conn, 9).unwrap();
+    io.poll(PATIENCE).unwrap();
+    let Some(Event::Disconnected { conn: of, user_data, .. }) = io.next_event() else {
+        panic!("nobody listens there");
+    };
+    assert_eq!((of, user_data), (conn, 9));
 }
 
 /// The options of the process's own socket with these addresses.

@@ -6,6 +6,8 @@ mod connecting;
 mod forwarding;
 mod guards;
 mod known;
+#[path = "../common/linger.rs"]
+mod linger;
 mod listening;
 mod reading;
 mod writing;

@@ -275,15 +275,15 @@ impl Engine {
         if waits { Stage::Lingering } else { Stage::Over }
     }
 
-    /// Has the others send nothing any more, unless they have sent a connection. Whether they have
-    /// not.
+    /// Has the others send nothing any more, unless they have sent a connection, or asked for one.
+    /// Whether they have not.
     fn shut_mail(&mut self) -> bool {
         let Some(fleet) = &mut self.fleet else { return true };
         let Some(berth) = fleet.shared.vacate(fleet.me) else { return true };
         fleet.mail.close(|mail| fleet.mail_waits.push_back(mail));
         let mut waiting = fleet.mail_waits.iter();
-        let is_needed =
-            !fleet.unplaced.is_empty() || waiting.any(|mail| matches!(mail, Mail::Moved(_)));
+        let is_owed = |mail: &Mail| matches!(mail, Mail::Moved(_) | Mail::Connect(_));
+        let is_needed = !fleet.unplaced.is_empty() || waiting.any(is_owed);
         if is_needed {
             fleet.mail = fleet.shared.moor_again(fleet.me, &berth);
         }
@@ -318,6 +318,10 @@ impl Engine {
 }
 
 impl Drain {
+    pub(super) fn is_of_shard(&self) -> bool {
+        self.of == Of::Shard
+    }
+
     fn has(&self, listener: u64) -> bool {
         self.listeners.iter().any(|one| one.id == listener)
     }

@@ -65,7 +65,7 @@ impl Engine {
                         self.wait_for_place(moved);
                     }
                 }
-                Mail::Connect(connect) => self.run_connect(*connect),
+                Mail::Connect(connect) => self.run_connect(connect),
                 Mail::Control(control) => self.run_control(*control),
             }
         }

@@ -108,6 +108,11 @@ impl Fleet {
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
     }
+
+    /// Whether the whole shard is about to end.
+    fn is_ending(&self) -> bool {
+        self.stopped || self.drains.iter().any(Drain::is_of_shard)
+    }
 }
 
 impl Engine {
@@ -176,11 +181,12 @@ impl Engine {
             match mail {
                 Mail::Post { .. } => fleet.stats.posts_lost += 1,
                 Mail::Moved(_) | Mail::Accepted { .. } => {
-                    let goes_on = fleet.shared.pass_on(fleet.me, mail);
+                    let goes_on = fleet.shared.pass_on(fleet.me, mail).is_ok();
                     fleet.stats.moved_lost += u64::from(!goes_on);
                 }
                 Mail::Connect(_) => {
-                    let _ = fleet.shared.pass_on(fleet.me, mail);
+                    let goes_on = fleet.shared.pass_on(fleet.me, mail).is_ok();
+                    fleet.stats.connects_lost += u64::from(!goes_on);
                 }
                 Mail::Control(_) => {}
             }

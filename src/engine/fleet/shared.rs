@@ -105,10 +105,21 @@ impl Berth {
         Self { mail: self.mail.clone(), asked, moving, resident }
     }
 
-    /// Puts something into the mail. A connection leaves it when the table is full too, and waits
-    /// for a place elsewhere: together there are no more of them than the mail has entries.
+    /// Puts something into the mail.
     fn push(&self, mail: Mail) -> Result<(), PushError<Mail>> {
-        let Mail::Moved(_) = mail else { return self.mail.push(mail) };
+        match mail {
+            Mail::Moved(_) => self.push_moved(mail),
+            Mail::Connect(_) => {
+                self.asked.fetch_add(1, Ordering::Relaxed);
+                self.mail.push(mail).inspect_err(|_| self.took_asked(1))
+            }
+            _ => self.mail.push(mail),
+        }
+    }
+
+    /// A connection leaves the mail when the table is full too, and waits for a place elsewhere:
+    /// together there are no more of them than the mail has entries.
+    fn push_moved(&self, mail: Mail) -> Result<(), PushError<Mail>> {
         let room = self.mail.capacity() as u32;
         let one_more = |moving: u32| (moving < room).then_some(moving + 1);
         if self.moving.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
@@ -120,6 +131,11 @@ impl Berth {
     /// One of those on their way is not any more.
     fn moved(&self) {
         self.moving.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// So many of those that were asked for are not only that any more.
+    fn took_asked(&self, count: u32) {
+        self.asked.fetch_sub(count, Ordering::Relaxed);
     }
 }
 
@@ -387,11 +403,8 @@ impl Shared {
         let down = IoError::ShardDown { shard };
         let berth = self.slot(shard)?.berth.0.load();
         let berth = berth.as_ref().ok_or(down)?;
-        berth.asked.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = berth.mail.push(Mail::Connect(Box::new(connect))) {
-            berth.asked.fetch_sub(1, Ordering::Relaxed);
-            return Err(if error.is_closed() { down } else { full(&berth.mail) });
-        }
+        let asked = berth.push(Mail::Connect(Box::new(connect)));
+        asked.map_err(|error| if error.is_closed() { down } else { full(&berth.mail) })?;
         self.nudge(shard);
         Ok(shard)
     }
@@ -402,7 +415,7 @@ impl Shared {
             && let Ok(slot) = self.slot(shard)
             && let Some(berth) = slot.berth.0.load().as_ref()
         {
-            berth.asked.fetch_sub(count, Ordering::Relaxed);
+            berth.took_asked(count);
         }
     }
 
@@ -415,14 +428,20 @@ impl Shared {
         }
     }
 
-    /// The shard with the fewest connections of those that run; among equals they take turns.
+    /// The shard with the fewest connections of those that begin new ones; among equals they take
+    /// turns.
     fn least_busy(&self) -> Result<u16> {
         let shards = u32::from(self.count());
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % shards;
         let all = (0..shards).map(|step| ((first + step) % shards) as u16);
-        let running = all.filter(|shard| self.runs(*shard));
-        let least = running.min_by_key(|shard| self.load_of(*shard));
+        let open = all.filter(|shard| self.begins(*shard));
+        let least = open.min_by_key(|shard| self.load_of(*shard));
         least.ok_or(IoError::ShardDown { shard: first as u16 })
+    }
+
+    /// Whether a shard can be asked for connections: it runs, and is not about to end.
+    fn begins(&self, shard: u16) -> bool {
+        self.shard_readiness(shard) == Ok(Ready) && self.runs(shard)
     }
 
     /// Its connections, and those that it was asked for.
@@ -459,17 +478,19 @@ impl Shared {
         }
     }
 
-    /// Sends what a shard that leaves had in its mail to another one that runs, if there is one.
-    /// Whether one took it.
-    pub(super) fn pass_on(&self, from: u16, mut mail: Mail) -> bool {
+    /// Sends what a shard that leaves had in its mail to another one, if one takes it: what is to
+    /// be begun goes to one that begins something, and what is there to any that runs.
+    pub(super) fn pass_on(&self, from: u16, mut mail: Mail) -> Result<(), Mail> {
+        let is_new = matches!(mail, Mail::Connect(_));
         let others = (1..self.count()).map(|step| (from + step) % self.count());
-        for shard in others.filter(|shard| self.runs(*shard)) {
+        let takes = |shard: &u16| if is_new { self.begins(*shard) } else { self.runs(*shard) };
+        for shard in others.filter(takes) {
             match self.send(shard, mail) {
-                Ok(()) => return true,
+                Ok(()) => return Ok(()),
                 Err(refused) => mail = refused.into_inner(),
             }
         }
-        false
+        Err(mail)
     }
 }
 

@@ -137,6 +137,7 @@ impl Engine {
     fn quic_lost<'a>(&mut self, conn: ConnId, code: u64, words: &[u8], clean: bool) -> Event<'a> {
         crate::trace::conn_ended(conn, code, clean);
         self.quic_retire(conn);
+        let user_data = self.conns.at(conn.index()).user_data;
         self.conns.remove(conn.index());
         // A listener may have waited for the place.
         self.lists.endpoint_work = true;
@@ -146,7 +147,7 @@ impl Engine {
             false => self.quic_show(Bytes::copy_from_slice(words)),
         };
         self.quic.shown_at = 0;
-        Event::Disconnected { conn, error_code: code, reason, clean }
+        Event::Disconnected { conn, error_code: code, reason, clean, user_data }
     }
 
     /// Keeps a payload until the next one is shown, and lends it out.

@@ -18,8 +18,6 @@ pub(super) struct Served {
     pub(super) waits: Vec<u8>,
     pub(super) read_closed: bool,
     is_closing: bool,
-    /// It had ended when it was told of: nobody can say what went with it, if anything did.
-    pub(super) is_nameless: bool,
     /// It is to go to another shard: the number of what goes with it.
     parcel: Option<u64>,
 }
@@ -27,12 +25,11 @@ pub(super) struct Served {
 impl Served {
     /// One that begins here, or that another shard has handed over.
     pub(super) fn begin(conn: ConnId, life: usize, sender: &mut Sender<'_>, cx: &mut Cx) -> Self {
-        let parcel = match sender.user_data(conn) {
-            Ok(0) => return Self::default(),
-            Ok(parcel) => parcel,
-            // It ended before it was told of.
-            Err(_) => return Self { is_nameless: true, ..Self::default() },
-        };
+        // Also of one that ended before it was told of.
+        let parcel = sender.user_data(conn).expect("its end was not told");
+        if parcel == 0 {
+            return Self::default();
+        }
         let served = cx.parcels.remove(&parcel).expect("it is handed over once");
         cx.model.settles(served.flow(), life);
         served
@@ -48,7 +45,7 @@ impl Served {
     }
 
     pub(super) fn may_leave(&self) -> bool {
-        !self.is_leaving() && !self.is_closing && !self.is_nameless && flow_of(&self.head).is_some()
+        !self.is_leaving() && !self.is_closing && flow_of(&self.head).is_some()
     }
 
     /// Has it go to another shard, with all that is known of it.

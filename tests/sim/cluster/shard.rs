@@ -98,9 +98,6 @@ impl Shard {
                 Event::StreamFrame { conn, stream, data, .. } => {
                     let served = self.served.get_mut(&conn).expect("it is served");
                     assert!(!served.is_leaving(), "{conn} tells something while it leaves");
-                    if served.is_nameless {
-                        continue;
-                    }
                     cx.model.came(&mut served.head, served.came, data, self.life);
                     served.came += data.len() as u64;
                     served.stream = Some(stream);
