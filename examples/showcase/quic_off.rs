@@ -8,7 +8,7 @@ use zero_io::{Event, Sender};
 use super::host::Host;
 
 #[derive(Default)]
-pub(super) struct Quic;
+pub(super) struct Quic(());
 
 impl Quic {
     pub(super) fn listen(_host: &mut Host) -> Result<(), Box<dyn Error>> {
