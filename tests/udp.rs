@@ -283,7 +283,7 @@ fn trains(receive_gro: bool, segment: u16, lens: &[usize]) {
 }
 
 #[test]
-fn trains_are_cut_right() {
+fn hazard_103_trains_are_cut_right() {
     for gro in [true, false] {
         trains(gro, 1200, &[1200 * 40, 1200 * 10 + 1, 1199, 1200, 1201, 50_000]);
         trains(gro, 100, &[6400, 6399, 6301, 101]);

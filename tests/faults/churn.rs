@@ -9,8 +9,8 @@ use zero_io::{ConnId, IoError, ReferencePool};
 
 use crate::world::*;
 
-/// Connections of the churn test; `ZERO_IO_CHURN` raises it.
-const CYCLES: usize = 20_000;
+/// Connections of the churn test; `ZERO_IO_CHURN` changes it.
+const CYCLES: usize = 100_000;
 const CLIENTS: usize = 2;
 
 /// A client with an address of its own in 127/8, so that ports do not run out.
@@ -62,7 +62,8 @@ fn alone_connects_and_closes_leak_nothing() {
 }
 
 fn churn() {
-    let cycles = std::env::var("ZERO_IO_CHURN").map_or(CYCLES, |n| n.parse().unwrap());
+    let cycles = CYCLES / slower() as usize;
+    let cycles = std::env::var("ZERO_IO_CHURN").map_or(cycles, |n| n.parse().unwrap());
     let quiet = strict().with(|c| c.debug.audit_every_tick = false);
     let mut world =
         World::new(quiet.with(|c| c.max_connections = 64)).with_payload(Payload::Forward);

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use zero_io::{Config, ConnId, IoError, SendOutcome, Toggle};
+use zero_io::{Config, ConnId, IoError, SendOutcome, Toggle, code};
 
 use crate::world::*;
 
@@ -104,8 +104,25 @@ fn hazard_43_also_with_zero_copy() {
     }));
 }
 
+/// What the kernel could not send it would offer for minutes, out of the writer's own memory.
 #[test]
-fn hazard_45_a_large_send_through_a_small_socket_buffer() {
+fn hazard_04_a_peer_that_never_reads_pins_no_memory_for_good() {
+    let mut world = World::new(strict().with(|c| {
+        c.uring.zero_copy_send = Toggle::On;
+        c.uring.zero_copy_min = 1024;
+    }));
+    let addr = world.listen_with(|c| c.timeouts.write = Some(Duration::from_millis(300)));
+    let (conn, client) = world.join(addr);
+    let data = Arc::new(pattern(1, 16 << 20));
+    world.io.stream_write_guard(conn, S0, Arc::clone(&data), 1).unwrap();
+    assert_eq!(world.end_of(conn), (code::WRITE_TIMEOUT, false));
+    world.until("the memory", |_| Arc::strong_count(&data) == 1);
+    drop(client);
+    world.must_be_idle();
+}
+
+#[test]
+fn hazard_45_and_49_a_large_send_through_a_small_socket_buffer() {
     let mut world = World::new(strict());
     let addr = world.listen_with(|c| c.send_buffer = Some(4096));
     let (conn, client) = world.join(addr);
@@ -116,7 +133,7 @@ fn hazard_45_a_large_send_through_a_small_socket_buffer() {
     let got = finish(&mut world, conn, reader);
     assert!(got == *data, "{} bytes of {}", got.len(), data.len());
     world.end_of(conn);
-    // The token is told once, with all of the bytes (49 of the hazards).
+    // 49: the token is told once, with all of the bytes.
     let done: Vec<_> = world.log.iter().filter(|e| matches!(e, Ev::SendDone(..))).collect();
     assert_eq!(done, [&Ev::SendDone(conn, 7, data.len(), SendOutcome::Sent)]);
     world.must_be_idle();

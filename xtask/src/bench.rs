@@ -145,3 +145,43 @@ fn compare(
     job.limit_s(SUITE_LIMIT_S).run()?.good()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A server that says of itself what it is told to say, and only blocks.
+    const IMPOSTOR: &str = "#!/usr/bin/env python3
+import socket, sys
+listener = socket.create_server(('127.0.0.1', int(sys.argv[2])))
+print('backend', *sys.argv[1].split('-'), flush=True)
+while True:
+    listener.accept()[0].close()
+";
+
+    #[test]
+    fn hazard_155_a_server_that_is_not_what_its_label_says_is_not_measured() {
+        let own = std::env::temp_dir().join(format!("zero-io-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&own).expect("a directory");
+        let engine = own.join("engine");
+        std::fs::write(&engine, IMPOSTOR).expect("a file");
+        std::fs::set_permissions(&engine, PermissionsExt::from_mode(0o755)).expect("its mode");
+        let driver = paths::root().expect("the workspace").join("benches/peers/bench.py");
+        let asked = |says: &str| {
+            let server = format!("x={} {says} {{port}}", engine.display());
+            let words = ["--server", &server, "--gen", "true {port}", "--rounds", "1"];
+            let cores = ["--score", "0", "--gcore", "0"];
+            let job = Job::new("python3", &[&driver.display().to_string()]);
+            let job = job.args(words).args(cores).env("RUN", own.display());
+            job.quiet().run().expect("python3").lines.join("\n")
+        };
+        let another = asked("another-epoll");
+        assert!(another.contains("its first line is 'backend another epoll'"), "{another}");
+        let boasts = asked("engine-io_uring");
+        assert!(boasts.contains("but its fds say blocking"), "{boasts}");
+        let honest = asked("engine-blocking");
+        assert!(honest.contains("cannot parse generator output"), "it is measured: {honest}");
+        std::fs::remove_dir_all(&own).expect("it is ours");
+    }
+}

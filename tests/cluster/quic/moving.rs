@@ -27,7 +27,7 @@ fn connections_are_spread_and_stay_where_they_are() {
 }
 
 #[test]
-fn migrated_peers_are_found() {
+fn hazard_111_migrated_peers_are_found() {
     for (shards, cover) in [
         (2, ScidCover::Clear),
         (4, ScidCover::Light),

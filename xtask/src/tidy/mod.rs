@@ -8,6 +8,7 @@
 mod banned;
 mod cfgs;
 mod documents;
+mod hazards;
 mod ledger;
 mod lexer;
 mod markdown;
@@ -79,6 +80,7 @@ fn check(root: &Path) -> Outcome<Vec<Finding>> {
         findings.extend(banned::check(source));
     }
     findings.extend(ledger::check(root, &sources)?);
+    findings.extend(hazards::check(root, &sources)?);
     findings.extend(documents::check(root)?);
     findings.sort();
     findings.dedup();
