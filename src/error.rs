@@ -143,7 +143,7 @@ impl PoolKind {
             Self::HandleReserve => "handle_reserve_count",
             Self::SendQueue => "send_queue_entries",
             Self::Guards => "guard_count",
-            Self::Detached => "detached_max",
+            Self::Detached => "detached_max_pct",
             Self::Connections => "max_connections",
             Self::Endpoints => "max_endpoints",
             Self::Timers => "max_timers",

@@ -45,6 +45,11 @@ mod trace;
 mod trace;
 mod transport;
 
+/// The README's program, compiled as the documentation's examples are.
+#[cfg(all(doctest, feature = "tcp"))]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
+
 pub use cluster::{
     ClusterHandle, ClusterReadiness, ClusterReport, ClusterStats, IoCluster, ShardExit, ShardIo,
     ShardReport, ShardSeed, ShardStats, Supervised,

@@ -34,7 +34,9 @@ pub struct Events<'io> {
     _io: PhantomData<&'io mut Engine>,
 }
 
-/// The half that sends: every method of [`Io`](super::Io) but those that look at events or poll.
+/// The half that acts: every method of [`Io`](super::Io) by which something is opened, sent, armed,
+/// closed, or learned of a connection or an endpoint. What an `Io` tells of itself (its pools, its
+/// counters, a handle) is asked of it as a whole.
 ///
 /// ```compile_fail
 /// # let mut io = zero_io::Io::new(zero_io::Config::default()).unwrap();
