@@ -53,7 +53,7 @@ impl Engine {
             return Some(crate::event::http::event(kind, ConnId::from_u64(id), extra, data));
         }
         if self.inbox.is_empty()
-            && let Some(event) = self.quic_data()
+            && let Some(event) = self.quic_next_of_turn()
         {
             self.stats.events += 1;
             return Some(event);

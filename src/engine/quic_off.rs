@@ -147,7 +147,7 @@ impl Engine {
         None
     }
 
-    pub(super) const fn quic_data<'a>(&mut self) -> Option<Event<'a>> {
+    pub(super) const fn quic_next_of_turn<'a>(&mut self) -> Option<Event<'a>> {
         None
     }
 

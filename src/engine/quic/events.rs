@@ -20,8 +20,9 @@ const TURN_EVENTS_MAX: u32 = 64;
 impl Engine {
     /// What a connection that was on the list tells next; then it stays there.
     pub(in crate::engine) fn quic_notice(&mut self, id: ConnId) -> Option<Notice> {
-        let session = self.conns.find(id).and_then(session)?;
-        let Some(signal) = session.next() else {
+        let Self { conns, quic, .. } = self;
+        let session = conns.find(id).and_then(session)?;
+        let Some(signal) = session.next(quic.shown.place()) else {
             session.is_listed = false;
             let wants_send = session.wants_send;
             self.quic.turn = 0;
@@ -55,33 +56,35 @@ impl Engine {
         self.quic_flush(socket);
     }
 
-    /// What the connection whose turn it is was sent, the short way; `None` where there is a longer
-    /// one.
+    /// What the connection whose turn it is tells next, the short way; `None` where there is a
+    /// longer one.
     #[inline]
-    pub(in crate::engine) fn quic_data<'a>(&mut self) -> Option<Event<'a>> {
+    pub(in crate::engine) fn quic_next_of_turn<'a>(&mut self) -> Option<Event<'a>> {
         let is_turn = self.quic.turn != 0 && self.quic.turn + 1 < TURN_EVENTS_MAX;
-        if is_turn { self.quic_data_of_turn() } else { None }
+        if is_turn { self.quic_go_on() } else { None }
     }
 
-    fn quic_data_of_turn<'a>(&mut self) -> Option<Event<'a>> {
-        let conn = *self.lists.notices.front()?;
-        let session = self.conns.find(conn).and_then(session)?;
-        if let Some(data) = session.next_datagram() {
-            self.quic.turn += 1;
-            return Some(Event::Datagram { conn, data: self.quic_show(data) });
-        }
-        let signal = session.next_of_stream()?;
-        self.quic.turn += 1;
-        Some(match signal {
-            Signal::Frame { stream, data, fin } => {
-                let data = self.quic_show(data);
+    fn quic_go_on<'a>(&mut self) -> Option<Event<'a>> {
+        let Self { conns, quic, lists, .. } = self;
+        let conn = *lists.notices.front()?;
+        let session = conns.find(conn).and_then(session)?;
+        let told = session.next(quic.shown.place());
+        quic.turn += u32::from(told.is_some());
+        // The frequent ones are taken where they lie: to move a signal costs more than to make it.
+        Some(match told {
+            None => return None,
+            Some(Signal::Frame { stream, fin, .. }) => {
+                let data = self.quic_show();
                 Event::StreamFrame { conn, stream, kind: MessageKind::Binary, data, fin }
             }
-            Signal::ReadClosed(stream) => Event::ReadClosed { conn, stream },
-            signal => self.quic_event(conn, signal),
+            Some(Signal::ReadClosed(stream)) => Event::ReadClosed { conn, stream },
+            Some(Signal::Finished(stream)) => Event::StreamFinished { conn, stream },
+            Some(Signal::Datagram(())) => Event::Datagram { conn, data: self.quic_show() },
+            Some(signal) => self.quic_event(conn, signal),
         })
     }
 
+    /// The signal that was taken last, as an event.
     pub(in crate::engine) fn quic_event<'a>(&mut self, conn: ConnId, signal: Signal) -> Event<'a> {
         match signal {
             Signal::EarlyData(accepted) => Event::EarlyData { conn, accepted },
@@ -90,8 +93,8 @@ impl Engine {
                 self.quic_secured(conn);
                 Event::Secured { conn, alpn: self.quic_alpn(conn) }
             }
-            Signal::Frame { stream, data, fin } => {
-                let data = self.quic_show(data);
+            Signal::Frame { stream, fin, .. } => {
+                let data = self.quic_show();
                 Event::StreamFrame { conn, stream, kind: MessageKind::Binary, data, fin }
             }
             Signal::Readable(stream) => Event::Readable { conn, stream },
@@ -101,14 +104,14 @@ impl Engine {
             Signal::Reset { stream, error_code } => Event::StreamReset { conn, stream, error_code },
             Signal::Stop { stream, error_code } => Event::StopSending { conn, stream, error_code },
             Signal::Available(dir) => Event::StreamsAvailable { conn, dir },
-            Signal::Datagram(data) => Event::Datagram { conn, data: self.quic_show(data) },
+            Signal::Datagram(()) => Event::Datagram { conn, data: self.quic_show() },
             Signal::Migrated { old, new } => {
                 if let Some(entry) = self.conns.find(conn) {
                     entry.peer = SockAddr::from(new);
                 }
                 Event::PathMigration { conn, old_peer: old, new_peer: new }
             }
-            Signal::Lost { code, reason, clean } => self.quic_lost(conn, code, &reason, clean),
+            Signal::Lost { code, clean, .. } => self.quic_lost(conn, code, clean),
         }
     }
 
@@ -127,32 +130,38 @@ impl Engine {
 
     fn quic_alpn<'a>(&mut self, conn: ConnId) -> Option<&'a [u8]> {
         let alpn = self.conns.find(conn).and_then(session).and_then(|session| session.alpn());
-        let alpn = alpn.map(|alpn| self.quic_show(alpn.into()));
+        let alpn: Bytes = alpn?.into();
+        *self.quic.shown.place() = alpn;
+        let alpn = self.quic_show();
         // Nothing of it is to be kept.
         self.quic.shown_at = 0;
-        alpn
+        Some(alpn)
     }
 
     /// The last event of a connection that was not closed here.
-    fn quic_lost<'a>(&mut self, conn: ConnId, code: u64, words: &[u8], clean: bool) -> Event<'a> {
+    fn quic_lost<'a>(&mut self, conn: ConnId, code: u64, clean: bool) -> Event<'a> {
         crate::trace::conn_ended(conn, code, clean);
         self.quic_retire(conn);
         let user_data = self.conns.at(conn.index()).user_data;
         self.conns.remove(conn.index());
         // A listener may have waited for the place.
         self.lists.endpoint_work = true;
-        // The peer's words, which are not left in a receive buffer.
+        let words = self.quic.shown.place();
         let reason = match words.is_empty() {
             true => reason_bytes(code),
-            false => self.quic_show(Bytes::copy_from_slice(words)),
+            false => {
+                // They are not left in a receive buffer.
+                *words = Bytes::copy_from_slice(words);
+                self.quic_show()
+            }
         };
         self.quic.shown_at = 0;
         Event::Disconnected { conn, error_code: code, reason, clean, user_data }
     }
 
-    /// Keeps a payload until the next one is shown, and lends it out.
-    fn quic_show<'a>(&mut self, payload: Bytes) -> &'a [u8] {
-        self.quic.shown.show(payload);
+    /// Lends out the payload that was taken last, which is kept until the next one is.
+    #[inline]
+    fn quic_show<'a>(&mut self) -> &'a [u8] {
         // The event is counted when it is handed out.
         self.quic.shown_at = self.stats.events + 1;
         // SAFETY: it is kept until the next event of QUIC is asked for, or the next tick, which the

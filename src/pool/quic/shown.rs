@@ -7,9 +7,9 @@ use bytes::Bytes;
 pub(crate) struct Shown(Bytes);
 
 impl Shown {
-    /// Keeps `payload` and lets go of the one before.
-    pub(crate) fn show(&mut self, payload: Bytes) {
-        self.0 = payload;
+    /// Where the next payload is put, with which the one before is let go.
+    pub(crate) const fn place(&mut self) -> &mut Bytes {
+        &mut self.0
     }
 
     /// Lets go.
@@ -36,7 +36,7 @@ impl Shown {
     /// What is kept, for an answer that borrows from whoever owns this.
     ///
     /// # Safety
-    /// Neither `show` nor `clear` is called while the slice lives.
+    /// Nothing is put into `place`, nor is `clear` called, while the slice lives.
     pub(crate) unsafe fn slice<'a>(&self) -> &'a [u8] {
         // SAFETY: the bytes are shared, so nobody writes them, and they live as long as they are
         // kept: by the caller's contract as long as the slice.

@@ -15,6 +15,7 @@ mod bbr;
 mod cid;
 pub(crate) mod endpoint;
 mod first_keys;
+mod halves;
 mod lost;
 mod meter;
 pub(crate) mod owner;

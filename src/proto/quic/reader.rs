@@ -49,6 +49,20 @@ impl Batch {
     fn is_empty(&self) -> bool {
         self.pieces.is_empty() && self.end.is_none()
     }
+
+    /// Whether the stream ends behind what was handed out.
+    fn is_last(&self) -> bool {
+        self.pieces.is_empty() && matches!(self.end, Some(End::Fin))
+    }
+
+    fn pop(&mut self, payload: &mut Bytes) -> Option<Signal> {
+        let stream = self.stream;
+        if let Some(piece) = self.pieces.pop_front() {
+            *payload = piece;
+            return Some(Signal::Frame { stream, data: (), fin: self.is_last() });
+        }
+        Some(self.end.take()?.of(stream))
+    }
 }
 
 /// A stream of which nothing is wanted for now.
@@ -193,11 +207,16 @@ impl Reader {
         }
     }
 
-    /// The next piece, or end, of a stream. Whether something was given back to the peer's windows
-    /// is added to `credit`.
-    pub(super) fn next(&mut self, conn: &mut Connection, credit: &mut bool) -> Option<Signal> {
+    /// The next piece, which goes to `payload`, or end, of a stream. Whether something was given
+    /// back to the peer's windows is added to `credit`.
+    pub(super) fn next(
+        &mut self,
+        conn: &mut Connection,
+        payload: &mut Bytes,
+        credit: &mut bool,
+    ) -> Option<Signal> {
         loop {
-            if let Some(signal) = self.pop() {
+            if let Some(signal) = self.batch.pop(payload) {
                 return Some(signal);
             }
             if let Some(batch) = self.resumed.pop_front() {
@@ -206,39 +225,44 @@ impl Reader {
             }
             let stream = self.ready.pop_front()?;
             self.queued.remove(&stream.as_u64());
-            if !self.is_pull {
-                self.fetch(conn, stream, credit);
-            } else if let Some(signal) = self.look(conn, stream, credit) {
-                return Some(signal);
+            if self.is_pull {
+                if let Some(signal) = self.look(conn, stream, credit) {
+                    return Some(signal);
+                }
+            } else if self.fetch(conn, stream, payload, credit) {
+                let fin = self.batch.is_last();
+                return Some(Signal::Frame { stream, data: (), fin });
             }
         }
     }
 
-    fn pop(&mut self) -> Option<Signal> {
-        let Batch { stream, pieces, end } = &mut self.batch;
-        let stream = *stream;
-        if let Some(data) = pieces.pop_front() {
-            let fin = pieces.is_empty() && matches!(end, Some(End::Fin));
-            return Some(Signal::Frame { stream, data, fin });
-        }
-        Some(end.take()?.of(stream))
-    }
-
-    /// Reads some of a stream, and how it ended if that is all.
-    fn fetch(&mut self, conn: &mut Connection, stream: StreamId, credit: &mut bool) {
+    /// Reads some of a stream, and how it ended if that is all. The first piece, if there is one,
+    /// goes to `payload`, where it is wanted at once; the others wait.
+    fn fetch(
+        &mut self,
+        conn: &mut Connection,
+        stream: StreamId,
+        payload: &mut Bytes,
+        credit: &mut bool,
+    ) -> bool {
         let Batch { stream: current, pieces, end } = &mut self.batch;
         *current = stream;
         let mut source = conn.recv_stream(wire_id(stream));
         // One that is closed was stopped, or its end was handed out.
-        let Ok(mut chunks) = source.read(true) else { return };
+        let Ok(mut chunks) = source.read(true) else { return false };
+        let mut has_first = false;
         let mut is_cut = false;
         while end.is_none() && !is_cut {
-            let is_full = pieces.len() == PIECES_PER_TURN;
+            let is_full = pieces.len() + 1 == PIECES_PER_TURN;
             // Asking for nothing tells whether the stream ends here.
             match chunks.next(if is_full { 0 } else { usize::MAX }) {
                 Ok(Some(_)) if is_full => is_cut = true,
                 Ok(Some(chunk)) if chunk.bytes.is_empty() => {}
-                Ok(Some(chunk)) => pieces.push_back(chunk.bytes),
+                Ok(Some(chunk)) if has_first => pieces.push_back(chunk.bytes),
+                Ok(Some(chunk)) => {
+                    *payload = chunk.bytes;
+                    has_first = true;
+                }
                 Ok(None) => *end = Some(End::Fin),
                 Err(ReadError::Reset(code)) => *end = Some(End::Reset(code.into_inner())),
                 Err(ReadError::Blocked) => break,
@@ -248,6 +272,7 @@ impl Reader {
         if is_cut {
             self.push(stream);
         }
+        has_first
     }
 
     /// Whether a stream has bytes, or how it ended without more.

@@ -2,8 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use bytes::Bytes;
-
 use crate::ids::{StreamDir, StreamId};
 use crate::time::Time;
 
@@ -22,9 +20,10 @@ pub(crate) struct Outgoing {
     pub(crate) segment: u16,
 }
 
-/// What the application is told next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Signal {
+/// What the application is told next. A payload, `P`, is not in it: it is where the caller wants
+/// it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal<P = ()> {
     /// What was sent early was taken, or is gone. Before `Connected`.
     EarlyData(bool),
     /// The handshake is done; or it is not, and what comes now may be a recording.
@@ -33,7 +32,7 @@ pub(crate) enum Signal {
     Secured,
     Frame {
         stream: StreamId,
-        data: Bytes,
+        data: P,
         fin: bool,
     },
     /// It has bytes to be read, where the application asks for them.
@@ -50,7 +49,7 @@ pub(crate) enum Signal {
         error_code: u64,
     },
     Available(StreamDir),
-    Datagram(Bytes),
+    Datagram(P),
     Migrated {
         old: SocketAddr,
         new: SocketAddr,
@@ -58,7 +57,7 @@ pub(crate) enum Signal {
     /// The last one, unless the application closed the connection.
     Lost {
         code: u64,
-        reason: Bytes,
+        reason: P,
         clean: bool,
     },
 }

@@ -4,12 +4,11 @@
 //! The machine asserts that a direction exists when it is asked for it, and has state for streams
 //! that the peer may open but has not; both are looked up here first.
 
-use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 
-use bytes::Bytes;
 use quinn_proto::{Dir, Side};
 
+use super::halves::{Halves, SendHalf};
 use crate::ids::{StreamDir, StreamId};
 
 /// RFC 9000 §2.1: "a 62-bit integer".
@@ -63,31 +62,6 @@ impl<T> PerDir<T> {
     }
 }
 
-/// A direction that we send on, until all of it was acknowledged or it was given up.
-#[derive(Debug, Default)]
-pub(super) struct SendHalf {
-    /// A write was cut, and `Writable` is owed.
-    pub(super) is_waiting: bool,
-    /// The machine refused bytes, and will say when it takes some.
-    pub(super) is_closed: bool,
-    /// It was given some.
-    pub(super) is_used: bool,
-    /// The application ended it.
-    pub(super) is_ended: bool,
-    /// What was accepted and the machine did not take yet; the end is behind it.
-    pub(super) waits: VecDeque<Bytes>,
-    /// Bytes of `waits`.
-    pub(super) waiting: usize,
-}
-
-impl SendHalf {
-    /// Bytes that wait behind those that do.
-    pub(super) fn push(&mut self, bytes: Bytes) {
-        self.waiting += bytes.len();
-        self.waits.push_back(bytes);
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Streams {
     is_client: bool,
@@ -97,7 +71,7 @@ pub(super) struct Streams {
     /// Opening one was refused, and `Available` is owed.
     wanted: PerDir<bool>,
     /// What was not acknowledged to its end, nor reset.
-    sending: HashMap<u64, SendHalf, Plain>,
+    sending: Halves,
     /// What becomes known is finished at once: the connection is being closed.
     is_finishing: bool,
 }
@@ -109,7 +83,7 @@ impl Streams {
             opened: PerDir::default(),
             accepted: PerDir::default(),
             wanted: PerDir::default(),
-            sending: HashMap::default(),
+            sending: Halves::default(),
             is_finishing: false,
         }
     }
@@ -117,14 +91,14 @@ impl Streams {
     /// We opened one.
     pub(super) fn on_opened(&mut self, id: StreamId) {
         *self.opened.of(id.dir()) += 1;
-        self.sending.insert(id.as_u64(), SendHalf::default());
+        self.sending.insert(id);
     }
 
     /// The peer opened one.
     pub(super) fn on_accepted(&mut self, id: StreamId) {
         *self.accepted.of(id.dir()) += 1;
         if id.dir() == StreamDir::Bidi {
-            self.sending.insert(id.as_u64(), SendHalf::default());
+            self.sending.insert(id);
         }
     }
 
@@ -148,32 +122,32 @@ impl Streams {
     }
 
     /// The half that we send on, unless it is over.
+    #[inline]
     pub(super) fn half(&mut self, id: StreamId) -> Option<&mut SendHalf> {
-        self.sending.get_mut(&id.as_u64())
+        self.sending.find(id)
     }
 
     /// The halves that wait for the machine, or of which `Writable` is owed.
     pub(super) fn waiting(&self) -> Vec<StreamId> {
         let waiting = self.sending.iter().filter(|(_, half)| half.is_waiting || half.is_closed);
-        waiting.map(|(id, _)| StreamId::from_u64(*id)).collect()
+        waiting.map(|(id, _)| id).collect()
     }
 
     /// Nothing more of it is sent.
     pub(super) fn on_over(&mut self, id: StreamId) {
-        self.sending.remove(&id.as_u64());
+        self.sending.remove(id);
     }
 
     /// From now on, streams that become known are ended at once. Those that are not.
     pub(super) fn finish_all(&mut self) -> Vec<StreamId> {
         self.is_finishing = true;
         let open = self.sending.iter().filter(|(_, half)| !half.is_ended);
-        open.map(|(id, _)| StreamId::from_u64(*id)).collect()
+        open.map(|(id, _)| id).collect()
     }
 
     /// Forgets all halves that we send on.
-    pub(super) fn give_up(&mut self) -> impl Iterator<Item = (StreamId, SendHalf)> + use<> {
-        let halves = std::mem::take(&mut self.sending).into_iter();
-        halves.map(|(id, half)| (StreamId::from_u64(id), half))
+    pub(super) fn give_up(&mut self) -> Vec<(StreamId, SendHalf)> {
+        self.sending.drain()
     }
 
     pub(super) const fn is_finishing(&self) -> bool {
@@ -185,7 +159,9 @@ impl Streams {
         let is_client = self.is_client;
         self.opened = PerDir::default();
         self.wanted = PerDir::default();
-        self.sending.retain(|id, _| StreamId::from_u64(*id).opened_by_client() != is_client);
+        let ids = self.sending.iter().map(|(id, _)| id);
+        let ours: Vec<_> = ids.filter(|id| id.opened_by_client() == is_client).collect();
+        ours.into_iter().for_each(|id| self.on_over(id));
     }
 
     /// Opening one was refused.
@@ -287,7 +263,7 @@ mod tests {
         assert_eq!(streams.finish_all(), [id]);
         streams.half(id).expect("it is not acknowledged").is_ended = true;
         assert!(streams.is_finishing() && streams.finish_all().is_empty());
-        assert_eq!(streams.give_up().count(), 1);
+        assert_eq!(streams.give_up().len(), 1);
         assert!(streams.half(id).is_none());
     }
 }

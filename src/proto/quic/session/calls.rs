@@ -156,7 +156,7 @@ impl Session {
     }
 
     /// There are streams once it is open, and before that those for early data.
-    fn require_streams(&self) -> Result<()> {
+    pub(super) fn require_streams(&self) -> Result<()> {
         if self.sends_early() { Ok(()) } else { self.require_open() }
     }
 

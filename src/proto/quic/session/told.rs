@@ -17,12 +17,28 @@ impl Session {
             || (!self.is_paused && (self.has_datagrams || self.reader.has_some()))
     }
 
-    /// The next thing to tell. Data is read when it is asked for; that may give something to send:
-    /// see `wants_send`.
-    pub(crate) fn next(&mut self) -> Option<Signal> {
-        match self.phase {
-            Phase::Handshaking | Phase::Closed => return None,
-            Phase::Open | Phase::Lost => {}
+    /// The next thing to tell; what it is about, if bytes, goes to `payload`. Data is read when it
+    /// is asked for; that may give something to send: see `wants_send`.
+    #[inline]
+    pub(crate) fn next(&mut self, payload: &mut Bytes) -> Option<Signal> {
+        let is_plain = self.phase == Phase::Open
+            && !self.is_connected_due
+            && !self.has_moved
+            && self.early.answer.is_none();
+        if !is_plain {
+            return self.next_of_all(payload);
+        }
+        match self.notes.pop_front() {
+            None => self.received(payload),
+            note => note,
+        }
+    }
+
+    /// The same where there may be something that is told a few times in the life of a connection.
+    #[cold]
+    fn next_of_all(&mut self, payload: &mut Bytes) -> Option<Signal> {
+        if matches!(self.phase, Phase::Handshaking | Phase::Closed) {
+            return None;
         }
         if let Some(is_taken) = self.early.answer.take() {
             return Some(Signal::EarlyData(is_taken));
@@ -30,83 +46,57 @@ impl Session {
         if std::mem::take(&mut self.is_connected_due) {
             return Some(Signal::Connected);
         }
-        let (old, new) = (self.told_peer, self.conn.remote_address());
-        if old != new {
+        if std::mem::take(&mut self.has_moved) {
+            let (old, new) = (self.told_peer, self.conn.remote_address());
             self.told_peer = new;
-            self.has_moved = false;
             return Some(Signal::Migrated { old, new });
         }
         if let Some(note) = self.notes.pop_front() {
             return Some(note);
         }
-        self.received().or_else(|| self.take_lost())
-    }
-
-    /// As `next`, when a datagram comes next and nothing else waits.
-    #[inline]
-    pub(crate) fn next_datagram(&mut self) -> Option<Bytes> {
-        if !self.has_datagrams || self.reader.has_some() || !self.is_plain() {
-            return None;
-        }
-        self.take_datagram()
-    }
-
-    /// As `next`, when something of a stream comes next and nothing else waits.
-    #[inline]
-    pub(crate) fn next_of_stream(&mut self) -> Option<Signal> {
-        if self.has_datagrams || !self.is_plain() {
-            return None;
-        }
-        self.stream()
-    }
-
-    /// Whether there is no more to tell than what was received.
-    fn is_plain(&self) -> bool {
-        self.phase == Phase::Open
-            && !self.is_paused
-            && !self.is_connected_due
-            && !self.has_moved
-            && self.early.answer.is_none()
-            && self.notes.is_empty()
+        self.received(payload).or_else(|| self.take_lost(payload))
     }
 
     /// Datagrams and streams take turns.
-    fn received(&mut self) -> Option<Signal> {
+    #[inline]
+    fn received(&mut self, payload: &mut Bytes) -> Option<Signal> {
         if self.is_paused {
             return None;
         }
+        if !self.has_datagrams {
+            return self.stream(payload);
+        }
         self.is_datagrams_turn = !self.is_datagrams_turn;
-        if self.is_datagrams_turn {
-            self.datagram().or_else(|| self.stream())
+        if self.is_datagrams_turn || !self.reader.has_some() {
+            self.datagram(payload).or_else(|| self.stream(payload))
         } else {
-            self.stream().or_else(|| self.datagram())
+            self.stream(payload).or_else(|| self.datagram(payload))
         }
     }
 
-    fn datagram(&mut self) -> Option<Signal> {
-        if self.has_datagrams { self.take_datagram().map(Signal::Datagram) } else { None }
-    }
-
-    fn take_datagram(&mut self) -> Option<Bytes> {
+    #[inline]
+    fn datagram(&mut self, payload: &mut Bytes) -> Option<Signal> {
         let datagram = self.conn.datagrams().recv();
         self.has_datagrams = datagram.is_some();
-        self.datagrams_told += u64::from(self.has_datagrams);
-        datagram
+        *payload = datagram?;
+        self.datagrams_told += 1;
+        Some(Signal::Datagram(()))
     }
 
     #[inline]
-    fn stream(&mut self) -> Option<Signal> {
+    fn stream(&mut self, payload: &mut Bytes) -> Option<Signal> {
         let mut credit = false;
-        let signal = self.reader.next(&mut self.conn, &mut credit);
+        let signal = self.reader.next(&mut self.conn, payload, &mut credit);
         self.wants_send |= credit;
         self.has_used_streams |= signal.is_some();
         signal
     }
 
-    fn take_lost(&mut self) -> Option<Signal> {
+    fn take_lost(&mut self, payload: &mut Bytes) -> Option<Signal> {
         let lost = self.lost.take()?;
         // It is the last thing that is told.
         self.phase = Phase::Closed;
-        Some(Signal::Lost { code: lost.code, reason: lost.reason, clean: lost.clean })
+        *payload = lost.reason;
+        Some(Signal::Lost { code: lost.code, reason: (), clean: lost.clean })
     }
 }

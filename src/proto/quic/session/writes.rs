@@ -21,7 +21,7 @@ use super::{Session, Signal, wire_id};
 use crate::error::Result;
 use crate::ids::StreamId;
 use crate::pool::quic::cells::Cells;
-use crate::proto::quic::streams::SendHalf;
+use crate::proto::quic::halves::SendHalf;
 
 /// Bytes of small writes that are kept together at most: a few packets, so that many small writes
 /// are few pieces to the machine, which looks through them for every packet.
@@ -249,13 +249,18 @@ impl Session {
         }
     }
 
-    /// A stream that takes writes.
+    /// A stream that takes writes. One that was stopped, reset or acknowledged has no half here.
+    #[inline]
     fn require_writable(&mut self, id: StreamId) -> Result<()> {
+        let takes = self.streams.half(id).is_some_and(|half| !half.is_ended);
+        if takes && self.require_streams().is_ok() { Ok(()) } else { self.refuse_write(id) }
+    }
+
+    /// Why a stream takes no writes.
+    #[cold]
+    fn refuse_write(&mut self, id: StreamId) -> Result<()> {
         self.require_send(id)?;
-        match self.streams.half(id) {
-            Some(half) if !half.is_ended => Ok(()),
-            _ => Err(self.write_closed()),
-        }
+        Err(self.write_closed())
     }
 
     /// Takes as much of `pieces` as the windows allow; how many bytes. When that is not all,

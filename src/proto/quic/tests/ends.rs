@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::pair::{Pair, connect_config, heard, listen_config};
+use super::pair::{Pair, connect_config, heard, listen_config, next_of};
 use crate::code;
 use crate::error::IoError;
 use crate::ids::{ConnId, StreamDir};
@@ -15,7 +15,7 @@ const SHORT: Duration = Duration::from_millis(100);
 /// Longer than three PTOs, after which a closed connection is forgotten.
 const DRAINED: Duration = Duration::from_secs(5);
 
-fn lost(code: u64, reason: &'static [u8], clean: bool) -> Signal {
+fn lost(code: u64, reason: &'static [u8], clean: bool) -> Signal<Bytes> {
     Signal::Lost { code, reason: Bytes::from_static(reason), clean }
 }
 
@@ -102,7 +102,7 @@ fn closed_means_closed() {
         assert_eq!(session.stop(id, 0), Err(closed));
         assert_eq!(session.send_datagram(Bytes::new()), Err(closed));
         assert_eq!(session.datagram_max(), Err(closed));
-        assert_eq!(session.next(), None);
+        assert_eq!(next_of(session), None);
         session.finish_all();
     }
     pair.run(DRAINED);
@@ -220,7 +220,7 @@ fn a_handle_is_its_next_owners_alone() {
     let mut old = pair.server.sessions[0].take().unwrap();
     assert!(old.is_drained() && old.handle() == pair.server.session(1).handle());
     old.reroute(&mut pair.server.endpoint, Route::Drain(7));
-    assert_eq!(old.next(), Some(lost(code::QUIC_APP, b"", true)));
+    assert_eq!(next_of(&mut old), Some(lost(code::QUIC_APP, b"", true)));
     old.forget(&mut pair.server.endpoint);
     pair.server.is_deaf = false;
     assert_eq!(pair.server.endpoint.open_connections(), 1);

@@ -24,7 +24,7 @@ struct Heard {
 }
 
 impl Heard {
-    fn take(&mut self, told: Vec<Signal>) {
+    fn take(&mut self, told: Vec<Signal<Bytes>>) {
         for signal in told {
             assert_eq!(self.lost, 0, "{signal:?} after the end");
             match signal {

@@ -113,7 +113,7 @@ pub(super) struct Node {
     pub(super) endpoint: Endpoint,
     pub(super) sessions: Vec<Option<Box<Session>>>,
     /// What was told, by connection.
-    pub(super) told: Vec<(usize, Signal)>,
+    pub(super) told: Vec<(usize, Signal<Bytes>)>,
     pub(super) door: Door,
     /// Nothing is asked for, so that it stays where it is.
     pub(super) is_deaf: bool,
@@ -197,9 +197,9 @@ impl Node {
             }
             session.settle(&mut self.endpoint);
             while !self.is_deaf
-                && let Some(signal) = session.next()
+                && let Some(told) = next_of(session)
             {
-                self.told.push((index, signal));
+                self.told.push((index, told));
             }
             let mut settled = session.settle(&mut self.endpoint);
             let mut buf = Vec::new();
@@ -225,10 +225,10 @@ impl Node {
     }
 
     /// Takes what was told of a connection, since the last time.
-    pub(super) fn take(&mut self, index: usize) -> Vec<Signal> {
+    pub(super) fn take(&mut self, index: usize) -> Vec<Signal<Bytes>> {
         let (mine, others) = std::mem::take(&mut self.told).into_iter().partition(|t| t.0 == index);
         self.told = others;
-        let mine: Vec<(usize, Signal)> = mine;
+        let mine: Vec<(usize, Signal<Bytes>)> = mine;
         mine.into_iter().map(|(_, signal)| signal).collect()
     }
 }
@@ -390,8 +390,29 @@ impl Pair {
     }
 }
 
+/// The next thing to tell, with its payload.
+pub(super) fn next_of(session: &mut Session) -> Option<Signal<Bytes>> {
+    let mut payload = Bytes::new();
+    Some(match session.next(&mut payload)? {
+        Signal::Frame { stream, fin, .. } => Signal::Frame { stream, data: payload, fin },
+        Signal::Datagram(()) => Signal::Datagram(payload),
+        Signal::Lost { code, clean, .. } => Signal::Lost { code, reason: payload, clean },
+        Signal::EarlyData(is_taken) => Signal::EarlyData(is_taken),
+        Signal::Connected => Signal::Connected,
+        Signal::Secured => Signal::Secured,
+        Signal::Readable(stream) => Signal::Readable(stream),
+        Signal::ReadClosed(stream) => Signal::ReadClosed(stream),
+        Signal::Writable(stream) => Signal::Writable(stream),
+        Signal::Finished(stream) => Signal::Finished(stream),
+        Signal::Reset { stream, error_code } => Signal::Reset { stream, error_code },
+        Signal::Stop { stream, error_code } => Signal::Stop { stream, error_code },
+        Signal::Available(dir) => Signal::Available(dir),
+        Signal::Migrated { old, new } => Signal::Migrated { old, new },
+    })
+}
+
 /// The bytes that were told of a stream, and whether its end was.
-pub(super) fn heard(told: &[Signal], id: StreamId) -> (Vec<u8>, bool) {
+pub(super) fn heard(told: &[Signal<Bytes>], id: StreamId) -> (Vec<u8>, bool) {
     let (mut bytes, mut ended) = (Vec::new(), false);
     for signal in told {
         match signal {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::pair::{Pair, addr, connect_config, heard, listen_config};
+use super::pair::{Pair, addr, connect_config, heard, listen_config, next_of};
 use crate::ids::StreamDir;
 use crate::proto::quic::signal::Signal;
 use crate::stats::EcnState;
@@ -127,7 +127,7 @@ fn a_timeout_before_its_time_is_nothing() {
     let deadline = client.deadline();
     assert!(deadline > now && !deadline.is_never());
     (0..100).for_each(|_| client.on_timeout(now));
-    assert_eq!((client.deadline(), client.next()), (deadline, None));
+    assert_eq!((client.deadline(), next_of(client)), (deadline, None));
 }
 
 /// Says `len` bytes over a path that swallows what is longer than `carried`, and goes on until they

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use std::time::Duration;
 
-use super::pair::{Pair, connect_config, heard, listen_config};
+use super::pair::{Pair, connect_config, heard, listen_config, next_of};
 use crate::error::{IoError, Result};
 use crate::ids::{ConnId, StreamDir, StreamId};
 use crate::proto::quic::signal::Signal;
@@ -197,9 +197,9 @@ fn stop_in_the_middle_of_reading_drops_the_rest() {
     let id = pair.say(StreamDir::Uni, &pattern(50_000));
     pair.run(SHORT);
     let server = pair.server.session(0);
-    assert!(matches!(server.next(), Some(Signal::Frame { .. })));
+    assert!(matches!(next_of(server), Some(Signal::Frame { .. })));
     server.stop(id, 1).unwrap();
-    assert_eq!(server.next(), None);
+    assert_eq!(next_of(server), None);
 }
 
 #[test]

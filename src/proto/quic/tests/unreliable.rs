@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::pair::{Pair, connect_config, listen_config};
+use super::pair::{Pair, connect_config, listen_config, next_of};
 use crate::config::{DatagramsFull, QuicDatagrams};
 use crate::error::IoError;
 use crate::ids::{ConnId, StreamDir};
@@ -14,8 +14,8 @@ const SHORT: Duration = Duration::from_millis(100);
 const ID: ConnId = ConnId::new(0, 1);
 
 /// The numbers in datagrams that were told.
-fn numbers(told: Vec<Signal>) -> Vec<u32> {
-    let number = |signal| match signal {
+fn numbers(told: Vec<Signal<Bytes>>) -> Vec<u32> {
+    let number = |signal: Signal<Bytes>| match signal {
         Signal::Datagram(data) => u32::from_le_bytes(data[..4].try_into().unwrap()),
         other => panic!("{other:?}"),
     };
@@ -115,7 +115,7 @@ fn streams_and_datagrams_take_turns() {
     (0..20).for_each(|n| pair.client.session(0).send_datagram(numbered(n)).unwrap());
     pair.run(SHORT);
     let server = pair.server.session(0);
-    let firsts: Vec<_> = std::iter::from_fn(|| server.next()).take(8).collect();
+    let firsts: Vec<_> = std::iter::from_fn(|| next_of(server)).take(8).collect();
     let datagrams = firsts.iter().filter(|s| matches!(s, Signal::Datagram(_))).count();
     assert_eq!(datagrams, 4, "{firsts:?}");
 }
