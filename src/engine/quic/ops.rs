@@ -28,8 +28,11 @@ impl Engine {
     }
 
     pub(crate) fn quic_finish(&mut self, conn: ConnId, stream: StreamId) -> Result<()> {
-        self.quic_session(conn, STREAMS)?.finish(stream)?;
-        self.quic_dirty_conn(conn);
+        let session = self.quic_session(conn, STREAMS)?;
+        session.finish(stream)?;
+        if !session.is_dirty {
+            self.quic_dirty_conn(conn);
+        }
         Ok(())
     }
 
@@ -101,8 +104,11 @@ impl Engine {
         };
         let session = session(conns.get(conn)?).ok_or(error)?;
         let done = session.write_copy(stream, data, &mut memory.cells)?;
+        let is_dirty = session.is_dirty;
         self.stats.bytes_copied_tx += done as u64;
-        self.quic_dirty_conn(conn);
+        if !is_dirty {
+            self.quic_dirty_conn(conn);
+        }
         Ok(done)
     }
 
