@@ -7,8 +7,8 @@ use std::time::Duration;
 use zero_io::{DrainOptions, IoCluster};
 
 use super::http::Place;
-use super::status::is_unread;
-use super::{STATUS_EVERY, Server};
+use super::is_unread;
+use super::server::{STATUS_EVERY, Server};
 
 /// Runs until the first shard has told its status so often, or cannot tell it.
 pub(super) fn serve(

@@ -1,27 +1,15 @@
 //! The HTTP endpoint: a page with the live figures, and what it is made from.
 
 use std::error::Error;
-use std::fmt::Write as _;
-use std::io::{Write as _, stdout};
+use std::io::{Write, stdout};
 use std::time::Instant;
 
-use zero_io::{
-    ClusterEndpoint, EndpointId, Event, HttpMethod, Io, PressureState, Sender, ShardIo,
-    ZeroResponse,
-};
+use zero_io::{Event, HttpMethod, Io, Sender, ZeroResponse};
 
-use super::host::{Host, on};
+use super::figures;
+use super::host::Host;
+pub(super) use super::place::Place;
 
-/// In the order of `PoolStats::pools`.
-const POOLS: [&str; 7] = [
-    "slots",
-    "stream buffers",
-    "events",
-    "send queue entries",
-    "completions",
-    "jumbo buffers",
-    "connections",
-];
 const PAGE: &[u8] = include_bytes!("page.html");
 
 pub(super) struct Web {
@@ -31,43 +19,21 @@ pub(super) struct Web {
     figures: String,
 }
 
-/// The endpoint, of a shard that is alone or of a cluster.
-#[derive(Clone, Copy)]
-pub(super) enum Place {
-    Alone(EndpointId),
-    Cluster(ClusterEndpoint),
-}
-
-impl From<EndpointId> for Place {
-    fn from(endpoint: EndpointId) -> Self {
-        Self::Alone(endpoint)
-    }
-}
-
-impl From<ClusterEndpoint> for Place {
-    fn from(endpoint: ClusterEndpoint) -> Self {
-        Self::Cluster(endpoint)
-    }
-}
-
-impl Place {
-    /// That of one shard of a cluster.
-    pub(super) fn on(self, shard: &mut ShardIo) -> zero_io::Result<Self> {
-        match self {
-            Self::Cluster(endpoint) => shard.endpoint(endpoint).map(Self::Alone),
-            Self::Alone(_) => Ok(self),
-        }
-    }
-}
-
 impl Web {
     /// Listens, and says how to try it.
     pub(super) fn listen(host: &mut Host) -> Result<Place, Box<dyn Error>> {
         let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        let (place, addr) = on!(host, io => {
-            let endpoint = io.http_listen(at(7080)).or_else(|_| io.http_listen(at(0)))?;
-            (Place::from(endpoint), io.local_addr(endpoint)?)
-        });
+        let (place, addr) = match host {
+            Host::Alone(io) => {
+                let endpoint = io.http_listen(at(7080)).or_else(|_| io.http_listen(at(0)))?;
+                (Place::Alone(endpoint), io.local_addr(endpoint)?)
+            }
+            Host::Cluster(cluster) => {
+                let endpoint = cluster.http_listen(at(7080));
+                let endpoint = endpoint.or_else(|_| cluster.http_listen(at(0)))?;
+                (Place::Cluster(endpoint), cluster.local_addr(endpoint)?)
+            }
+        };
         writeln!(
             stdout(),
             "HTTP, live figures     curl http://{addr}/status  or a browser: http://{addr}/"
@@ -101,30 +67,9 @@ impl Web {
     pub(super) fn note(&mut self, io: &mut Io, connections: u64, messages: u64) {
         let Place::Alone(endpoint) = self.place else { return };
         let Ok(http) = io.split().1.http_counters(endpoint) else { return };
-        let (stats, pools) = (io.io_stats(), io.pool_stats());
-        let pressure = io.pool_pressure().map_or(PressureState::Healthy, |info| info.state);
-        let text = &mut self.figures;
-        text.clear();
-        let _ = write!(
-            text,
-            "{{\"ms\":{},\"connections\":{connections},\"requests\":{},\"messages\":{messages},\
-             \"received\":{},\"sent\":{},\"enters\":{},\"pressure\":\"{pressure:?}\",\
-             \"latency\":{:?},\"pools\":[",
-            self.started.elapsed().as_millis(),
-            http.requests,
-            stats.bytes_received,
-            stats.bytes_sent,
-            stats.enters,
-            http.latency_us_log2,
-        );
-        for (i, (name, pool)) in POOLS.iter().zip(&pools.pools).enumerate() {
-            let comma = if i == 0 { "" } else { "," };
-            let (used, capacity) = (pool.used, pool.capacity);
-            let _ = write!(
-                text,
-                "{comma}{{\"name\":\"{name}\",\"used\":{used},\"capacity\":{capacity}}}"
-            );
-        }
-        text.push_str("]}");
+        let ms = self.started.elapsed().as_millis();
+        self.figures.clear();
+        // Text has room for all that is written to it.
+        let _ = figures::write(&mut self.figures, io, &http, (ms, connections, messages));
     }
 }

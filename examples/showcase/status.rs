@@ -1,39 +1,15 @@
 //! The status line: what was served since the last one, and at what cost.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::collections::BTreeMap;
-use std::error::Error;
-use std::io::{self, ErrorKind, IsTerminal, Write, stdout};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::io::{self, IsTerminal, Write, stdout};
 use std::time::Instant;
 
 use zero_io::{Event, Io, PressureState};
 
 use super::http::Web;
-
-/// Counts allocations, those of the standard library included.
-struct CountingAllocator(AtomicU64);
-
-// SAFETY: every call goes on to the system's allocator as it came.
-unsafe impl GlobalAlloc for CountingAllocator {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.0.fetch_add(1, Relaxed);
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: CountingAllocator = CountingAllocator(AtomicU64::new(0));
+use super::others::{self, Others, connections, copied};
 
 #[derive(Default)]
 pub(super) struct Status {
-    connections: u64,
     messages: u64,
     /// Since the last line.
     recent: u64,
@@ -41,51 +17,39 @@ pub(super) struct Status {
     copied_before: u64,
     allocations_before: u64,
     since: Option<Instant>,
-    /// What the other shards said of themselves last: connections, messages, bytes, copied bytes.
-    others: BTreeMap<u64, [u64; 4]>,
+    others: Others,
 }
 
 impl Status {
     pub(super) fn note(&mut self, event: &Event<'_>) {
-        match event {
-            Event::Connected { .. } => self.connections += 1,
-            Event::Disconnected { .. } => self.connections -= 1,
-            Event::StreamFrame { data, .. } | Event::UdpRecv { data, .. } => {
-                self.recent += 1;
-                self.bytes += data.len() as u64;
-            }
-            _ => {}
+        if let Event::StreamFrame { data, .. } | Event::UdpRecv { data, .. } = event {
+            self.recent += 1;
+            self.bytes += data.len() as u64;
         }
     }
 
-    /// What another shard says of itself: connections now, and since it began messages, and bytes
-    /// that came and that were copied.
+    /// What another shard says of itself.
     pub(super) fn hear(&mut self, shard: u64, report: &[u8]) {
-        let mut words = report
-            .chunks_exact(8)
-            .map(|word| word.iter().fold(0_u64, |word, byte| word << 8 | u64::from(*byte)));
-        let report = std::array::from_fn(|_| words.next().unwrap_or(0));
-        let before = self.others.insert(shard, report).unwrap_or_default();
-        self.recent += report[1] - before[1];
-        self.bytes += report[2] - before[2];
+        let (messages, bytes) = self.others.hear(shard, report);
+        self.recent += messages;
+        self.bytes += bytes;
     }
 
     /// That of this shard.
     pub(super) fn report(&mut self, io: &Io) -> Vec<u8> {
         self.messages += std::mem::take(&mut self.recent);
-        let words = [self.connections, self.messages, self.bytes, copied(io)];
-        words.iter().flat_map(|word| word.to_be_bytes()).collect()
+        others::report([connections(io), self.messages, self.bytes, copied(io)])
     }
 
     /// Hands the figures to the page that shows them.
     pub(super) fn tell(&self, io: &mut Io, web: &mut Web) {
-        web.note(io, self.connections, self.messages);
+        web.note(io, connections(io), self.messages);
     }
 
     pub(super) fn print(&mut self, io: &Io) -> io::Result<()> {
-        let others = |at: usize| self.others.values().map(|report| report[at]).sum::<u64>();
-        let (connections, copied) = (self.connections + others(0), copied(io) + others(3));
-        let allocations = ALLOCATOR.0.load(Relaxed);
+        let others = self.others.sum();
+        let (connections, copied) = (connections(io) + others[0], copied(io) + others[3]);
+        let allocations = super::allocations::count();
         let seconds =
             self.since.replace(Instant::now()).map_or(0.5, |at| at.elapsed().as_secs_f64());
         let per = |n: u64, of: u64| if of == 0 { 0.0 } else { n as f64 / of as f64 };
@@ -108,15 +72,4 @@ impl Status {
         (self.recent, self.bytes) = (0, 0);
         Ok(())
     }
-}
-
-/// Bytes of payload that were copied.
-fn copied(io: &Io) -> u64 {
-    let stats = io.io_stats();
-    stats.bytes_copied_rx + stats.bytes_copied_tx
-}
-
-/// Whoever read the output has gone, as `head` does.
-pub(super) fn is_unread(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
 }

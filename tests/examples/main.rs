@@ -292,7 +292,14 @@ fn show(args: &[&str]) {
     let unix = UnixStream::connect(&path).unwrap();
     assert_eq!(exchange(&unix, b"local", |s| s.shutdown(Shutdown::Write).unwrap()), b"local");
     #[cfg(feature = "tls")]
-    tls::ask(&["-quiet"], &addr(&tls, "-connect "), "sealed\n", "sealed\n");
+    {
+        let tls = addr(&tls, "-connect ");
+        tls::ask(&["-quiet"], &tls, "sealed\n", "sealed\n");
+        // Who does not get through the handshake was never a connection.
+        let mut stranger = tcp(tls.parse().unwrap());
+        stranger.write_all(b"no handshake\n").unwrap();
+        let _ = stranger.read_to_end(&mut Vec::new());
+    }
     assert!(tls.starts_with("TLS "), "{tls}");
     #[cfg(feature = "quic")]
     assert_eq!(quic::ask(&[&addr(&quic, "quic_client ")], b"by QUIC\n"), b"by QUIC\n");

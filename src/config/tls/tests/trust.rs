@@ -3,7 +3,7 @@
 use rustls::{AlertDescription, CertificateError, Error};
 
 use super::super::{PeerIdentity, Pins, Roots, TlsClientConfig, TlsInfo, TlsServerConfig};
-#[cfg(any(feature = "tls-webpki-roots", feature = "tls-platform-roots"))]
+#[cfg(feature = "tls-platform-roots")]
 use super::world::shake;
 use super::world::{Authority, Issued, alert_of_server, client, good, refused_by_client};
 
