@@ -28,7 +28,6 @@ pub(super) struct Group {
     pub(super) members: Vec<Passed>,
     plan: ListenPlan,
     addr: PeerAddr,
-    protocol: Protocol,
     /// Shards that have not closed theirs yet; `None` while it is open.
     closing: Option<Vec<u16>>,
     /// What chooses among the members, where there are several and the kernel takes a program.
@@ -53,14 +52,14 @@ impl Group {
 
     /// The TCP listener of a shard, if it has one of its own that takes connections.
     pub(super) fn listener_of(&self, shard: u16) -> Option<&Passed> {
-        let listens = self.is_open() && self.protocol == Protocol::Tcp;
+        let listens = self.is_open() && self.plan.protocol == Protocol::Tcp;
         self.members.get(usize::from(shard)).filter(|_| listens)
     }
 
     /// Listeners take nothing new.
     fn brake(&self, ports: &mut Ports) {
         for member in &self.members {
-            if let Err(error) = ports.brake(member, self.protocol) {
+            if let Err(error) = ports.brake(member, self.plan.protocol) {
                 crate::trace::brake_failed(self.plan.group, &error);
             }
         }
@@ -160,8 +159,8 @@ impl IoCluster {
         let (members, addr) = self.make(socket.shared())?;
         let router = self.route(kind, &members)?.map(|router| (kind, router));
         let number = self.groups.len() as u16;
-        let plan = ListenPlan { group: number, what };
-        let group = Group { members, plan, addr, protocol, closing: None, router };
+        let plan = ListenPlan { group: number, protocol, what };
+        let group = Group { members, plan, addr, closing: None, router };
         let parts = self.shards_out().into_iter();
         let parts = parts.map(|shard| Ok((shard, group.part(shard, &mut self.ports)?)));
         let parts = parts.collect::<Result<Vec<_>>>()?;

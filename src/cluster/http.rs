@@ -7,8 +7,9 @@ use super::groups::Socket;
 use crate::config::{ExpectedProtocols, HttpListenConfig, HttpSocket, TcpListenConfig};
 use crate::engine::fleet::listen::What;
 use crate::error::{IoError, Result};
-use crate::ids::{ClusterEndpoint, Protocol};
+use crate::ids::ClusterEndpoint;
 use crate::proto::tls::Acceptor;
+use crate::transport::Terms;
 
 const NO_ADDRESS: IoError = IoError::InvalidArgument {
     what: "HttpListenConfig::socket",
@@ -39,18 +40,13 @@ impl IoCluster {
         tls: Option<Acceptor>,
     ) -> Result<ClusterEndpoint> {
         config.validate()?;
-        let (expected, protocol, socket) = match &config.socket {
-            HttpSocket::Tcp(tcp) => {
-                (ExpectedProtocols::TCP, Protocol::Tcp, Socket::Tcp(tcp.clone()))
-            }
-            HttpSocket::Uds(uds) => {
-                (ExpectedProtocols::UDS, Protocol::Uds, Socket::Uds(uds.clone()))
-            }
+        let (expected, socket) = match &config.socket {
+            HttpSocket::Tcp(tcp) => (ExpectedProtocols::TCP, Socket::Tcp(tcp.clone())),
+            HttpSocket::Uds(uds) => (ExpectedProtocols::UDS, Socket::Uds(uds.clone())),
             HttpSocket::Adopted(_) => return Err(NO_ADDRESS),
         };
-        let timeouts = config.socket.timeouts();
-        let proxy = config.socket.proxy().cloned();
-        let what = What::Http { protocol, timeouts, plan: Box::new(config), tls, proxy };
+        let terms = Terms::new(config.socket.timeouts(), tls, config.socket.proxy())?;
+        let what = What::Http { terms, plan: Box::new(config) };
         self.open(expected, socket, what)
     }
 }

@@ -7,8 +7,9 @@ use super::groups::Socket;
 use crate::config::{ExpectedProtocols, TcpListenConfig, UdsListenConfig};
 use crate::engine::fleet::listen::What;
 use crate::error::Result;
-use crate::ids::{ClusterEndpoint, Protocol};
+use crate::ids::ClusterEndpoint;
 use crate::proto::tls::Acceptor;
+use crate::transport::Terms;
 
 impl IoCluster {
     /// Listens on a TCP address with the defaults of [`TcpListenConfig`].
@@ -50,13 +51,8 @@ impl IoCluster {
         config: TcpListenConfig,
         tls: Option<Acceptor>,
     ) -> Result<ClusterEndpoint> {
-        let what = What::Stream {
-            protocol: Protocol::Tcp,
-            timeouts: config.timeouts,
-            framing: config.framing,
-            tls,
-            proxy: config.proxy.clone(),
-        };
+        let terms = Terms::new(config.timeouts, tls, config.proxy.as_ref())?;
+        let what = What::Stream { terms, framing: config.framing };
         self.open(ExpectedProtocols::TCP, Socket::Tcp(config), what)
     }
 
@@ -65,13 +61,8 @@ impl IoCluster {
         config: UdsListenConfig,
         tls: Option<Acceptor>,
     ) -> Result<ClusterEndpoint> {
-        let what = What::Stream {
-            protocol: Protocol::Uds,
-            timeouts: config.timeouts,
-            framing: config.framing,
-            tls,
-            proxy: config.proxy.clone(),
-        };
+        let terms = Terms::new(config.timeouts, tls, config.proxy.as_ref())?;
+        let what = What::Stream { terms, framing: config.framing };
         self.open(ExpectedProtocols::UDS, Socket::Uds(config), what)
     }
 }

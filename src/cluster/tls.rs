@@ -55,11 +55,12 @@ impl IoCluster {
         endpoint: ClusterEndpoint,
     ) -> Result<CertReloadHandle> {
         match self.group(endpoint)?.what() {
-            What::Stream { tls: Some(acceptor), .. } | What::Http { tls: Some(acceptor), .. } => {
+            What::Stream { terms, .. } | What::Http { terms, .. } => {
+                let acceptor = terms.tls.as_ref().ok_or(NOT_TLS)?;
                 Ok(acceptor.config().reload_handle())
             }
             What::Quic(plan) => Ok(plan.reload()),
-            What::Stream { .. } | What::Http { .. } | What::Udp(_) => Err(NOT_TLS),
+            What::Udp(_) => Err(NOT_TLS),
         }
     }
 }

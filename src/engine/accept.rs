@@ -8,20 +8,19 @@
 use super::Engine;
 use super::events::peer_addr;
 use super::preface::{Greets, greets};
-use crate::config::ConnTimeouts;
 use crate::conn::{Flags, Phase};
 use crate::error::{IoError, PoolKind, Result};
 use crate::event::record::{Kind, Record};
 use crate::ids::{EndpointId, Protocol};
 use crate::pool::PressureState;
 use crate::proto::preface::Next;
-use crate::proto::tls::Acceptor;
+use crate::proto::tls::{Acceptor, Start, TlsFailure};
 use crate::proto::{App, Speaks};
 use crate::ring::{Completion, Fd, Op, Sock, Tag};
 use crate::sys::POLLIN;
 use crate::sys::addr::SockAddr;
 use crate::time::Time;
-use crate::transport::{Endpoint, Kind as EndpointKind, Listener};
+use crate::transport::{Endpoint, Kind as EndpointKind, Listener, Terms};
 
 /// Connections accepted from one listener in a tick at most.
 const ACCEPTS_PER_TICK_MAX: usize = 64;
@@ -34,14 +33,10 @@ impl Engine {
         &mut self,
         fd: Fd,
         protocol: Protocol,
-        timeouts: ConnTimeouts,
+        terms: Terms,
         speaks: impl Into<Speaks>,
-        tls: Option<Acceptor>,
     ) -> Result<EndpointId> {
-        let resting_until = None;
-        let speaks = speaks.into();
-        let tls = tls.map(Box::new);
-        let listener = Listener { timeouts, speaks, tls, proxy: None, resting_until };
+        let listener = Listener { terms, speaks: speaks.into(), resting_until: None };
         let kind = EndpointKind::Listener(listener);
         let index = self.endpoints.insert(fd, protocol, kind)?;
         // Looking comes first: a descriptor from outside may have connections waiting already.
@@ -175,16 +170,17 @@ impl Engine {
         let Ok(index) = self.conns.insert(Phase::Open, endpoint.protocol, self.now) else {
             return self.ring.close_now(fd);
         };
-        let (timeouts, speaks) = (listener.timeouts, listener.speaks.clone());
-        let tls = listener.tls.clone();
+        let (Terms { timeouts, tls, .. }, speaks) = (&listener.terms, listener.speaks.clone());
         let conn = self.conns.at(index);
         conn.endpoint = id.as_u64();
         conn.peer = peer;
         if let Greets::Within(timeout) = greets {
-            return self.begin_preface(index, fd, Next { speaks, tls, timeouts }, timeout);
+            let next = Next { speaks, tls: tls.clone(), timeouts: *timeouts };
+            return self.begin_preface(index, fd, next, timeout);
         }
-        conn.configure(App::new(speaks), timeouts);
-        let failed = self.secure_accepted(index, tls.as_deref());
+        conn.configure(App::new(speaks), *timeouts);
+        let start = tls.as_deref().map(Acceptor::start);
+        let failed = self.secure_accepted(index, start);
         self.opened(index, fd);
         match failed {
             None => self.announce(index),
@@ -193,8 +189,12 @@ impl Engine {
     }
 
     /// Puts TLS on a connection that was accepted, if there is to be some. Why that failed.
-    pub(super) fn secure_accepted(&mut self, index: u32, tls: Option<&Acceptor>) -> Option<u64> {
-        match tls?.start() {
+    pub(super) fn secure_accepted(
+        &mut self,
+        index: u32,
+        start: Option<Result<Start, TlsFailure>>,
+    ) -> Option<u64> {
+        match start? {
             Ok(start) => {
                 self.secure(index, start, false);
                 None

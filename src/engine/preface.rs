@@ -16,17 +16,18 @@
 use std::time::Duration;
 
 use super::Engine;
-use crate::config::{ConnTimeouts, ProxyProtocol, Untrusted};
+use crate::config::{ConnTimeouts, Untrusted};
 use crate::conn::Flags;
 use crate::error::Result;
-use crate::ids::{ConnId, EndpointId, Protocol};
+use crate::ids::{ConnId, Protocol};
 use crate::proto::App;
 use crate::proto::preface::{Introduced, Next, Preface};
 use crate::proto::proxy::Client;
+use crate::proto::tls::Acceptor;
 use crate::ring::Fd;
 use crate::sys::addr::SockAddr;
 use crate::time::Time;
-use crate::transport::{Kind as EndpointKind, Listener};
+use crate::transport::Listener;
 
 /// How a connection that was accepted begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,7 +42,7 @@ pub(super) enum Greets {
 
 /// How a connection of that peer begins at that listener.
 pub(super) fn greets(listener: &Listener, protocol: Protocol, peer: &SockAddr) -> Greets {
-    let Some(proxy) = &listener.proxy else { return Greets::Directly };
+    let Some(proxy) = &listener.terms.proxy else { return Greets::Directly };
     let addr = peer.ip().map(|addr| addr.ip());
     let is_known = protocol == Protocol::Uds || addr.is_some();
     match proxy.untrusted {
@@ -68,16 +69,6 @@ pub(crate) struct Via {
 }
 
 impl Engine {
-    /// Has each connection of a listener that was just added begin with a header, if it is to.
-    pub(crate) fn expect_proxy(&mut self, of: EndpointId, proxy: Option<&ProxyProtocol>) {
-        if let Some(proxy) = proxy
-            && let Some(endpoint) = self.endpoints.at(of.index())
-            && let EndpointKind::Listener(listener) = &mut endpoint.kind
-        {
-            listener.proxy = Some(Box::new(proxy.clone()));
-        }
-    }
-
     /// Begins with a connection that has a header before all else.
     pub(super) fn begin_preface(&mut self, index: u32, fd: Fd, next: Next, timeout: Duration) {
         let conn = self.conns.at(index);
@@ -111,7 +102,7 @@ impl Engine {
         if said.client != Client::Itself {
             self.proxied.keep(index, Via { proxy, said });
         }
-        if let Some(code) = self.secure_accepted(index, next.tls.as_deref()) {
+        if let Some(code) = self.secure_accepted(index, next.tls.as_deref().map(Acceptor::start)) {
             return self.begin_end(index, code, false);
         }
         self.arm_conn_timer(index);

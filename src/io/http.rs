@@ -13,6 +13,7 @@ use crate::ids::{ConnId, EndpointId, Protocol, RequestId};
 use crate::pool::SendBuffer;
 use crate::proto::http::{Reply, ZeroResponse};
 use crate::proto::tls::Acceptor;
+use crate::transport::Terms;
 
 both! {
     /// Serves HTTP on a TCP address, with the defaults of [`HttpListenConfig`]. Requests come as
@@ -225,6 +226,11 @@ const NO_ADDRESS: IoError = IoError::InvalidArgument {
     why: "an adopted socket has no address to listen on: give it to adopt_http_listener",
 };
 
+/// What the connections of a server begin with.
+fn http_terms(config: &HttpListenConfig, tls: Option<Acceptor>) -> Result<Terms> {
+    Terms::new(config.socket.timeouts(), tls, config.socket.proxy())
+}
+
 impl Engine {
     pub(super) fn http_listen(
         &mut self,
@@ -233,15 +239,14 @@ impl Engine {
     ) -> Result<EndpointId> {
         config.validate()?;
         self.endpoints.check_room()?;
+        let terms = http_terms(config, tls)?;
         let speaks = self.http_speaks(config);
         let (fd, protocol) = match &config.socket {
             HttpSocket::Tcp(tcp) => (self.ring.tcp_listen(tcp)?, Protocol::Tcp),
             HttpSocket::Uds(uds) => (self.ring.uds_listen(uds)?, Protocol::Uds),
             HttpSocket::Adopted(_) => return Err(NO_ADDRESS),
         };
-        let id = self.add_listener(fd, protocol, config.socket.timeouts(), speaks, tls)?;
-        self.expect_proxy(id, config.socket.proxy());
-        Ok(id)
+        self.add_listener(fd, protocol, terms, speaks)
     }
 
     pub(super) fn adopt_http_listener(
@@ -252,7 +257,6 @@ impl Engine {
     ) -> Result<EndpointId> {
         config.validate()?;
         let speaks = self.http_speaks(config);
-        let (timeouts, proxy) = (config.socket.timeouts(), config.socket.proxy());
-        self.adopt_listener(socket, timeouts, speaks, tls, proxy)
+        self.adopt_listener(socket, http_terms(config, tls)?, speaks)
     }
 }

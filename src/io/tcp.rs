@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::os::fd::{IntoRawFd, OwnedFd};
 
 use super::split::both;
-use crate::config::{ConnTimeouts, Framing, ProxyProtocol, TcpConnectConfig, TcpListenConfig};
+use crate::config::{ConnTimeouts, Framing, TcpConnectConfig, TcpListenConfig};
 use crate::error::{IoError, Result};
 use crate::ids::{ConnId, EndpointId, Protocol};
 use crate::proto::tls::Acceptor;
 use crate::proto::{App, Speaks};
 use crate::sys::sockopt::Adopted;
+use crate::transport::Terms;
 
 both! {
     /// Listens on a TCP address with the defaults of [`TcpListenConfig`].
@@ -60,7 +61,7 @@ both! {
         timeouts: ConnTimeouts,
         framing: Option<Framing>,
     ) -> Result<EndpointId> {
-        self_.adopt_listener(socket, timeouts, framing, None, None)
+        self_.adopt_listener(socket, Terms::new(timeouts, None, None)?, framing)
     }
 
     /// The same for connections that may have to begin with a PROXY header. Of `config` the time
@@ -74,7 +75,7 @@ both! {
         config: TcpListenConfig,
     ) -> Result<EndpointId> {
         let TcpListenConfig { timeouts, framing, proxy, .. } = config;
-        self_.adopt_listener(socket, timeouts, framing, None, proxy.as_ref())
+        self_.adopt_listener(socket, Terms::new(timeouts, None, proxy.as_ref())?, framing)
     }
 
     /// Takes over a connected TCP or Unix socket. `Event::Connected` follows.
@@ -109,32 +110,23 @@ impl crate::engine::Engine {
         tls: Option<Acceptor>,
     ) -> Result<EndpointId> {
         self.endpoints.check_room()?;
-        config.proxy.as_ref().map_or(Ok(()), ProxyProtocol::validate)?;
+        let terms = Terms::new(config.timeouts, tls, config.proxy.as_ref())?;
         let fd = self.ring.tcp_listen(config)?;
-        let id = self.add_listener(fd, Protocol::Tcp, config.timeouts, config.framing, tls)?;
-        self.expect_proxy(id, config.proxy.as_ref());
-        Ok(id)
+        self.add_listener(fd, Protocol::Tcp, terms, config.framing)
     }
 
     pub(super) fn adopt_listener(
         &mut self,
         socket: OwnedFd,
-        timeouts: ConnTimeouts,
+        terms: Terms,
         speaks: impl Into<Speaks>,
-        tls: Option<Acceptor>,
-        proxy: Option<&ProxyProtocol>,
     ) -> Result<EndpointId> {
-        proxy.map_or(Ok(()), ProxyProtocol::validate)?;
         let fd = socket.into_raw_fd();
         let added = match self.ring.adopt(fd) {
-            Ok(Adopted::Listener(protocol)) => {
-                self.add_listener(fd, protocol, timeouts, speaks, tls)
-            }
+            Ok(Adopted::Listener(protocol)) => self.add_listener(fd, protocol, terms, speaks),
             Ok(_) => Err(NOT_A_LISTENER),
             Err(error) => Err(error),
         };
-        let id = added.inspect_err(|_| self.ring.close_now(fd))?;
-        self.expect_proxy(id, proxy);
-        Ok(id)
+        added.inspect_err(|_| self.ring.close_now(fd))
     }
 }

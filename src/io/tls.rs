@@ -107,7 +107,7 @@ both! {
             return Ok(handle);
         }
         match &self_.endpoints.get(endpoint)?.kind {
-            EndpointKind::Listener(listener) => match &listener.tls {
+            EndpointKind::Listener(listener) => match &listener.terms.tls {
                 Some(acceptor) => Ok(acceptor.config().reload_handle()),
                 None => Err(NOT_TLS),
             },

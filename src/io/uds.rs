@@ -1,12 +1,13 @@
 //! Unix stream sockets.
 
 use super::split::both;
-use crate::config::{ProxyProtocol, UdsConnectConfig, UdsListenConfig};
+use crate::config::{UdsConnectConfig, UdsListenConfig};
 use crate::error::{IoError, Result};
 use crate::ids::{ConnId, EndpointId, Protocol};
 use crate::proto::tls::Acceptor;
 use crate::sys::errno;
 use crate::sys::sockopt::PeerCred;
+use crate::transport::Terms;
 
 both! {
     /// Listens on a Unix socket path, or on an abstract name (`@name`).
@@ -67,10 +68,8 @@ impl crate::engine::Engine {
         tls: Option<Acceptor>,
     ) -> Result<EndpointId> {
         self.endpoints.check_room()?;
-        config.proxy.as_ref().map_or(Ok(()), ProxyProtocol::validate)?;
+        let terms = Terms::new(config.timeouts, tls, config.proxy.as_ref())?;
         let fd = self.ring.uds_listen(config)?;
-        let id = self.add_listener(fd, Protocol::Uds, config.timeouts, config.framing, tls)?;
-        self.expect_proxy(id, config.proxy.as_ref());
-        Ok(id)
+        self.add_listener(fd, Protocol::Uds, terms, config.framing)
     }
 }

@@ -19,14 +19,31 @@ use crate::time::Time;
 use quic::QuicSocket;
 use udp::UdpSocket;
 
-/// What accepted connections inherit.
-#[derive(Debug)]
-pub(crate) struct Listener {
+/// What connections begin with, whatever they speak then.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
     pub(crate) timeouts: ConnTimeouts,
-    pub(crate) speaks: Speaks,
     pub(crate) tls: Option<Box<Acceptor>>,
     /// What comes before it all.
     pub(crate) proxy: Option<Box<ProxyProtocol>>,
+}
+
+impl Terms {
+    pub(crate) fn new(
+        timeouts: ConnTimeouts,
+        tls: Option<Acceptor>,
+        proxy: Option<&ProxyProtocol>,
+    ) -> Result<Self> {
+        proxy.map_or(Ok(()), ProxyProtocol::validate)?;
+        Ok(Self { timeouts, tls: tls.map(Box::new), proxy: proxy.cloned().map(Box::new) })
+    }
+}
+
+/// What accepted connections inherit.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) terms: Terms,
+    pub(crate) speaks: Speaks,
     /// After an error that lasts (no descriptors left), accepting rests until then.
     pub(crate) resting_until: Option<Time>,
 }

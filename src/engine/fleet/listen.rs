@@ -3,27 +3,29 @@
 //! Role: [`ListenPlan`] is what every shard makes of its socket. Not role: the socket, which the
 //! cluster made.
 
-use crate::config::{Config, ConnTimeouts, Framing, ProxyProtocol, UdpEndpointConfig};
+use crate::config::{Config, Framing, UdpEndpointConfig};
 use crate::engine::udp::udp_class;
 use crate::engine::{Engine, HttpPlan, QuicPlan};
 use crate::error::Result;
 use crate::ids::{EndpointId, Protocol};
-use crate::proto::tls::Acceptor;
 use crate::ring::Fd;
 use crate::ring::ports::Passed;
+use crate::transport::Terms;
 
 /// One endpoint of the cluster, the same on every shard.
 #[derive(Clone, Debug)]
 pub(crate) struct ListenPlan {
     /// Its number.
     pub(crate) group: u16,
+    /// That of its sockets.
+    pub(crate) protocol: Protocol,
     pub(crate) what: What,
 }
 
 impl ListenPlan {
     /// What one shard is given of it.
     pub(crate) fn of_shard(&self, shard: u16) -> Self {
-        Self { group: self.group, what: self.what.clone().of_shard(shard) }
+        Self { what: self.what.clone().of_shard(shard), ..*self }
     }
 }
 
@@ -31,21 +33,9 @@ impl ListenPlan {
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     /// A listener of TCP or Unix sockets.
-    Stream {
-        protocol: Protocol,
-        timeouts: ConnTimeouts,
-        framing: Option<Framing>,
-        tls: Option<Acceptor>,
-        proxy: Option<ProxyProtocol>,
-    },
+    Stream { terms: Terms, framing: Option<Framing> },
     /// A server of HTTP.
-    Http {
-        protocol: Protocol,
-        timeouts: ConnTimeouts,
-        plan: Box<HttpPlan>,
-        tls: Option<Acceptor>,
-        proxy: Option<ProxyProtocol>,
-    },
+    Http { terms: Terms, plan: Box<HttpPlan> },
     /// A UDP socket.
     Udp(Box<UdpEndpointConfig>),
     /// A listener of QUIC.
@@ -56,9 +46,7 @@ impl What {
     /// Whether shards of that configuration can have it.
     pub(crate) fn check(&self, shard: &Config) -> Result<()> {
         match self {
-            Self::Stream { proxy, .. } | Self::Http { proxy, .. } => {
-                proxy.as_ref().map_or(Ok(()), ProxyProtocol::validate)
-            }
+            Self::Stream { .. } | Self::Http { .. } => Ok(()),
             Self::Udp(config) => udp_class(shard, config).map(drop),
             Self::Quic(plan) => plan.check(),
         }
@@ -82,25 +70,20 @@ impl Engine {
     /// Takes in this shard's socket of an endpoint of the cluster.
     pub(super) fn take_in(&mut self, plan: ListenPlan, passed: Passed) -> Result<EndpointId> {
         let fd = self.ring.import(passed)?;
-        let added = self.add(fd, plan.what).inspect_err(|_| self.ring.close_now(fd))?;
+        let added = self.add(fd, plan.protocol, plan.what);
+        let added = added.inspect_err(|_| self.ring.close_now(fd))?;
         if let Some(endpoint) = self.endpoints.at(added.index()) {
             endpoint.group = plan.group;
         }
         Ok(added)
     }
 
-    fn add(&mut self, fd: Fd, what: What) -> Result<EndpointId> {
+    fn add(&mut self, fd: Fd, protocol: Protocol, what: What) -> Result<EndpointId> {
         match what {
-            What::Stream { protocol, timeouts, framing, tls, proxy } => {
-                let id = self.add_listener(fd, protocol, timeouts, framing, tls)?;
-                self.expect_proxy(id, proxy.as_ref());
-                Ok(id)
-            }
-            What::Http { protocol, timeouts, plan, tls, proxy } => {
+            What::Stream { terms, framing } => self.add_listener(fd, protocol, terms, framing),
+            What::Http { terms, plan } => {
                 let speaks = self.http_speaks(&plan);
-                let id = self.add_listener(fd, protocol, timeouts, speaks, tls)?;
-                self.expect_proxy(id, proxy.as_ref());
-                Ok(id)
+                self.add_listener(fd, protocol, terms, speaks)
             }
             What::Udp(config) => self.add_udp(fd, &config),
             What::Quic(plan) => self.quic_add_planned(fd, &plan),
