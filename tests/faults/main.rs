@@ -10,10 +10,12 @@
 mod churn;
 mod closing;
 mod datagrams;
+mod debugging;
 mod lifetime;
 mod limits;
 #[path = "../common/linger.rs"]
 mod linger;
+mod pressure;
 mod reset;
 mod sending;
 #[path = "../common/silent.rs"]

@@ -330,7 +330,7 @@ pub(crate) fn is_child_of(test: &str) -> bool {
     std::env::var_os(MARK).is_some_and(|name| name == test)
 }
 
-fn this_test(test: &str) -> Command {
+pub(crate) fn this_test(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(MARK, test);
     command
