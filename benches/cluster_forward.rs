@@ -91,17 +91,14 @@ impl Client {
         });
         let mut io = Io::new(Config::default()).expect("an Io");
         let conn = io.quic_connect_with(config).expect("a connection");
-        let mut is_connected = false;
-        while !is_connected {
+        // It may move once the server has seen the handshake to its end.
+        while !is_confirmed(&mut io, conn) {
             io.poll(Duration::from_millis(10)).expect("poll");
             while let Some(event) = io.next_event() {
-                is_connected |= matches!(event, Event::Connected { .. });
+                assert!(!matches!(event, Event::Disconnected { .. }), "{event:?}");
             }
         }
-        let mut client = Self { io, conn };
-        // It may move once the server has seen the handshake to its end.
-        client.send_for(SETTLE);
-        client
+        Self { io, conn }
     }
 
     /// Sends as much as is taken.
@@ -133,6 +130,11 @@ impl Client {
             }
         }
     }
+}
+
+fn is_confirmed(io: &mut Io, conn: ConnId) -> bool {
+    let stats = io.conn_stats(conn).expect("a connection");
+    stats.quic.is_some_and(|quic| quic.is_confirmed)
 }
 
 /// Nanoseconds per datagram of one turn.
