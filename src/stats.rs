@@ -183,8 +183,11 @@ pub enum EcnState {
 }
 
 /// Figures of a QUIC connection. Of [`ConnStats`], a segment is a QUIC packet, and bytes sent and
-/// received are those of UDP payloads; `packets_lost` counts all that were ever, `packets_received`
-/// nothing: of what arrives UDP datagrams are counted, below.
+/// received are those of UDP payloads; `packets_lost` counts all that were ever. Packets that
+/// arrive are counted by their UDP datagrams, which have one each but in the handshake:
+/// `packets_received` is `udp_received`. Until a round trip was seen, `rtt_us` is
+/// `QuicTransport::initial_rtt`, and the smallest is 0. What only TCP has is 0 (`bytes_queued`,
+/// `buffers_held`, `retransmits`, `delivery_rate`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct QuicStats {

@@ -141,14 +141,13 @@ both! {
         self_.multicast(endpoint, group, false)
     }
 
-    /// The receive buffer that the kernel really gave, in bytes: it may be less than was asked for
-    /// (`net.core.rmem_max`).
+    /// The receive buffer that the kernel really gave a UDP socket or a QUIC listener, in bytes: it
+    /// may be less than was asked for (`net.core.rmem_max`).
     ///
     /// # Errors
     /// `StaleEndpoint`, `WrongEndpoint`; `Os` from getsockopt(2).
     pub fn udp_recv_buffer(&mut self_, endpoint: EndpointId) -> Result<u32> {
-        self_.endpoints.udp(endpoint)?;
-        let fd = self_.endpoints.get(endpoint)?.fd;
+        let fd = self_.endpoints.datagrams_fd(endpoint)?;
         self_.ring.recv_buffer_len(fd)
     }
 }

@@ -180,6 +180,15 @@ impl Endpoints {
         }
     }
 
+    /// The descriptor of a socket of UDP, whatever is spoken on it.
+    pub(crate) fn datagrams_fd(&mut self, endpoint: EndpointId) -> Result<Fd> {
+        let found = self.get(endpoint)?;
+        match found.kind {
+            Kind::Udp(_) | Kind::Quic(_) => Ok(found.fd),
+            Kind::Listener(_) => Err(IoError::WrongEndpoint { endpoint, protocol: found.protocol }),
+        }
+    }
+
     /// The QUIC socket at that place.
     pub(crate) fn quic(&mut self, index: u32) -> Option<&mut QuicSocket> {
         match &mut self.at(index)?.kind {

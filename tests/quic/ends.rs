@@ -5,7 +5,7 @@ use std::time::Duration;
 use zero_io::code::{QuicClose, QuicCloser, quic_close};
 use zero_io::{IoError, StreamDir, StreamId, code};
 
-use super::kit::{BOTH, CLIENT, Net, SERVER, pattern};
+use super::kit::{BOTH, CLIENT, Net, SERVER, Seen, pattern};
 
 #[test]
 fn a_close_with_code_and_words_reaches_the_peer() {
@@ -53,6 +53,31 @@ fn a_close_in_the_handshake_is_told_once() {
             assert_eq!(net.end_of(CLIENT, conn).0, code::LOCAL_CLOSE);
         }
         net.run_for(Duration::from_millis(50));
+        net.all_home();
+    }
+}
+
+/// What a client says when it gives up may be all that a server ever hears of it.
+#[test]
+fn a_client_of_which_nothing_but_its_close_arrives_is_forgotten() {
+    for backend in BOTH {
+        let mut net = Net::new(backend);
+        let place = net.listen_at(SERVER, "127.0.0.1:0", |_| ());
+        net.nodes[SERVER].io.endpoint_close(place.0).unwrap();
+        net.round();
+        let conn = net.dial(place.1, |_| ());
+        net.round();
+        net.nodes[CLIENT].io.close(conn).unwrap();
+        let (endpoint, _) = net.listen_at(SERVER, &place.1.to_string(), |_| ());
+        net.until("its end", |net| {
+            let mut seen = net.nodes[SERVER].seen.iter();
+            seen.any(|seen| matches!(seen, Seen::Disconnected { .. }))
+        });
+        // Long before the idle timeout has passed.
+        net.nodes[SERVER].io.endpoint_close(endpoint).unwrap();
+        let begun = net.now();
+        net.until("it to be forgotten", |net| net.nodes[SERVER].io.is_idle());
+        assert!(net.now() - begun < Duration::from_secs(5), "{:?}", net.now() - begun);
         net.all_home();
     }
 }

@@ -27,6 +27,7 @@ fn figures_of_a_connection() {
         assert!(stats.cwnd >= 12_000 && stats.packets_sent > 700);
         let quic = stats.quic.unwrap();
         assert!(quic.mtu >= 1200 && quic.udp_sent > 100 && quic.udp_received > 100, "{quic:?}");
+        assert_eq!(u64::from(stats.packets_received), quic.udp_received);
         assert_eq!(quic.ecn, EcnState::On);
         net.all_home();
     }
@@ -250,9 +251,13 @@ fn under_pressure_nobody_new_is_taken() {
         let pressure = net.nodes[SERVER].io.pool_pressure();
         let is_critical = |info: &PoolPressureInfo| info.state >= PressureState::Critical;
         assert!(pressure.as_ref().is_some_and(is_critical), "{pressure:?}");
+        let before = net.nodes[SERVER].io.io_stats();
         let config = QuicConnectConfig::new(addr, net.client_tls(&["echo"]));
         let late = net.nodes[2].io.quic_connect_with(config).unwrap();
         assert_eq!(net.end_of(2, late).0, code::QUIC_REFUSED);
+        let stats = net.nodes[SERVER].io.io_stats();
+        assert_eq!(stats.quic_retried, before.quic_retried + 1, "asked first");
+        assert_eq!(stats.quic_refused, before.quic_refused + 1);
         let stream = net.nodes[CLIENT].io.stream_open(conn, StreamDir::Bidi).unwrap();
         net.send_all(CLIENT, conn, stream, b"still here");
         net.until("the echo", |net| net.nodes[CLIENT].got(conn, stream).closed);

@@ -9,6 +9,7 @@ mod ends;
 mod forwarding;
 mod handles;
 mod kit;
+mod knobs;
 mod limits;
 mod paths;
 mod pausing;

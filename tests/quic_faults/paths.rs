@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
-use zero_io::{ConnId, StreamDir, code};
+use zero_io::{ConnId, ScidGenerator, StreamDir, code};
 
 use super::kit::{Backend, CLIENT, Net, PATIENCE, SERVER, Seen, pattern};
 use super::relay::{CLIENTS, Path, Relay, SERVER as FROM_SERVER};
@@ -170,6 +170,30 @@ fn rebindings_without_end_leave_connection_ids() {
     let moves = line.net.nodes[SERVER].seen.iter();
     let moves = moves.filter(|seen| matches!(seen, Seen::Migrated(..))).count();
     assert!(moves >= 20, "{moves} moves were told");
+    line.finish();
+}
+
+/// RFC 9000 §9.5: "An endpoint MUST NOT reuse a connection ID when sending from more than one local
+/// address", so that who watches the path does not see who has moved.
+#[test]
+fn each_move_is_under_another_connection_id() {
+    let mut line = Line::new(13, Path::CLEAR, PATIENCE);
+    let conn = line.dial(PATIENCE);
+    let (conn, _) = line.net.connected(conn);
+    line.net.confirmed(conn);
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        line.echo(conn, 3_000);
+        let last = line.relay.last();
+        assert!(last[0] & 0x80 == 0, "a short header");
+        ids.push(last[1..=ScidGenerator::CID_LEN].to_vec());
+        line.net.nodes[CLIENT].io.quic_rebind(conn, "127.0.0.1:0".parse().unwrap()).unwrap();
+    }
+    line.echo(conn, 3_000);
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count);
     line.finish();
 }
 

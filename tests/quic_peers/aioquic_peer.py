@@ -73,6 +73,8 @@ class Server(QuicConnectionProtocol):
         elif first and event.data == b"!close":
             quic.close(error_code=CLOSE_CODE, reason_phrase="as asked")
         else:
+            if first and event.data == b"!update":
+                quic.request_key_update()
             self.parts[at] = b""
             quic.send_stream_data(at, event.data, event.end_stream)
 
@@ -105,7 +107,11 @@ class Client(QuicConnectionProtocol):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.came, self.parts = asyncio.Queue(), {}
+        self.came, self.parts, self.server = asyncio.Queue(), {}, None
+
+    def datagram_received(self, data, addr):
+        self.server = addr
+        super().datagram_received(data, addr)
 
     def quic_event_received(self, event):
         if isinstance(event, StreamDataReceived) and event.stream_id % 4 == 3:
@@ -172,6 +178,16 @@ async def connectionid(client):
     await echo(client, b"under another name")
 
 
+async def connectionmigration(client):
+    # It goes to the address that the server prefers of itself, once it has an answer from there.
+    old = client.server
+    while client.server == old:
+        await echo(client, b"from here")
+        await asyncio.sleep(0.02)
+    await echo(client, b"and from there")
+    say(f"answered from {client.server[0].removeprefix('::ffff:')}:{client.server[1]}")
+
+
 async def rebind(client, host):
     await echo(client, b"from here")
     loop = asyncio.get_running_loop()
@@ -215,6 +231,7 @@ CASES = {
     "datagram": datagram,
     "keyupdate": keyupdate,
     "connectionid": connectionid,
+    "connectionmigration": connectionmigration,
     "rebind-port": lambda client: rebind(client, "::"),
     "rebind-addr": lambda client: rebind(client, "::ffff:127.0.0.2"),
     "reset": reset,

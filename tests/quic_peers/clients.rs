@@ -1,9 +1,12 @@
 //! Peers as clients: of `quic_echo`, and of a shard that tells what it saw.
 
-use zero_io::code::{self, QuicClose, QuicCloser};
-use zero_io::{EcnState, QuicKeys};
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 
-use super::kit::{Backend, Net, SERVER, Seen};
+use zero_io::code::{self, QuicClose, QuicCloser};
+use zero_io::{EcnState, QuicKeys, QuicListenConfig, TlsVersion};
+
+use super::kit::{Backend, Net, Node, SERVER, Seen};
 use super::program::{Certificate, NO_REASON, Peer};
 
 /// What every peer does.
@@ -80,7 +83,12 @@ impl Watched {
     /// Lets the peer do that, until it ends.
     #[track_caller]
     fn run(&mut self, case: &str) {
-        let addr = self.net.listen(|_| ());
+        self.run_with(case, |_| ());
+    }
+
+    #[track_caller]
+    fn run_with(&mut self, case: &str, listen: impl FnOnce(&mut QuicListenConfig)) {
+        let addr = self.net.listen(listen);
         let mut client = self.peer.client(addr, &self.certificate, &[case]);
         self.net.until("the client's end", |_| client.ended().is_some());
         client.finish(&[case]);
@@ -123,7 +131,11 @@ fn what_aioquic_closes_with() {
 
 /// A client that moves is followed, and told of.
 fn rebind(peer: Peer) {
-    for case in ["rebind-port", "rebind-addr"] {
+    moves(peer, &["rebind-port", "rebind-addr"]);
+}
+
+fn moves(peer: Peer, cases: &[&str]) {
+    for case in cases {
         let mut watched = Watched::new(peer);
         watched.run(case);
         let seen = &watched.net.nodes[SERVER].seen;
@@ -131,7 +143,7 @@ fn rebind(peer: Peer) {
             Seen::Migrated(_, from, to) => Some((from.ip() == to.ip(), from.port() == to.port())),
             _ => None,
         });
-        assert_eq!(moved, Some((case == "rebind-port", false)), "{seen:?}");
+        assert_eq!(moved, Some((*case == "rebind-port", false)), "{seen:?}");
     }
 }
 
@@ -146,8 +158,89 @@ fn quiche_moves() {
 }
 
 #[test]
+fn quiche_moves_on_purpose() {
+    moves(Peer::Quiche, &["connectionmigration"]);
+}
+
+#[test]
 fn aioquic_moves() {
     rebind(Peer::Aioquic);
+}
+
+/// We have nothing else: RFC 9001 §5.3.
+fn chacha20(peer: Peer) {
+    let mut watched = Watched::new(peer);
+    let tls = watched.net.server_builder(&["echo"]).versions(TlsVersion::Tls13, TlsVersion::Tls13);
+    let tls = tls.cipher_suites(["TLS_CHACHA20_POLY1305_SHA256"]).build().unwrap();
+    watched.run_with("transfer", |l| l.tls = tls);
+}
+
+#[test]
+fn chacha20_with_quinn() {
+    chacha20(Peer::Quinn);
+}
+
+#[test]
+fn chacha20_with_s2n() {
+    chacha20(Peer::S2n);
+}
+
+#[test]
+fn chacha20_with_quiche() {
+    chacha20(Peer::Quiche);
+}
+
+#[test]
+fn chacha20_with_aioquic() {
+    chacha20(Peer::Aioquic);
+}
+
+/// A second connection with the ticket of the first.
+fn resumption(peer: Peer) {
+    let mut watched = Watched::new(peer);
+    let addr = watched.net.listen(|_| ());
+    let mut client = peer.client(addr, &watched.certificate, &["resumption"]);
+    let mut resumed = HashSet::new();
+    // Round by round, so that none is overlooked: between its begin and its end there is an echo.
+    watched.net.until_custom("the client's end", |net| {
+        net.round();
+        let Node { io, open, .. } = &mut net.nodes[SERVER];
+        resumed.extend(open.iter().copied().filter(|c| io.conn_tls_info(*c).unwrap().resumed));
+        client.ended().is_some()
+    });
+    client.finish(&["resumption"]);
+    assert_eq!((watched.net.nodes[SERVER].accepted(), resumed.len()), (2, 1));
+}
+
+#[test]
+fn s2n_comes_again() {
+    resumption(Peer::S2n);
+}
+
+#[test]
+fn quiche_comes_again() {
+    resumption(Peer::Quiche);
+}
+
+#[test]
+fn aioquic_comes_again() {
+    resumption(Peer::Aioquic);
+}
+
+/// It is offered another address, probes it, and goes there: RFC 9000 §9.6. The others, as we, stay
+/// where they are.
+#[test]
+fn aioquic_goes_to_the_preferred_address() {
+    let mut watched = Watched::new(Peer::Aioquic);
+    let first = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap();
+    let preferred = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 2), first.port());
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, first.port())).to_string();
+    watched.net.listen_at(SERVER, &any, |l| l.preferred_v4 = Some(preferred));
+    let mut client = watched.peer.client(first, &watched.certificate, &["connectionmigration"]);
+    watched.net.until("the client's end", |_| client.ended().is_some());
+    client.finish(&[&format!("answered from {preferred}"), "connectionmigration"]);
+    let moves = watched.net.nodes[SERVER].seen.iter();
+    assert_eq!(moves.filter(|seen| matches!(seen, Seen::Migrated(..))).count(), 0, "we did");
 }
 
 /// The marks that we send are counted by the peer, or else it is seen that they are not.

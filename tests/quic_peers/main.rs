@@ -9,6 +9,7 @@ mod kit;
 
 mod clients;
 mod cluster;
+mod faults;
 mod lossy;
 mod program;
 #[path = "../common/relay.rs"]

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::Stdio;
+use std::time::Duration;
 
 use zero_io::TlsVersion;
 use zero_io::code::{self, QuicClose, QuicCloser};
@@ -10,6 +11,7 @@ use zero_io::{ConnId, EcnState, IoError, Roots, StreamDir, StreamId, TlsClientCo
 
 use super::kit::{Backend, CLIENT, Got, Net, Seen, pattern};
 use super::program::{Certificate, NO_REASON, Peer, Program};
+use super::relay::{Path, Relay};
 
 /// A peer's server, and a connection of ours to it.
 pub(super) struct Served {
@@ -33,17 +35,35 @@ impl Served {
         args: &[&str],
         way: impl FnOnce(SocketAddr) -> SocketAddr,
     ) -> Self {
-        let mut net = Net::new(Backend::Uring);
-        let certificate = Certificate::new(net.certificate());
+        let net = Net::new(Backend::Uring);
+        let (cert, key) = net.certificate();
+        let identity = (cert.to_owned(), key.to_owned());
+        Self::certified(net, &identity, peer, args, way)
+    }
+
+    /// With that certificate and its key, in PEM.
+    #[track_caller]
+    pub(super) fn certified(
+        mut net: Net,
+        (cert, key): &(String, String),
+        peer: Peer,
+        args: &[&str],
+        way: impl FnOnce(SocketAddr) -> SocketAddr,
+    ) -> Self {
+        let certificate = Certificate::new((cert, key));
         let (server, addr) = peer.server(&certificate, args);
         let addr = way(addr);
-        let tls = net.client_tls(&["echo"]);
-        let conn = net.dial(addr, |c| c.tls = tls.clone());
-        net.until("the handshake", |net| !net.nodes[CLIENT].seen.is_empty());
-        let alpn = b"echo".to_vec();
-        let connected = Seen::Connected { conn, endpoint: None, peer: addr, alpn };
-        assert_eq!(net.nodes[CLIENT].seen, [connected]);
+        let tls = trusting(cert);
+        let conn = dialled(&mut net, addr, &tls);
+        assert_eq!(net.nodes[CLIENT].seen.len(), 1, "{:?}", net.nodes[CLIENT].seen);
         Self { net, server, addr, tls, conn }
+    }
+
+    /// Ends the connection and makes another one, of which the server knows nothing.
+    #[track_caller]
+    pub(super) fn again(&mut self, cert: &str) {
+        self.net.nodes[CLIENT].io.close(self.conn).unwrap();
+        self.conn = dialled(&mut self.net, self.addr, &trusting(cert));
     }
 
     #[track_caller]
@@ -103,6 +123,21 @@ impl Served {
     fn told(&mut self, wanted: &Seen) {
         self.net.until(&format!("{wanted:?}"), |net| net.nodes[CLIENT].has(wanted));
     }
+}
+
+fn trusting(cert: &str) -> TlsClientConfig {
+    let tls = TlsClientConfig::with_roots(Roots::from_pem_bytes(cert)).server_name("localhost");
+    tls.alpn(["echo"]).build().unwrap()
+}
+
+/// A connection, once it is known.
+#[track_caller]
+fn dialled(net: &mut Net, addr: SocketAddr, tls: &TlsClientConfig) -> ConnId {
+    let conn = net.dial(addr, |c| c.tls = tls.clone());
+    net.until("the handshake", |net| net.nodes[CLIENT].open.contains(&conn));
+    let alpn = b"echo".to_vec();
+    assert!(net.nodes[CLIENT].has(&Seen::Connected { conn, endpoint: None, peer: addr, alpn }));
+    conn
 }
 
 fn everything(peer: Peer, reason: &str) {
@@ -215,12 +250,12 @@ fn aioquic_does_not_count_our_marks() {
     ecn(Peer::Aioquic, EcnState::Failed);
 }
 
-/// A second connection with the ticket of the first: once as a client that waits for the
-/// handshake, once as one that does not.
-fn resumption(peer: Peer) {
+/// A second connection with the ticket of the first: as a client that waits for the handshake, or
+/// as one that does not.
+fn resumption(peer: Peer, early: &[bool]) {
     let mut served = Served::new(peer, &[]);
     let tls = served.tls.clone();
-    for is_early in [false, true] {
+    for is_early in early.iter().copied() {
         served.echo(b"hello");
         let (conn, mut ticket) = (served.conn, None);
         served.net.until("a ticket", |net| {
@@ -245,22 +280,29 @@ fn resumption(peer: Peer) {
         served.net.until("the handshake", |net| net.nodes[CLIENT].open.contains(&conn));
         let info = served.net.nodes[CLIENT].io.conn_tls_info(conn).unwrap();
         assert!(info.resumed, "{info:?}");
+        served.echo(b"as ever");
     }
 }
 
 #[test]
 fn quinn_knows_us_again() {
-    resumption(Peer::Quinn);
+    resumption(Peer::Quinn, &[false, true]);
+}
+
+/// It takes no early data.
+#[test]
+fn s2n_knows_us_again() {
+    resumption(Peer::S2n, &[false]);
 }
 
 #[test]
 fn quiche_knows_us_again() {
-    resumption(Peer::Quiche);
+    resumption(Peer::Quiche, &[false, true]);
 }
 
 #[test]
 fn aioquic_knows_us_again() {
-    resumption(Peer::Aioquic);
+    resumption(Peer::Aioquic, &[false, true]);
 }
 
 /// We move, and the server follows: RFC 9000 §9.
@@ -298,26 +340,95 @@ fn aioquic_follows_us() {
     rebind(Peer::Aioquic);
 }
 
-/// It is for ChaCha20 as we offer that first.
+/// Nothing else is offered. Initial packets are under AES-128 whatever there is: RFC 9001 §5.2.
+fn chacha20(peer: Peer) {
+    const SUITE: &str = "TLS_CHACHA20_POLY1305_SHA256";
+    let mut served = Served::new(peer, &[]);
+    let tls = served.net.client_builder(&["echo"]).versions(TlsVersion::Tls13, TlsVersion::Tls13);
+    let tls = tls.cipher_suites([SUITE]).build().unwrap();
+    served.conn = dialled(&mut served.net, served.addr, &tls);
+    let info = served.net.nodes[CLIENT].io.conn_tls_info(served.conn).unwrap();
+    assert_eq!(info.cipher_suite, SUITE);
+    served.echo(&pattern(100_000));
+}
+
 #[test]
 fn chacha20_and_quinn() {
-    let mut net = Net::new(Backend::Uring);
-    let certificate = Certificate::new(net.certificate());
-    let (_server, addr) = Peer::Quinn.server(&certificate, &[]);
-    let roots = Roots::from_pem_bytes(net.certificate().0);
-    let tls = TlsClientConfig::with_roots(roots).server_name("localhost").alpn(["echo"]);
-    // The other one is what Initial packets are sealed with.
-    let suites = ["TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"];
-    let tls = tls.versions(TlsVersion::Tls13, TlsVersion::Tls13).cipher_suites(suites);
-    let tls = tls.build().unwrap();
-    let conn = net.dial(addr, |c| c.tls = tls);
-    net.until("the handshake", |net| net.nodes[CLIENT].open.contains(&conn));
-    let info = net.nodes[CLIENT].io.conn_tls_info(conn).unwrap();
-    assert_eq!(info.cipher_suite, suites[0]);
-    let stream = net.nodes[CLIENT].io.stream_open(conn, StreamDir::Bidi).unwrap();
-    net.send_all(CLIENT, conn, stream, b"sealed");
-    net.until("the echo", |net| net.nodes[CLIENT].got(conn, stream).closed);
-    assert_eq!(net.nodes[CLIENT].got(conn, stream).data, b"sealed");
+    chacha20(Peer::Quinn);
+}
+
+#[test]
+fn chacha20_and_s2n() {
+    chacha20(Peer::S2n);
+}
+
+#[test]
+fn chacha20_and_quiche() {
+    chacha20(Peer::Quiche);
+}
+
+#[test]
+fn chacha20_and_aioquic() {
+    chacha20(Peer::Aioquic);
+}
+
+/// It updates its keys, and so do we: RFC 9001 §6.2.
+fn keyupdate(peer: Peer) {
+    let mut served = Served::new(peer, &[]);
+    for _ in 0..3 {
+        served.echo(b"!update");
+        // The next one comes after this one was acknowledged.
+        served.echo(&pattern(10_000));
+    }
+}
+
+#[test]
+fn quinn_updates_its_keys() {
+    keyupdate(Peer::Quinn);
+}
+
+#[test]
+fn aioquic_updates_its_keys() {
+    keyupdate(Peer::Aioquic);
+}
+
+/// Another server with the same key, at the same place, knows nothing of the connection, and says
+/// so: RFC 9000 §10.3. We are told at once, and not when the idle timeout has passed.
+fn stateless_reset(peer: Peer) {
+    let mut relay = None;
+    let mut served =
+        Served::by(peer, &[], |addr| relay.insert(Relay::new(addr, 1, Path::CLEAR)).addr);
+    served.echo(b"hello");
+    let certificate = Certificate::new(served.net.certificate());
+    let (_other, addr) = peer.server(&certificate, &[]);
+    let relay = relay.unwrap();
+    relay.redirect(addr);
+    let (conn, begun) = (served.conn, served.net.now());
+    // What it answers has to be longer than its answer: RFC 9000 §10.3.3. Something of ours may
+    // have been on its way, and be answered already.
+    let io = &mut served.net.nodes[CLIENT].io;
+    if let Ok(stream) = io.stream_open(conn, StreamDir::Bidi) {
+        io.stream_write(conn, stream, &pattern(1_000)).unwrap();
+    }
+    let (ended, _, clean) = served.net.end_of(CLIENT, conn);
+    assert_eq!((ended, clean), (code::QUIC_STATELESS_RESET, false), "{ended:#x}");
+    assert!(served.net.now() - begun < Duration::from_secs(5));
+    served.net.all_home();
+}
+
+#[test]
+fn quinn_tells_us_that_the_state_is_lost() {
+    stateless_reset(Peer::Quinn);
+}
+
+#[test]
+fn s2n_tells_us_that_the_state_is_lost() {
+    stateless_reset(Peer::S2n);
+}
+
+#[test]
+fn quiche_tells_us_that_the_state_is_lost() {
+    stateless_reset(Peer::Quiche);
 }
 
 /// `quic_client` sends its input there, and prints what comes back.

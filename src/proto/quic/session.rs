@@ -98,6 +98,8 @@ pub(crate) struct Session {
     not_before: Time,
     /// Its endpoint has forgotten it, and the handle may be another's.
     is_gone: bool,
+    /// The first packet that came of it closed it.
+    is_stillborn: bool,
     /// It may have something to send: there was an input, a timeout or a call since `transmit` had
     /// nothing.
     pub(crate) wants_send: bool,
@@ -129,6 +131,7 @@ impl Session {
         reins: Option<Arc<Reins>>,
     ) -> Box<Self> {
         let (is_client, told_peer) = (conn.side().is_client(), conn.remote_address());
+        let is_stillborn = conn.is_closed() && conn.stats().frame_rx.connection_close > 0;
         Box::new(Self {
             conn,
             handle,
@@ -158,6 +161,7 @@ impl Session {
             ecn: if how.ecn { EcnState::On } else { EcnState::Off },
             preferred: Preferred::new(how.preferred),
             is_gone: false,
+            is_stillborn,
             wants_send: true,
             no_gso: !how.gso,
             is_dirty: false,
@@ -433,9 +437,12 @@ impl Session {
     }
 
     /// Nothing more comes of it. A client whose very first packet closes its connection leaves the
-    /// machine draining without the timer that ends that: nothing would ever come of it either.
+    /// machine draining without the timer that ends that, until the idle timeout, if there is one.
     pub(crate) fn is_drained(&mut self) -> bool {
-        self.conn.is_drained() || (self.conn.is_closed() && self.conn.poll_timeout().is_none())
+        let conn = &mut self.conn;
+        conn.is_drained()
+            || self.is_stillborn
+            || (conn.is_closed() && conn.poll_timeout().is_none())
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
@@ -464,7 +471,8 @@ impl Session {
         let (path, sent, received) = (&stats.path, &stats.udp_tx, &stats.udp_rx);
         let micros = |span: Duration| u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
         let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-        let has_rtt = path.min_rtt < Duration::MAX;
+        // The machine's own is what is believed, before there was one.
+        let has_rtt = !noted.rtt_latest.is_zero();
         ConnStats {
             bytes_received: received.bytes,
             bytes_sent: sent.bytes,
@@ -475,6 +483,7 @@ impl Session {
             mss: u32::from(path.current_mtu),
             packets_lost: count(path.lost_packets),
             packets_sent: count(path.sent_packets),
+            packets_received: count(received.datagrams),
             quic: Some(QuicStats {
                 is_confirmed: self.is_confirmed(),
                 rtt_latest_us: micros(noted.rtt_latest),

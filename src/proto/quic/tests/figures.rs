@@ -34,6 +34,7 @@ fn before_the_first_round_trip_there_is_none() {
     let mut pair = Pair::with(listen_config(), connect_config());
     pair.connect();
     let stats = pair.client.session(0).stats();
+    assert_eq!((stats.rtt_us, stats.rtt_min_us), (333_000, 0), "what is believed, and seen");
     assert_eq!((stats.rtt_var_us, stats.quic.unwrap().rtt_latest_us), (0, 0));
 }
 

@@ -5,6 +5,7 @@ mod ends;
 mod figures;
 mod handshake;
 mod hostile;
+mod knobs;
 mod link;
 mod lossy;
 mod pair;

@@ -212,8 +212,11 @@ impl Node {
             }
             next = next.min(settled.deadline);
             // What is not told yet must not be dropped.
-            if settled.drained && !settled.ready {
-                *place = None;
+            if settled.drained
+                && !settled.ready
+                && let Some(session) = place.take()
+            {
+                session.forget(&mut self.endpoint);
                 self.drained += 1;
             }
         }

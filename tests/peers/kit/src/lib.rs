@@ -17,6 +17,8 @@ pub const RESET: &[u8] = b"!reset";
 pub const STOP: &[u8] = b"!stop";
 /// The server ends the connection with [`CLOSE_CODE`] and [`CLOSE_REASON`].
 pub const CLOSE: &[u8] = b"!close";
+/// The server updates its keys before it echoes that, where it can.
+pub const UPDATE: &[u8] = b"!update";
 pub const RESET_CODE: u32 = 5;
 pub const STOP_CODE: u32 = 6;
 pub const CLOSE_CODE: u32 = 9;

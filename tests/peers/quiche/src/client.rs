@@ -73,6 +73,7 @@ pub(crate) fn run(case: &str, addr: SocketAddr, ca: &Path) {
             client.socket = super::bound(local.parse().expect("an address"));
             client.echo(4, b"and from there");
         }
+        "connectionmigration" => client.migrate(addr),
         "reset" => client.reset(),
         "statelessreset" => client.stateless_reset(),
         "close" => {
@@ -88,7 +89,7 @@ pub(crate) fn run(case: &str, addr: SocketAddr, ca: &Path) {
 struct Client {
     conn: Connection,
     socket: UdpSocket,
-    /// As it was at first.
+    /// What the connection takes for its address.
     local: SocketAddr,
     end: Instant,
 }
@@ -189,6 +190,22 @@ impl Client {
         for (i, came) in came.iter().enumerate() {
             kit::assert_same(came, body(i).as_bytes());
         }
+    }
+
+    /// It moves on purpose, to another address: RFC 9000 §9.
+    fn migrate(&mut self, addr: SocketAddr) {
+        self.echo(0, b"from here");
+        // One of ours for the other path, too, besides the one that the server has changed to.
+        self.until("other ids", |conn| {
+            conn.available_dcids() > 0 && conn.retired_scids() > 0 && conn.active_scids() > 1
+        });
+        self.socket = super::bound(([127, 0, 0, 2], 0).into());
+        self.local = self.socket.local_addr().expect("an address");
+        self.conn.probe_path(self.local, addr).expect("ids for the other path");
+        self.conn.migrate_source(self.local).expect("a path");
+        self.echo(4, b"and from there");
+        let local = self.local;
+        self.until("answers to its probes", |conn| conn.is_path_validated(local, addr) == Ok(true));
     }
 
     /// What is given up comes back given up, with the code; what is not wanted is not sent.

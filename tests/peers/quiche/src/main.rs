@@ -51,9 +51,10 @@ fn random_id() -> ConnectionId<'static> {
     ConnectionId::from_vec([random(0), random(1)].concat())
 }
 
-/// As many ids as the peer takes, so that it can change them.
+/// Has one id to spare, so that the peer can change it. With more on their way at once, quiche
+/// fails when the peer retires all that it did not get, and one of them again (`OutOfIdentifiers`).
 fn give_ids(conn: &mut Connection) {
-    while conn.is_established() && conn.scids_left() > 0 {
+    while conn.is_established() && conn.active_scids() < 2 && conn.scids_left() > 0 {
         let token = RandomState::new().hash_one(conn.scids_left());
         conn.new_scid(&random_id(), u128::from(token), false).expect("there is room");
     }

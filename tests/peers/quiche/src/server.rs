@@ -49,6 +49,9 @@ impl Server {
         from: SocketAddr,
     ) {
         let Ok(header) = Header::from_slice(packet, 16) else { return };
+        if header.ty == Type::Short && !clients.iter().any(|client| client.has(&header.dcid)) {
+            return reset(socket, &header.dcid, packet.len(), from);
+        }
         let at = match clients.iter().position(|client| client.has(&header.dcid)) {
             Some(at) => at,
             None => {
@@ -79,9 +82,29 @@ impl Server {
         }
         let id = if first.is_some() { header.dcid.clone() } else { super::random_id() };
         let config = &mut self.config;
+        // It has no room for both what a retry takes and a token.
+        config.set_stateless_reset_token((!self.retry).then(|| reset_token(&id)));
         let conn = quiche::accept(&id, first.as_ref(), self.local, from, config).expect("a client");
         let first = header.dcid.clone().into_owned();
         Some(Client { conn, first, echoes: HashMap::new(), ways: HashMap::new() })
+    }
+}
+
+/// The token of stateless resets of the connection with that id: the same in every process, so that
+/// one can reset the connections of another. Nobody who can guess it is there.
+fn reset_token(id: &ConnectionId<'_>) -> u128 {
+    id.iter().fold(7, |token, byte| token << 8 ^ token >> 120 ^ u128::from(*byte))
+}
+
+/// RFC 9000 §10.3: looks like a short packet, and is shorter than what it answers. quiche tells
+/// clients of the token, but leaves it to the application to send one.
+fn reset(socket: &UdpSocket, id: &ConnectionId<'_>, len: usize, to: SocketAddr) {
+    const LEN: usize = 40;
+    if len > LEN {
+        let noise = [super::random_id().to_vec(), super::random_id().to_vec()].concat();
+        let mut packet = [&noise[..LEN - 16], &reset_token(id).to_be_bytes()].concat();
+        packet[0] = packet[0] & 0x3f | 0x40;
+        socket.send_to(&packet, to).expect("to be sent");
     }
 }
 

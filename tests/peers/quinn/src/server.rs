@@ -7,6 +7,7 @@ use std::sync::Arc;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream};
 use quinn::{ServerConfig, TokioRuntime};
+use quinn_proto::HashedConnectionIdGenerator;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -26,7 +27,9 @@ pub(crate) async fn run(addr: SocketAddr, cert: &Path, key: &Path, retry: bool) 
     let config = ServerConfig::with_crypto(Arc::new(crypto));
     let socket = UdpSocket::bind(addr).expect("a socket");
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &RESET_KEY);
-    let endpoint = EndpointConfig::new(Arc::new(key));
+    let mut endpoint = EndpointConfig::new(Arc::new(key));
+    // It resets only what has an id that it may have made.
+    endpoint.cid_generator(|| Box::new(HashedConnectionIdGenerator::from_key(7)));
     let runtime = Arc::new(TokioRuntime);
     let endpoint = Endpoint::new(endpoint, Some(config), socket, runtime).expect("an endpoint");
     kit::say(format_args!("listening on {}", endpoint.local_addr().expect("an address")));
@@ -98,6 +101,9 @@ async fn answer(conn: Connection, mut send: SendStream, mut recv: RecvStream) {
                     return conn.close(kit::CLOSE_CODE.into(), kit::CLOSE_REASON);
                 }
                 data => {
+                    if first && data == kit::UPDATE {
+                        conn.force_key_update();
+                    }
                     first = false;
                     if send.write_all(data).await.is_err() {
                         return;

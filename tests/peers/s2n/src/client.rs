@@ -2,8 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ::s2n_tls::callbacks::{ConnectionFuture, SessionTicket, SessionTicketCallback};
+use ::s2n_tls::config::ConnectionInitializer;
+use ::s2n_tls::connection::Connection as TlsConnection;
+use ::s2n_tls::error::Error as TlsError;
 use s2n_quic::client::Connect;
 use s2n_quic::connection::{self, Handle};
 use s2n_quic::provider::datagram::default::Sender;
@@ -12,16 +18,18 @@ use s2n_quic::stream::{self, BidirectionalStream};
 use s2n_quic::{Client, Connection, application};
 
 pub(crate) async fn run(case: &str, addr: SocketAddr, ca: &Path) {
-    let tls = s2n_tls::Client::builder().with_application_protocols(["echo"]).expect("ALPN");
-    let tls = tls.with_certificate(ca).expect("--ca").build().expect("TLS");
-    let client = Client::builder().with_tls(tls).expect("TLS");
-    let client = client.with_datagram(super::datagrams()).expect("datagrams");
-    let mut client = client.with_io("0.0.0.0:0").expect("a socket").start().expect("a client");
-    let connect = Connect::new(addr).with_server_name("localhost");
-    let mut conn = client.connect(connect).await.expect("a handshake");
+    let tickets = Tickets::default();
+    let (mut client, mut conn) = connected(addr, ca, &tickets).await;
+    if case == "resumption" {
+        // The ticket comes with the answer, if not before.
+        echo(&conn.handle(), b"hello").await;
+        conn.close(0_u32.into());
+        client.wait_idle().await.expect("to be told");
+        (client, conn) = connected(addr, ca, &tickets).await;
+    }
     let handle = conn.handle();
     match case {
-        "handshake" => echo(&handle, b"hello").await,
+        "handshake" | "resumption" => echo(&handle, b"hello").await,
         "transfer" => {
             for size in kit::SIZES {
                 echo(&handle, &kit::pattern(size)).await;
@@ -54,6 +62,45 @@ pub(crate) async fn run(case: &str, addr: SocketAddr, ca: &Path) {
     }
     conn.close(0_u32.into());
     client.wait_idle().await.expect("to be told");
+}
+
+/// A connection that resumes with the last ticket, and the client that it is of.
+async fn connected(addr: SocketAddr, ca: &Path, tickets: &Tickets) -> (Client, Connection) {
+    let tls = s2n_tls::Client::builder().with_application_protocols(["echo"]).expect("ALPN");
+    let mut tls = tls.with_certificate(ca).expect("--ca");
+    let config = tls.config_mut();
+    config.set_session_ticket_callback(tickets.clone()).expect("tickets");
+    config.set_connection_initializer(tickets.clone()).expect("tickets");
+    let client = Client::builder().with_tls(tls.build().expect("TLS")).expect("TLS");
+    let client = client.with_datagram(super::datagrams()).expect("datagrams");
+    let client = client.with_io("0.0.0.0:0").expect("a socket").start().expect("a client");
+    let connect = Connect::new(addr).with_server_name("localhost");
+    let conn = client.connect(connect).await.expect("a handshake");
+    (client, conn)
+}
+
+/// What is done before a handshake goes on; nothing here.
+type Later = Option<Pin<Box<dyn ConnectionFuture>>>;
+
+/// The last ticket that came, which the next connection shows.
+#[derive(Clone, Default)]
+struct Tickets(Arc<Mutex<Option<Vec<u8>>>>);
+
+impl SessionTicketCallback for Tickets {
+    fn on_session_ticket(&self, _: &mut TlsConnection, ticket: &SessionTicket) {
+        let mut data = vec![0; ticket.len().expect("a length")];
+        ticket.data(&mut data).expect("as long as it says");
+        *self.0.lock().expect("nobody panics with it") = Some(data);
+    }
+}
+
+impl ConnectionInitializer for Tickets {
+    fn initialize_connection(&self, conn: &mut TlsConnection) -> Result<Later, TlsError> {
+        if let Some(ticket) = &*self.0.lock().expect("nobody panics with it") {
+            conn.set_session_ticket(ticket)?;
+        }
+        Ok(None)
+    }
 }
 
 async fn open(handle: &Handle) -> BidirectionalStream {

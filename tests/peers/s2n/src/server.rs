@@ -1,15 +1,18 @@
 //! The server.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use s2n_quic::connection::{self, Handle};
 use s2n_quic::provider::datagram::default::Sender;
 use s2n_quic::provider::endpoint_limits::{ConnectionAttempt, Limiter, Outcome};
+use s2n_quic::provider::stateless_reset_token;
 use s2n_quic::provider::tls::s2n_tls;
 use s2n_quic::stream::{self, BidirectionalStream, PeerStream, ReceiveStream};
 use s2n_quic::{Connection, Server, application};
+use s2n_quic_core::stateless_reset::Token;
 
 /// Who has to show where they are: those without a token are told to retry.
 struct Retry(bool);
@@ -26,12 +29,39 @@ impl Limiter for Retry {
     }
 }
 
+/// Tokens of stateless resets, the same in every process, so that one can reset the connections of
+/// another. Nobody who can guess them is there.
+struct Resets;
+
+impl stateless_reset_token::Generator for Resets {
+    fn generate(&mut self, id: &[u8]) -> Token {
+        let mut token = [7; 16];
+        for (byte, of_id) in token.iter_mut().zip(id) {
+            *byte ^= of_id;
+        }
+        token.into()
+    }
+}
+
+impl stateless_reset_token::Provider for Resets {
+    type Generator = Self;
+    type Error = Infallible;
+
+    fn start(self) -> Result<Self, Infallible> {
+        Ok(self)
+    }
+}
+
 pub(crate) async fn run(addr: SocketAddr, cert: &Path, key: &Path, retry: bool) {
     let tls = s2n_tls::Server::builder().with_application_protocols(["echo"]).expect("ALPN");
-    let tls = tls.with_certificate(cert, key).expect("a certificate").build().expect("TLS");
+    let mut tls = tls.with_certificate(cert, key).expect("a certificate");
+    let tickets = tls.config_mut().enable_session_tickets(true).expect("tickets");
+    tickets.add_session_ticket_key(b"key", &[7; 32], SystemTime::now()).expect("a key");
+    let tls = tls.build().expect("TLS");
     let server = Server::builder().with_io(addr).expect("a socket").with_tls(tls).expect("TLS");
     let server = server.with_datagram(super::datagrams()).expect("datagrams");
     let server = server.with_endpoint_limits(Retry(retry)).expect("limits");
+    let server = server.with_stateless_reset_token(Resets).expect("tokens");
     let mut server = server.start().expect("a server");
     kit::say(format_args!("listening on {}", server.local_addr().expect("an address")));
     while let Some(conn) = server.accept().await {
