@@ -128,6 +128,43 @@ fn many_slow_readers(readers: usize, buffers: usize, buffer_size: usize) {
     world.must_be_idle();
 }
 
+/// All buffers wait for peers that do not read, while others have something to say: they are
+/// waited for asleep.
+#[test]
+fn hazard_24_without_a_free_buffer_nothing_is_tried_again_and_again() {
+    let mut world = World::new(strict().with(|c| {
+        c.stream_buffer_count = 8;
+        c.stream_buffer_size = 2048;
+    }));
+    world.payload = Payload::Forward;
+    let addr = world.listen_with(|c| (c.recv_buffer, c.send_buffer) = (Some(8192), Some(8192)));
+    let slow: Vec<(_, TcpStream)> = (0..24).map(|_| world.join(addr)).collect();
+    let data = pattern(3, 64 << 10);
+    let mut full_rounds = 0;
+    while full_rounds < 20 {
+        let taken: usize = slow.iter().map(|(_, client)| push(client, &data)).sum();
+        full_rounds = if taken == 0 { full_rounds + 1 } else { 0 };
+        world.turn(Duration::from_millis(1));
+    }
+    let (before, cpu) = (world.io.io_stats(), cpu_time());
+    assert!(before.starved > 0, "buffers never ran out");
+    for _ in 0..5 {
+        world.turn(Duration::from_millis(100));
+    }
+    let (after, cpu) = (world.io.io_stats(), cpu_time() - cpu);
+    let tried = after.completions - before.completions;
+    assert!(tried < 100 && cpu < Duration::from_millis(200), "{tried} completions, {cpu:?}");
+    let conns = slow.into_iter().map(|(conn, client)| {
+        reset(client);
+        conn
+    });
+    // Who waits for a buffer hears of its end when there is one.
+    for conn in conns.collect::<Vec<_>>() {
+        world.end_of(conn);
+    }
+    world.must_be_idle();
+}
+
 #[test]
 fn hazard_09_a_worker_that_holds_payloads_stops_only_its_own() {
     let mut world = World::new(strict().with(|c| {
