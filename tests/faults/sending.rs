@@ -28,7 +28,9 @@ fn finish(world: &mut World, conn: ConnId, reader: std::thread::JoinHandle<Vec<u
 /// Every way of writing, mixed: the order of the calls is the order of the bytes.
 fn mixed(config: Config) {
     let mut world = World::new(config);
-    let (conn, client) = world.pair();
+    // Sends have to wait, so that there is something to write while one is under way.
+    let addr = world.listen_with(|c| c.send_buffer = Some(8192));
+    let (conn, client) = world.join(addr);
     let reader = reader(client);
     let mut rng = Rng(11);
     let mut expected = Vec::new();
@@ -172,6 +174,33 @@ fn hazard_56_zero_copy_memory_is_held_until_the_kernel_lets_go() {
     }
 }
 
+/// What the socket could not send yet lies where it was written: a buffer that went back to the
+/// pool too early would be overwritten, and that would arrive.
+#[test]
+fn hazard_56_zero_copy_buffers_are_not_used_again_before_the_notification() {
+    let mut world = World::new(strict().with(|c| {
+        c.uring.zero_copy_send = Toggle::On;
+        c.uring.zero_copy_min = 1024;
+    }));
+    let addr = world.listen_with(|c| c.send_buffer = Some(2 << 20));
+    let (conn, client) = world.join(addr);
+    let data = pattern(7, 120 * 2048);
+    for part in data.chunks(2048) {
+        let mut buffer = world.io.send_buffer(part.len()).unwrap();
+        buffer.copy_from_slice(part);
+        match world.io.stream_write_buffer(conn, S0, buffer) {
+            Ok(()) => world.turn(Duration::ZERO),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    world.run_for(Duration::from_millis(50));
+    let reader = reader(client);
+    let got = finish(&mut world, conn, reader);
+    assert!(got == data, "{} bytes, not as they were written", got.len());
+    world.end_of(conn);
+    world.must_be_idle();
+}
+
 #[test]
 fn hazard_90_every_guard_write_has_an_answer_of_its_own() {
     let mut world = World::new(strict());
@@ -212,7 +241,8 @@ fn hazard_53_a_fin_comes_after_what_was_written() {
     let mut world = World::new(strict());
     for graceful in [false, true] {
         let (conn, client) = world.pair();
-        let data = pattern(9, 3 << 20);
+        // More than the sockets hold.
+        let data = pattern(9, 16 << 20);
         world.io.stream_write_guard(conn, S0, Arc::new(data.clone()), 0).unwrap();
         if graceful {
             world.io.close_graceful(conn, PATIENCE).unwrap();
@@ -235,7 +265,7 @@ fn hazard_62_the_peers_fin_does_not_drop_the_answer() {
     let (conn, client) = world.pair();
     client.shutdown(Shutdown::Write).unwrap();
     world.until("ReadClosed", |w| w.has(&Ev::ReadClosed(conn)));
-    let data = pattern(4, 3 << 20);
+    let data = pattern(4, 16 << 20);
     world.io.stream_write_guard(conn, S0, Arc::new(data.clone()), 0).unwrap();
     world.io.close_graceful(conn, PATIENCE).unwrap();
     let reader = reader(client);

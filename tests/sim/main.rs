@@ -32,6 +32,7 @@ mod secure;
 #[cfg(not(feature = "tls"))]
 #[path = "secure_off.rs"]
 mod secure;
+mod short;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
