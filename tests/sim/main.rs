@@ -94,6 +94,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (QUIC_SEEDS + 173, "a connection that was over moved with its socket, and panicked"),
     (QUIC_SEEDS + 365, "the end that a read found was told of a stream that was stopped since"),
     (CLUSTER_SEEDS + 285, "a restart was forgotten when it was asked for before an end was heard"),
+    (CLUSTER_SEEDS + 631, "a connection that ended before it was told of had no number any more"),
     (412, "the last free buffer did not arm the connection that would have freed others"),
 ];
 
