@@ -225,6 +225,13 @@ fn bad_configurations_are_named() {
     let config = QuicListenConfig::new(any, tls).with(|c| c.incoming_max = 0);
     let error = net.nodes[SERVER].io.quic_listen_with(config).unwrap_err();
     assert!(error.to_string().contains("incoming_max"), "{error}");
+    for (recv, send, name) in [(0, 1, "recv_buffer"), (1, u32::MAX, "send_buffer")] {
+        let config = QuicListenConfig::new(any, net.server_tls(&[])).with(|c| {
+            (c.recv_buffer, c.send_buffer) = (Some(recv), Some(send));
+        });
+        let error = config.validate().unwrap_err();
+        assert!(error.to_string().contains(&format!("QuicListenConfig::{name}")), "{error}");
+    }
     // Bound to one address, to another port, and to no IPv4 at all.
     let rows = [("127.0.0.1:443", true), ("0.0.0.0:444", true), ("[::]:443", false)];
     for (addr, dual_stack) in rows {

@@ -43,7 +43,7 @@ pub struct QuicListenConfig {
     pub tls: TlsServerConfig,
     /// What accepted connections are made with.
     pub transport: QuicTransport,
-    /// Default under load.
+    /// Who is asked to retry (RFC 9000 §8.1.2). Default under load.
     pub retry: RetryPolicy,
     /// How long a client may take to retry. Default 15 s; 1 s to 1 h.
     pub retry_token_lifetime: Duration,
@@ -64,7 +64,8 @@ pub struct QuicListenConfig {
     pub early_data: bool,
     /// How long a handshake may take. Default 10 s; 100 ms to 1 h.
     pub handshake_timeout: Duration,
-    /// Clients may change their address. Default on.
+    /// Clients may change their address (RFC 9000 §9). `false` asks them not to, and drops what
+    /// comes from elsewhere. Default on.
     pub migration: bool,
     /// Where clients should rather go once their handshake is done (RFC 9000 §9.6): an address of
     /// this machine alone, behind one that many share. The listener is bound to the wildcard of its
@@ -76,9 +77,10 @@ pub struct QuicListenConfig {
     /// Clients whose first packet waits to be looked at; what comes beyond is dropped. Default 256;
     /// 1 to 65,536.
     pub incoming_max: usize,
-    /// Default: random ones.
+    /// Of stateless resets (RFC 9000 §10.3), tokens and connection ids: the same for every shard
+    /// and restart that is to know those of the others. Default: random ones.
     pub keys: Option<QuicKeys>,
-    /// Who makes our connection ids.
+    /// Who makes our connection ids (RFC 9000 §5.1). Default: ids that name server 0 and shard 0.
     pub cids: QuicCids,
     /// `SO_REUSEPORT`. Default off.
     pub reuseport: bool,
@@ -86,10 +88,10 @@ pub struct QuicListenConfig {
     pub dual_stack: bool,
     /// Trains of datagrams are received in one piece (`UDP_GRO`). Default on.
     pub gro: bool,
-    /// `SO_RCVBUF` in bytes. Default 2 MiB. The kernel may give less: see
+    /// `SO_RCVBUF` in bytes. Default 2 MiB; 1 to 2 GiB - 1. The kernel may give less: see
     /// [`Io::udp_recv_buffer`](crate::Io::udp_recv_buffer).
     pub recv_buffer: Option<u32>,
-    /// `SO_SNDBUF` in bytes. Default 2 MiB.
+    /// `SO_SNDBUF` in bytes. Default 2 MiB; 1 to 2 GiB - 1. `None`, here and above: the system's.
     pub send_buffer: Option<u32>,
 }
 
@@ -149,6 +151,14 @@ impl QuicListenConfig {
         check_ms(field, lifetime, 1000, 2_592_000_000, "1000 to 2,592,000,000 ms")?;
         let fits = (1..=65_536).contains(&self.incoming_max);
         check("QuicListenConfig::incoming_max", self.incoming_max, fits, "1 to 65,536")?;
+        for (field, buffer) in [
+            ("QuicListenConfig::recv_buffer", self.recv_buffer),
+            ("QuicListenConfig::send_buffer", self.send_buffer),
+        ] {
+            let len = buffer.unwrap_or(1);
+            let fits = (1..=i32::MAX as u32).contains(&len);
+            check(field, len as usize, fits, "1 to 2,147,483,647")?;
+        }
         self.check_preferred()?;
         self.tls.check_quic(self.early_data)
     }

@@ -53,11 +53,13 @@ impl Default for MtuDiscovery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AckFrequency {
-    /// Packets that may go unacknowledged before the peer must. Default 1.
+    /// Packets that may go unacknowledged before the peer must. Default 1, which is every second
+    /// one; any number.
     pub threshold: u32,
-    /// The longest delay that is asked for. Default: the peer's own. 1 ms to 1 s.
+    /// The longest delay that is asked for, in place of the `max_ack_delay` of RFC 9000 §18.2.
+    /// Default: the peer's own. 1 ms to 1 s.
     pub max_delay: Option<Duration>,
-    /// Packets out of order before the peer tells at once; 0 is never. Default 2.
+    /// Packets out of order before the peer tells at once; 0 is never. Default 2; any number.
     pub reordering: u32,
 }
 
@@ -87,7 +89,7 @@ pub struct QuicDatagrams {
     pub recv_bytes: u32,
     /// Bytes of datagrams that wait to be sent. Default 256 KiB; 2 KiB to 64 MiB.
     pub send_bytes: u32,
-    /// What becomes of a datagram beyond that.
+    /// What becomes of a datagram beyond that. Default `DropOldest`.
     pub when_full: DatagramsFull,
 }
 
@@ -122,16 +124,16 @@ pub struct QuicTransport {
     /// Nothing received for this long ends the connection in silence (RFC 9000 §10.1); the smaller
     /// of both sides' counts. Default 30 s; 10 ms to 1 h. `None`: no limit of ours.
     pub idle_timeout: Option<Duration>,
-    /// A packet is sent after this much silence, so that the idle timeout does not pass. Default
-    /// off; below `idle_timeout`.
+    /// A packet is sent after this much silence, so that the idle timeout does not pass (RFC 9000
+    /// §10.1.2). Default off; 1 ms to below `idle_timeout`, or 1 h where that is off.
     pub keep_alive: Option<Duration>,
-    /// Bidirectional streams that the peer may have open. Default 100; 0 to 65,536. Each takes some
-    /// 100 bytes when the connection is made.
+    /// Bidirectional streams that the peer may have open (RFC 9000 §4.6). Default 100; 0 to
+    /// 65,536. Each takes some 100 bytes when the connection is made.
     pub max_bidi_streams: u32,
     /// Unidirectional streams that the peer may have open. Default 100; 0 to 65,536.
     pub max_uni_streams: u32,
-    /// Bytes that the peer may send on a stream before the application took them. Default
-    /// 1,250,000; 4096 to 1 GiB.
+    /// Bytes that the peer may send on a stream before the application took them (RFC 9000 §4.1).
+    /// Default 1,250,000; 4096 to 1 GiB.
     pub stream_window: u32,
     /// The same for all streams together. Default 16 MiB; `stream_window` to 1 GiB.
     pub conn_window: u32,
@@ -141,29 +143,32 @@ pub struct QuicTransport {
     /// Streams of the same priority take turns; otherwise the one that was written first is sent
     /// first. Default on.
     pub fair: bool,
-    /// Default CUBIC.
+    /// How fast is sent. Default CUBIC.
     pub congestion: Congestion,
-    /// The congestion window at the start. Default: RFC 9002 §7.2. 2400 bytes to 16 MiB.
+    /// The congestion window at the start, in bytes. Default: ten times `initial_mtu`, but at most
+    /// 14,720 or twice `initial_mtu` (RFC 9002 §7.2). 2400 bytes to 16 MiB; never less than two
+    /// packets.
     pub initial_window: Option<u32>,
     /// The round-trip time that is believed until one was seen. Default 333 ms (RFC 9002 §6.2.2);
     /// 1 ms to 10 s.
     pub initial_rtt: Duration,
     /// The longest UDP payload that is sent before a longer one was seen to arrive. Default 1200,
-    /// which every path takes (RFC 9000 §14); to 65,527.
+    /// which every path takes (RFC 9000 §14); 1200 to 65,527.
     pub initial_mtu: u16,
-    /// Whether longer ones are tried. Default on.
+    /// Whether longer ones are tried (RFC 9000 §14.3). Default on.
     pub mtu_discovery: Option<MtuDiscovery>,
     /// Packets say that the path may mark them instead of dropping them (RFC 9000 §13.4). Default
     /// on.
     pub ecn: bool,
-    /// Default off.
+    /// Whether fewer acknowledgements are asked for. Default off.
     pub ack_frequency: Option<AckFrequency>,
-    /// Default on. `None`: the peer is told to send none.
+    /// Datagrams, with their bounds. Default on. `None`: the peer is told to send none, and none
+    /// can be sent (`DatagramsUnsupported`).
     pub datagrams: Option<QuicDatagrams>,
     /// How the bytes of streams come. Datagrams are events in any case. Default `Push`.
     pub receive: QuicReceive,
-    /// Trains of packets in one operation (`UDP_SEGMENT`). `Auto` and `On` try it, and go without
-    /// on paths that refuse it.
+    /// Trains of packets in one operation (`UDP_SEGMENT`). Default `Auto`; that and `On` try it,
+    /// and go without on paths that refuse it.
     pub gso: Toggle,
     /// A log of each connection. Default none; feature `quic-qlog`, without which it is
     /// `InvalidArgument`.
