@@ -65,10 +65,11 @@ both! {
     /// Moves a client to another local address (RFC 9000 §9), port 0 for any: a new socket is
     /// bound there, and the server follows once it hears from it. The connection goes on, with
     /// another connection id; so do all others that share its socket, which are all of the same
-    /// family unless [`bind`](QuicConnectConfig::bind) gave them one of their own. What is on its
-    /// way to the old address is sent again. A server without
-    /// [`migration`](QuicListenConfig::migration) does not hear the new address: the connection
-    /// then ends with `IDLE_TIMEOUT`, unless it moves back in time.
+    /// family unless [`bind`](QuicConnectConfig::bind) gave them one of their own. There is
+    /// another id as long as the server gave some to spare: one of ours gives four, and others
+    /// when it hears of a move. What is on its way to the old address is sent again. A server
+    /// without [`migration`](QuicListenConfig::migration) does not hear the new address: the
+    /// connection then ends with `IDLE_TIMEOUT`, unless it moves back in time.
     ///
     /// It may move once the server has confirmed the handshake, a round trip after
     /// `Event::Connected` while nothing is lost: [`QuicStats::is_confirmed`](crate::QuicStats).

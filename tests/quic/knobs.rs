@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use zero_io::sim::{Fault, Faults, World};
 use zero_io::{IoError, PeerAddr, QuicListenConfig, StreamDir, code};
 
 use super::kit::{BOTH, Backend, CLIENT, Net, SERVER, pattern};
@@ -28,6 +29,20 @@ fn with_and_without_offloads_the_same_arrives() {
             net.all_home();
         }
     }
+}
+
+/// A device that cannot segment: what was in a train goes packet by packet, nothing of it is lost,
+/// and the connection makes no more trains.
+#[test]
+fn where_trains_are_refused_packets_go_one_by_one() {
+    let faults = Faults::none().with(Fault::UdpTrainError, 1_000_000);
+    let mut net = Net::in_world(Some(World::new(7, faults)), 2, |_| ());
+    net.nodes[SERVER].echoes = true;
+    let (conn, _) = net.pair(|_| (), |_| ());
+    echo(&mut net, conn, 1_000_000);
+    let stats = net.nodes[CLIENT].io.conn_stats(conn).unwrap();
+    assert_eq!((stats.packets_lost, net.nodes[CLIENT].io.io_stats().udp_errors), (0, 0));
+    net.all_home();
 }
 
 #[test]

@@ -197,6 +197,29 @@ fn each_move_is_under_another_connection_id() {
     line.finish();
 }
 
+/// The server gives others when it hears of one that is not used any more: until then there are
+/// some to spare.
+#[test]
+fn four_moves_need_no_answer_in_between() {
+    let mut line = Line::new(14, Path::CLEAR, PATIENCE);
+    let conn = line.dial(PATIENCE);
+    let (conn, _) = line.net.connected(conn);
+    line.echo(conn, 3_000);
+    line.net.confirmed(conn);
+    let mut ids = vec![line.relay.last()[1..=ScidGenerator::CID_LEN].to_vec()];
+    line.relay.set(Path { holes: [true; 2], ..Path::CLEAR });
+    for _ in 0..4 {
+        let before = line.relay.datagrams(CLIENTS);
+        line.net.nodes[CLIENT].io.quic_rebind(conn, "127.0.0.1:0".parse().unwrap()).unwrap();
+        line.net.until("a packet from there", |_| line.relay.datagrams(CLIENTS) > before);
+        ids.push(line.relay.last()[1..=ScidGenerator::CID_LEN].to_vec());
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 5);
+    line.finish();
+}
+
 /// The relay stands for a client that moves to the address it was offered; ours does not.
 #[test]
 fn a_client_at_the_preferred_address_is_answered_from_there() {

@@ -26,6 +26,25 @@ fn a_client_behind_another_address_is_followed() {
     assert_eq!(heard(&pair.client.take(0), id).0, b"found");
 }
 
+/// RFC 9000 §9.4: "because port-only changes are commonly the result of NAT rebinding or other
+/// middlebox activity, the endpoint MAY instead retain its congestion control state and round-trip
+/// estimate in those cases".
+#[test]
+fn another_port_is_the_same_path_and_another_address_is_not() {
+    for (host, port, is_same) in [(1, 7777, true), (7, 7777, false)] {
+        let mut pair = Pair::connected(listen_config(), connect_config());
+        pair.run(Duration::from_secs(1));
+        let before = pair.server.session(0).stats();
+        assert!(before.rtt_us < 60_000, "{before:?}");
+        pair.nat = Some(addr(host, port));
+        pair.say(StreamDir::Uni, b"from elsewhere");
+        pair.until("it to be heard", |pair| !pair.server.told.is_empty());
+        let stats = pair.server.session(0).stats();
+        assert_eq!((stats.rtt_us == before.rtt_us, stats.rtt_min_us > 0), (is_same, is_same));
+        assert!(is_same || stats.rtt_us == 333_000, "{stats:?}");
+    }
+}
+
 #[test]
 fn rebind_and_failed_validation() {
     let mut pair = Pair::connected(listen_config(), connect_config());
