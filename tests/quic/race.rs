@@ -247,6 +247,70 @@ fn as_many_as_the_table_holds_may_race() {
     net.all_home();
 }
 
+/// A world with a dead host and one that has somebody behind a dead address, and a client that has
+/// room for two connections and two attempts.
+fn crowded() -> (Net, u16) {
+    let world = World::new(7, Faults::none());
+    let dead = ["fd00::99", "10.0.0.99", "fd00::98", "10.0.0.98"];
+    world.name_host("dead", &dead.map(|addr| addr.parse().unwrap()));
+    world.name_host(HOST, &["fd00::99", "127.0.0.1"].map(|addr| addr.parse().unwrap()));
+    let mut net = Net::in_world(Some(world), 2, |c| c.max_connections = 2);
+    let port = net.listen(|_| ()).port();
+    (net, port)
+}
+
+#[test]
+fn a_race_without_a_place_takes_one_of_a_race_that_has_several() {
+    let (mut net, port) = crowded();
+    net.world.as_ref().unwrap().name_host("one", &["127.0.0.1".parse().unwrap()]);
+    let waits = dial(&mut net, port, |c| {
+        (c.target, c.attempt_delay) = (("dead", port).into(), Duration::from_millis(10));
+    });
+    net.run_for(Duration::from_millis(100));
+    let start = now(&net);
+    let conn = dial(&mut net, port, |c| c.target = ("one", port).into());
+    net.connected(conn);
+    assert!(now(&net) - start < Duration::from_millis(100));
+    assert!(net.nodes[CLIENT].end(waits).is_none(), "it goes on");
+    net.nodes[CLIENT].io.close(waits).unwrap();
+    net.all_home();
+}
+
+#[test]
+fn a_dead_address_makes_way_where_there_is_no_other_place() {
+    let (mut net, port) = crowded();
+    let start = now(&net);
+    let conns = [(); 2].map(|()| dial(&mut net, port, |_| ()));
+    net.until("both", |net| conns.iter().all(|conn| net.nodes[CLIENT].open.contains(conn)));
+    let took = now(&net) - start;
+    assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(3), "{took:?}");
+    net.all_home();
+}
+
+#[test]
+fn attempts_that_were_given_up_take_nothing_from_those_who_come() {
+    let world = World::new(7, Faults::none());
+    let dead = ["fd00::99", "10.0.0.99", "fd00::98", "10.0.0.98"];
+    world.name_host(HOST, &dead.map(|addr| addr.parse().unwrap()));
+    let mut net = Net::in_world(Some(world), 2, |c| c.max_connections = 2);
+    let soon = |c: &mut QuicConnectConfig| {
+        c.attempt_delay = Duration::from_millis(10);
+        c.connect_timeout = Duration::from_secs(1);
+    };
+    for _ in 0..8 {
+        // Each leaves two attempts, which drain for longer than this takes.
+        let conn = dial(&mut net, 7777, soon);
+        net.run_for(Duration::from_millis(50));
+        net.nodes[CLIENT].io.close(conn).unwrap();
+        net.end_of(CLIENT, conn);
+    }
+    let conn = dial(&mut net, 7777, soon);
+    net.run_for(Duration::from_secs(2));
+    let ended = net.nodes[CLIENT].end(conn).map(|(code, _, _)| code);
+    assert_eq!(ended, Some(code::CONNECT_TIMEOUT), "in its time");
+    net.all_home();
+}
+
 #[test]
 fn a_socket_of_its_own_for_all_attempts() {
     for backend in BOTH {

@@ -80,6 +80,10 @@ impl Drains {
         self.places.len() - self.free.len()
     }
 
+    pub(super) fn has_racers(&self) -> bool {
+        self.racers().next().is_some()
+    }
+
     /// Attempts that fit besides.
     pub(super) fn racers_left(&self) -> usize {
         self.max - self.racers().count().min(self.max)
@@ -92,6 +96,16 @@ impl Drains {
     /// Whose attempt is under way on that socket.
     pub(super) fn racer_on(&self, socket: u32) -> Option<ConnId> {
         self.racers().find(|drain| drain.socket == socket).and_then(|drain| drain.races_for)
+    }
+
+    /// Checks that there are no more of either kind than there are timers for.
+    ///
+    /// # Panics
+    /// When there are.
+    pub(super) fn audit(&self) {
+        let racers = self.racers().count();
+        let (drains, max) = (self.len() - racers, self.max);
+        assert!(racers <= max && drains <= max, "{racers} race and {drains} drain, of {max} each");
     }
 
     /// Who has to go before another one fits.

@@ -114,9 +114,7 @@ impl Engine {
         if session.is_drained() {
             return self.quic_drop(Rest::Session(session), socket);
         }
-        if let Some(oldest) = self.quic.drains.next_to_go() {
-            self.quic_drop_drain(oldest);
-        }
+        self.quic_make_room_to_drain();
         (session.is_dirty, session.is_touched, session.is_listed) = (false, false, false);
         let at = self.quic.drains.insert(Drain {
             rest: Rest::Session(session),
@@ -132,6 +130,13 @@ impl Engine {
             session.reroute(&mut udp.endpoint, route);
         }
         self.quic_settle(socket, route);
+    }
+
+    /// Another one is about to drain: where as many do as may, the oldest goes.
+    pub(super) fn quic_make_room_to_drain(&mut self) {
+        if let Some(oldest) = self.quic.drains.next_to_go() {
+            self.quic_drop_drain(oldest);
+        }
     }
 
     /// One that was drained goes, or one that was not, to make room.

@@ -293,6 +293,7 @@ impl Engine {
         let conns = self.conns.iter().filter(|(_, conn)| matches!(conn.app, App::Quic(_))).count();
         let found = conns + self.quic.drains.len();
         assert!(found == self.quic.users, "{} QUIC connections, {found} found", self.quic.users);
+        self.quic.drains.audit();
         if let Some(memory) = &self.quic.memory {
             memory.packets.audit(memory.rx.len());
         }

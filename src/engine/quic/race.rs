@@ -15,10 +15,13 @@
 //!   those that drain; the winner moves into the table, the others stay and drain.
 //! - What becomes of an attempt is looked at in one place, after it was settled.
 //! - A socket that all attempts share is held while the race lasts.
+//! - There are as many places for attempts as for connections, and a race that has addresses has an
+//!   attempt under way.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::drains::{Drain, Rest};
 use crate::code;
@@ -36,6 +39,10 @@ use crate::sys::addr::SockAddr;
 use crate::sys::errno;
 use crate::time::Time;
 
+/// How long an attempt has when there is no place for another one: RFC 8305 §8, "Maximum Connection
+/// Attempt Delay", at which an attempt is not waited for any longer.
+const CROWDED_DELAY: Duration = Duration::from_secs(2);
+
 /// What is still to be tried for one connection, and what is being tried.
 struct Race {
     conn: ConnId,
@@ -46,6 +53,8 @@ struct Race {
     addrs: VecDeque<SocketAddr>,
     /// Attempts under way, by their places among those that drain.
     running: Vec<u32>,
+    /// When the last attempt began.
+    began_at: Time,
     /// When the next address is tried, unless an attempt fails before.
     next_at: Time,
     /// Why the last attempt failed.
@@ -74,6 +83,11 @@ impl Races {
 
     pub(super) fn has(&self, conn: ConnId) -> bool {
         self.0.iter().any(|race| race.conn == conn)
+    }
+
+    /// The one with the most attempts under way.
+    fn largest(&mut self) -> Option<&mut Race> {
+        self.0.iter_mut().max_by_key(|race| race.running.len())
     }
 
     /// Who races on that socket.
@@ -120,6 +134,7 @@ impl Engine {
             socket,
             addrs: VecDeque::new(),
             running: Vec::new(),
+            began_at: now,
             next_at: Time::MAX,
             last_code: errno::EADDRNOTAVAIL as u64,
         });
@@ -162,22 +177,31 @@ impl Engine {
         self.quic_arm(id, due);
     }
 
-    /// Starts the next attempt; an address for which none can be started is passed over. Without
-    /// any left, and none under way, the connection ends.
+    /// Starts the next attempt; an address for which none can be started is passed over, and one
+    /// for which there is no room now is tried later. Without any left, and none under way, the
+    /// connection ends.
     fn quic_next_attempt(&mut self, id: ConnId) {
         loop {
             let Some(race) = self.quic.races.of(id) else { return };
-            if race.running.len() >= ATTEMPTS_MAX {
+            let is_full = race.running.len() >= ATTEMPTS_MAX || race.addrs.is_empty();
+            if is_full || !self.quic_has_place(id) {
                 break;
             }
+            let Some(race) = self.quic.races.of(id) else { return };
             let Some(addr) = race.addrs.pop_front() else { break };
-            race.next_at = self.ring.now().saturating_add(race.config.attempt_delay);
+            race.began_at = self.ring.now();
+            race.next_at = race.began_at.saturating_add(race.config.attempt_delay);
             let (config, socket) = (Arc::clone(&race.config), race.socket);
             match self.quic_attempt(id, &config, socket, addr) {
                 Ok(()) => break,
                 Err(error) => {
-                    if let Some(race) = self.quic.races.of(id) {
-                        race.last_code = attempt_code(&error);
+                    // Attempts that are under way, of this race or another, leave a place.
+                    let is_crowded = is_want_of_room(&error) && self.quic.drains.has_racers();
+                    let Some(race) = self.quic.races.of(id) else { return };
+                    race.last_code = attempt_code(&error);
+                    if is_crowded {
+                        race.addrs.push_front(addr);
+                        break;
                     }
                 }
             }
@@ -188,6 +212,29 @@ impl Engine {
             return self.quic_end(id, code, false);
         }
         self.quic_arm_race(id);
+    }
+
+    /// Whether there is a place for another attempt of a race. Where all are taken, one makes way:
+    /// of this race, once it had its time; of a race that has several, where this one has none.
+    fn quic_has_place(&mut self, id: ConnId) -> bool {
+        if self.quic.drains.racers_left() > 0 {
+            return true;
+        }
+        let Some(race) = self.quic.races.of(id) else { return false };
+        let from = if race.running.is_empty() {
+            self.quic.races.largest()
+        } else {
+            let due = race.began_at.saturating_add(CROWDED_DELAY);
+            if due > self.now {
+                race.next_at = due;
+                return false;
+            }
+            Some(race)
+        };
+        let Some(from) = from.filter(|from| !from.running.is_empty()) else { return false };
+        let oldest = from.running.remove(0);
+        self.quic_give_up(oldest);
+        true
     }
 
     fn quic_attempt(
@@ -290,11 +337,8 @@ impl Engine {
     pub(super) fn quic_end_race(&mut self, id: ConnId, winner: Option<u32>) {
         let Some(race) = self.quic.races.remove(id) else { return };
         for at in race.running {
-            if Some(at) == winner {
-                if let Some(drain) = self.quic.drains.get(at) {
-                    drain.races_for = None;
-                }
-            } else {
+            // The winner keeps its place until it moves.
+            if Some(at) != winner {
                 self.quic_give_up(at);
             }
         }
@@ -308,6 +352,7 @@ impl Engine {
     /// An attempt is over: it drains, as any connection that is over.
     fn quic_give_up(&mut self, at: u32) {
         let now = self.ring.now();
+        self.quic_make_room_to_drain();
         let Some(drain) = self.quic.drains.get(at) else { return };
         drain.races_for = None;
         // Refused are codes of more than 62 bits alone.
@@ -357,6 +402,10 @@ const NO_PORT: IoError = IoError::InvalidArgument {
     what: "QUIC target",
     why: "an address and a port other than 0 are needed",
 };
+
+const fn is_want_of_room(error: &IoError) -> bool {
+    matches!(error, IoError::PoolExhausted { .. } | IoError::NofileLimit { .. })
+}
 
 /// What an attempt that could not be started says as the code of its connection.
 const fn attempt_code(error: &IoError) -> u64 {
