@@ -18,7 +18,6 @@ use crate::proto::App;
 use crate::proto::tls::Start;
 use crate::ring::{Completion, Fd, Op, Sock, Tag};
 use crate::sys::addr::SockAddr;
-use crate::sys::resolve;
 use crate::time::Time;
 
 /// How often a Unix listener with a full backlog is tried again.
@@ -114,18 +113,19 @@ impl Engine {
         let gate = std::sync::Arc::clone(&self.gate);
         let shared = std::sync::Arc::clone(self.pool.shared());
         let done = move |addrs| {
-            // The queue may be full for a moment: an answer is never dropped while the shard lives.
-            let mut command = Command::Resolved { conn: id, addrs };
-            while let Err(error) = producer.push(command) {
-                if error.is_closed() {
-                    return;
-                }
-                command = error.into_inner();
-                resolve::pause();
+            if let Err(error) = producer.push(Command::Resolved { conn: id, addrs }) {
+                // The queue may be full for a moment: an answer is never dropped while the shard
+                // lives.
+                let is_closed = error.is_closed();
+                return match error.into_inner() {
+                    Command::Resolved { addrs, .. } if !is_closed => Err(addrs),
+                    _ => Ok(()),
+                };
             }
             if gate.needs_wake() {
                 shared.wake();
             }
+            Ok(())
         };
         if let Some(found) = self.ring.resolve(host, port, Box::new(done))? {
             self.on_resolved(id, Some(found));

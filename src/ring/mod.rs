@@ -119,13 +119,13 @@ forward! {
     fn shutdown(&mut self) -> bool;
 
     /// Looks a host up. `Some`: the addresses were known at once; `None`: `done` is called with
-    /// them on another thread.
+    /// them later, on another thread where there are threads.
     fn resolve(
         &mut self,
         host: String,
         port: u16,
         done: crate::sys::resolve::Done,
-    ) -> Result<Option<Vec<std::net::SocketAddr>>>;
+    ) -> Result<crate::sys::resolve::Found>;
 
     // ---- sockets: cold calls, answered at once. The engine owns the descriptors it gets.
 

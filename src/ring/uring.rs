@@ -16,7 +16,6 @@
 
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::ptr::{self, NonNull};
@@ -435,7 +434,7 @@ impl Uring {
         host: String,
         port: u16,
         done: resolve::Done,
-    ) -> Result<Option<Vec<SocketAddr>>> {
+    ) -> Result<resolve::Found> {
         resolve::start(host, port, done)
     }
 

@@ -120,10 +120,18 @@ kinds! {
     UdpCorrupt = "udp-corrupt", 300_000;
     /// A train is refused (`EIO`), as by a device that cannot segment.
     UdpTrainError = "udp-train-error", 1_000_000;
+    // ---- the resolver: see `Faults::with_hosts`
+    /// A name is not looked up at all: there is no thread for it.
+    ResolveError = "resolve-error", 200_000;
+    /// A host that has addresses is not found.
+    ResolveFails = "resolve-fails", 300_000;
+    /// The answer comes later, as it always does where a thread asks for it.
+    ResolveLate = "resolve-late", 1_000_000;
 }
 
 /// Kinds that tables of seeds do not have by themselves.
 const OF_PATHS: [Fault; 2] = [Fault::UdpCorrupt, Fault::UdpTrainError];
+const OF_HOSTS: [Fault; 3] = [Fault::ResolveError, Fault::ResolveFails, Fault::ResolveLate];
 
 /// The latencies of the network and the sizes of everything that has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,7 +224,8 @@ impl Faults {
     pub fn from_seed(seed: u64) -> Self {
         let mut rng = Rng::from_seed(seed ^ 0xfa17);
         let mut faults = Self::none();
-        for kind in Fault::ALL.iter().filter(|kind| !OF_PATHS.contains(kind)) {
+        let is_later = |kind: &Fault| OF_PATHS.contains(kind) || OF_HOSTS.contains(kind);
+        for kind in Fault::ALL.iter().filter(|kind| !is_later(kind)) {
             faults.draw(*kind, &mut rng);
         }
         faults.shape = Shape::from_rng(&mut rng);
@@ -232,6 +241,15 @@ impl Faults {
         let mut len =
             || [DATAGRAM_LEN_MAX, DATAGRAM_LEN_MAX, 1_472, 1_300, 1_200][rng.below(5) as usize];
         (self.shape.datagram_len_max, self.shape.datagram_len_carried) = (len(), len());
+        self
+    }
+
+    /// The same table with what happens to names besides: they are not found, not looked up, or
+    /// answered late.
+    #[must_use]
+    pub fn with_hosts(mut self, seed: u64) -> Self {
+        let mut rng = Rng::from_seed(seed ^ 0x4057);
+        OF_HOSTS.into_iter().for_each(|kind| self.draw(kind, &mut rng));
         self
     }
 
@@ -330,7 +348,8 @@ mod tests {
         for seed in 0..200 {
             let faults = Faults::from_seed(seed);
             assert!(Fault::ALL.iter().all(|k| faults.rate_ppm(*k) <= k.cap_ppm()));
-            assert!(OF_PATHS.iter().all(|k| faults.rate_ppm(*k) == 0));
+            let later = OF_PATHS.iter().chain(&OF_HOSTS);
+            assert!(later.into_iter().all(|k| faults.rate_ppm(*k) == 0));
             let shape = faults.with_paths(seed).shape;
             assert!(shape.datagram_len_max >= 1_200 && shape.datagram_len_carried >= 1_200);
         }
@@ -339,7 +358,7 @@ mod tests {
     #[test]
     fn every_kind_is_off_in_some_seeds_and_extreme_in_others() {
         for kind in Fault::ALL {
-            let rate = |s| Faults::from_seed(s).with_paths(s).rate_ppm(*kind);
+            let rate = |s| Faults::from_seed(s).with_paths(s).with_hosts(s).rate_ppm(*kind);
             let rates: Vec<u32> = (0..300).map(rate).collect();
             assert!(rates.contains(&0), "{kind:?}");
             assert!(rates.iter().any(|r| *r >= kind.cap_ppm() / 2), "{kind:?}");

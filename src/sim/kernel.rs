@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 
 use super::fault::{Fault, Faults, PPM};
 use super::file::{FileId, Files, Kind};
+use super::hosts::Lookup;
 use super::node::{Node, OpRef};
 use super::trace::{Trace, What};
 use super::udp::Datagram;
@@ -58,6 +59,8 @@ pub(super) enum Event {
     Notify(OpRef),
     /// A cancellation takes effect.
     CancelNow(OpRef),
+    /// The resolver answers.
+    Answer(u64),
 }
 
 struct Scheduled {
@@ -98,8 +101,9 @@ pub(super) struct Kernel {
     /// Those among them that share their address by `SO_REUSEPORT`.
     pub(super) groups: Vec<super::groups::Group>,
     pub(super) unix_names: BTreeMap<Vec<u8>, FileId>,
-    /// Names and their addresses.
+    /// Names and their addresses, and who waits for some.
     pub(super) hosts: BTreeMap<String, Vec<std::net::IpAddr>>,
+    pub(super) lookups: BTreeMap<u64, Lookup>,
     /// Ports whose streams are changed on their way, and how often, in parts per million.
     pub(super) noise: BTreeMap<u16, u32>,
     /// Addresses of sockets, and those that their datagrams seem to come from.
@@ -130,6 +134,7 @@ impl Kernel {
             groups: Vec::new(),
             unix_names: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            lookups: BTreeMap::new(),
             noise: BTreeMap::new(),
             translated: BTreeMap::new(),
             holes: BTreeSet::new(),
@@ -275,6 +280,7 @@ impl Kernel {
             Event::Run(op) => self.queue_op(op),
             Event::Notify(op) => self.notify(op),
             Event::CancelNow(op) => self.cancel_now(op),
+            Event::Answer(lookup) => self.answer_arrives(lookup),
         }
     }
 

@@ -10,7 +10,7 @@
 //! ```text
 //! World ── Rc ──┬── Kernel: clock, chance, schedule, files, nodes, records
 //! SimRing ──────┘     submit (operations)  complete (completions)
-//! SimRing (per node)  stream  listen  udp  net  groups (sockets and network)
+//! SimRing (per node)  stream  listen  udp  net  groups (sockets and network)  hosts
 //! SimPorts (per cluster)
 //! ```
 
@@ -19,6 +19,7 @@ mod complete;
 mod fault;
 mod file;
 mod groups;
+mod hosts;
 mod kernel;
 mod listen;
 mod mem;

@@ -30,6 +30,7 @@ use crate::sys::addr::{SockAddr, UnixAddr};
 use crate::sys::batch::{RecvBatch, SendBatch};
 use crate::sys::file;
 use crate::sys::ktls;
+use crate::sys::resolve::{Done, Found};
 use crate::sys::sockopt::{Adopted, PeerCred, TcpInfo};
 use crate::sys::steer::asm::Insn;
 use crate::sys::wake::Waker;
@@ -205,19 +206,13 @@ impl SimRing {
         self.kernel.borrow_mut().shutdown_ring(self.node)
     }
 
-    /// From the world's own table, and at once: there is no other thread.
+    /// From the world's own table. There is no other thread: the answer is there at once, or an
+    /// event of the world.
     #[inline(never)]
-    pub(crate) fn resolve(
-        &mut self,
-        host: String,
-        port: u16,
-        _done: crate::sys::resolve::Done,
-    ) -> Result<Option<Vec<SocketAddr>>> {
-        let run = |kernel: &mut Kernel, _| {
-            let found = kernel.hosts.get(&host).cloned().unwrap_or_default();
-            Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
-        };
-        self.call("resolve", run, |found: &Vec<SocketAddr>| found.len() as i64).map(Some)
+    pub(crate) fn resolve(&mut self, host: String, port: u16, done: Done) -> Result<Found> {
+        let run = |kernel: &mut Kernel, _| kernel.look_up(&host, port);
+        let found = self.call("resolve", run, |found: &Vec<SocketAddr>| found.len() as i64)?;
+        Ok(self.kernel.borrow_mut().answer(found, done))
     }
 
     // ---- sockets

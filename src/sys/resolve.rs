@@ -11,7 +11,8 @@ use crate::error::{IoError, Result};
 
 /// Names being resolved at a time.
 const RESOLVERS_MAX: usize = 64;
-const PAUSE: Duration = Duration::from_millis(1);
+/// How long an answer waits that nobody had room for.
+pub(crate) const PAUSE: Duration = Duration::from_millis(1);
 
 static RESOLVERS: AtomicUsize = AtomicUsize::new(0);
 
@@ -24,18 +25,22 @@ impl Drop for Place {
     }
 }
 
-/// What is told the addresses, on the resolver's thread; `None` when there is no such name.
-pub(crate) type Done = Box<dyn FnOnce(Option<Vec<SocketAddr>>) + Send>;
+/// The addresses of a host; `None` when there is no such name.
+pub(crate) type Found = Option<Vec<SocketAddr>>;
+
+/// Who is told them, on the resolver's thread. It gives them back when it has no room for the
+/// moment: then they are offered again.
+pub(crate) type Done = Box<dyn FnMut(Found) -> std::result::Result<(), Found> + Send>;
 
 /// Resolves `host`. What is an address already is answered at once, without a thread.
-pub(crate) fn start(host: String, port: u16, done: Done) -> Result<Option<Vec<SocketAddr>>> {
+pub(crate) fn start(host: String, port: u16, done: Done) -> Result<Found> {
     match host.parse::<IpAddr>() {
         Ok(ip) => Ok(Some(vec![SocketAddr::new(ip, port)])),
         Err(_) => spawn(host, port, done).map(|()| None),
     }
 }
 
-fn spawn(host: String, port: u16, done: Done) -> Result<()> {
+fn spawn(host: String, port: u16, mut done: Done) -> Result<()> {
     let before = RESOLVERS.fetch_add(1, Ordering::Relaxed);
     let place = Place;
     if before >= RESOLVERS_MAX {
@@ -44,15 +49,14 @@ fn spawn(host: String, port: u16, done: Done) -> Result<()> {
     let started =
         std::thread::Builder::new().name("zero-io-resolver".to_owned()).spawn(move || {
             let _place = place;
-            done((host.as_str(), port).to_socket_addrs().ok().map(Iterator::collect));
+            let mut found = (host.as_str(), port).to_socket_addrs().ok().map(Iterator::collect);
+            while let Err(back) = done(found) {
+                found = back;
+                std::thread::sleep(PAUSE);
+            }
         });
     match started {
         Ok(_) => Ok(()),
         Err(error) => Err(IoError::os("clone", error.raw_os_error().unwrap_or(libc::EAGAIN))),
     }
-}
-
-/// A short pause of a resolver's thread, before it offers its answer again.
-pub(crate) fn pause() {
-    std::thread::sleep(PAUSE);
 }

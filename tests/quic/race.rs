@@ -223,6 +223,68 @@ fn a_close_while_the_name_is_being_resolved() {
     net.all_home();
 }
 
+/// A world in which the resolver takes its time, as it does in the real one, and a client whose
+/// handles have a queue of two.
+fn slow_resolver(seed: u64) -> Net {
+    let world = World::new(seed, Faults::none().with(Fault::ResolveLate, 1_000_000));
+    world.name_host(HOST, &["127.0.0.1".parse().unwrap()]);
+    Net::in_world(Some(world), 2, |c| c.handle_queue_entries = 2)
+}
+
+#[test]
+fn an_answer_that_comes_late_is_waited_for() {
+    for seed in 0..4 {
+        let mut net = slow_resolver(seed);
+        let addr = net.listen(|_| ());
+        let conn = dial(&mut net, addr.port(), |_| ());
+        net.until("a connection", |net| net.nodes[CLIENT].open.contains(&conn));
+        assert_eq!(told_once(&net, conn), addr);
+        net.all_home();
+    }
+}
+
+#[test]
+fn an_answer_for_nobody_is_no_news() {
+    for seed in 0..8 {
+        let mut net = slow_resolver(seed);
+        let limit = Duration::from_millis(10);
+        let conn = dial(&mut net, 7777, |c| c.connect_timeout = limit);
+        let is_closed = seed.is_multiple_of(2);
+        if is_closed {
+            net.nodes[CLIENT].io.close(conn).unwrap();
+        }
+        // The resolver takes ten seconds at the most.
+        net.world.as_ref().unwrap().advance_by(Duration::from_secs(11));
+        let (ended, ..) = net.end_of(CLIENT, conn);
+        let expected = if is_closed { code::LOCAL_CLOSE } else { code::CONNECT_TIMEOUT };
+        assert_eq!(ended, expected);
+        assert_eq!(net.nodes[CLIENT].seen.len(), 1, "{:?}", net.nodes[CLIENT].seen);
+        net.all_home();
+    }
+}
+
+#[test]
+fn an_answer_for_which_there_is_no_room_is_offered_again() {
+    for seed in 0..3 {
+        let mut net = slow_resolver(seed);
+        let addr = net.listen(|_| ());
+        let gone = dial(&mut net, addr.port(), |_| ());
+        net.nodes[CLIENT].io.close(gone).unwrap();
+        net.end_of(CLIENT, gone);
+        let conn = dial(&mut net, addr.port(), |_| ());
+        let handle = net.nodes[CLIENT].io.handle();
+        for _ in 0..2 {
+            handle.close(gone).unwrap();
+        }
+        let full = handle.close(gone);
+        assert!(matches!(full, Err(IoError::QueueFull { .. })), "{full:?}");
+        // The answer comes while the queue is full, and nobody polls.
+        net.world.as_ref().unwrap().advance_by(Duration::from_secs(11));
+        net.until("a connection", |net| net.nodes[CLIENT].open.contains(&conn));
+        net.all_home();
+    }
+}
+
 #[test]
 fn as_many_as_the_table_holds_may_race() {
     let world = World::new(7, Faults::none());

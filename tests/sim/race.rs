@@ -96,7 +96,11 @@ fn drain_server(io: &mut Io) {
 }
 
 fn run(seed: u64) -> u32 {
-    let faults = if seed.is_multiple_of(4) { Faults::none() } else { Faults::from_seed(seed) };
+    let faults = match seed % 4 {
+        0 => Faults::none(),
+        3 => Faults::from_seed(seed).with_hosts(seed),
+        _ => Faults::from_seed(seed),
+    };
     let world = World::new(seed, faults);
     let mut chance = Chance::new(seed);
     let mut server = Io::in_world(config(), &world).expect("a node");
