@@ -27,6 +27,7 @@ mod qlog;
 #[path = "qlog_off.rs"]
 mod qlog;
 mod reader;
+mod remembered;
 pub(crate) mod resume;
 pub(crate) mod session;
 pub(crate) mod signal;

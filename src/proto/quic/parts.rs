@@ -118,7 +118,7 @@ impl How {
             has_datagrams: transport.datagrams.is_some(),
             when_full: datagrams.when_full,
             datagrams_max: datagrams.send_bytes as usize,
-            early_max: (initial_window(transport) / 4) as usize,
+            early_max: early_max(transport) as usize,
             preferred: (None, None),
         }
     }
@@ -194,6 +194,7 @@ impl ClientParts {
             name: server_name,
             tickets: Arc::clone(&tickets),
             initial,
+            early_max: early_max(&config.transport),
         }));
         let draws = Arc::clone(endpoint.draws());
         client.initial_dst_cid_provider(Arc::new(move || draws.cid()));
@@ -343,6 +344,11 @@ fn initial_window(from: &QuicTransport) -> u64 {
     let mtu = u64::from(from.initial_mtu);
     let default = (10 * mtu).min(14_720.max(2 * mtu));
     from.initial_window.map_or(default, u64::from).max(2 * mtu + 1)
+}
+
+/// What may be sent early: the rest of the window is the handshake's.
+fn early_max(from: &QuicTransport) -> u64 {
+    initial_window(from) / 4
 }
 
 /// `seed` is of what is random in it.

@@ -236,6 +236,13 @@ impl Session {
             Event::DatagramReceived => self.has_datagrams = true,
             Event::ConnectionLost { reason } => {
                 if self.phase != Phase::Closed {
+                    if self.phase == Phase::Handshaking {
+                        // Of what was sent early, or came so, there may be something to tell: not
+                        // without a `Connected`.
+                        self.notes.clear();
+                        self.reader.clear();
+                        self.has_datagrams = false;
+                    }
                     self.phase = Phase::Lost;
                     self.lost = Some(Lost::from(reason));
                     self.drop_all_writes();

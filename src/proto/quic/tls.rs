@@ -7,7 +7,7 @@
 //! begin says so at its first byte.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::aead;
 use quinn_proto::crypto::{
@@ -24,6 +24,7 @@ use rustls::{ClientConfig, ServerConfig};
 
 use super::first_keys::{self, FirstKeys};
 use super::parts::VERSION;
+use super::remembered;
 use crate::config::{Tickets, TlsInfo};
 
 /// RFC 9001 §5.8: the key and the nonce of the tags of Retry packets.
@@ -46,6 +47,8 @@ pub(super) struct ClientTls {
     pub(super) tickets: Arc<Tickets>,
     /// What Initial packets are sealed with.
     pub(super) initial: Suite,
+    /// Bytes that may be sent early.
+    pub(super) early_max: u64,
 }
 
 /// For the connections of a listener.
@@ -107,6 +110,8 @@ struct Tls {
     inner: Option<Connection>,
     next: Option<Secrets>,
     whose: Whose,
+    /// Of a client that may send early: how much the machine was told that the server takes.
+    lent: OnceLock<u64>,
 }
 
 /// Whose handshake it is.
@@ -126,7 +131,7 @@ impl Whose {
 
 impl Tls {
     const fn new(inner: Option<Connection>, whose: Whose) -> Self {
-        Self { inner, next: None, whose }
+        Self { inner, next: None, whose, lent: OnceLock::new() }
     }
 
     const fn side(&self) -> Side {
@@ -134,6 +139,17 @@ impl Tls {
             Whose::Client(_) => Side::Client,
             Whose::Server(_) => Side::Server,
         }
+    }
+
+    /// RFC 9000 §7.4.1: what was remembered is forgotten where early data is refused. The machine
+    /// keeps what it was told of the connection's window, if that was more: it would send too much.
+    fn check_lent(&self, params: &[u8]) -> Result<(), TransportError> {
+        let is_more = self.lent.get().is_some_and(|lent| *lent > remembered::max_data(params));
+        if !is_more || crypto::Session::early_data_accepted(self) == Some(true) {
+            return Ok(());
+        }
+        let reason = "early data was refused, and the server's window is smaller than that was";
+        Err(failed(TransportErrorCode::INTERNAL_ERROR, reason.into()))
     }
 
     /// The name that the client asked for.
@@ -202,6 +218,15 @@ impl crypto::Session for Tls {
     fn transport_parameters(&self) -> Result<Option<TransportParameters>, TransportError> {
         let params = self.inner.as_ref().and_then(Connection::quic_transport_parameters);
         let Some(mut params) = params else { return Ok(None) };
+        let Some(client) = self.whose.client() else {
+            return Ok(Some(TransportParameters::read(self.side(), &mut params)?));
+        };
+        if self.is_handshaking() {
+            let lent = remembered::max_data(params).min(client.early_max);
+            let params = remembered::with_max_data(params, *self.lent.get_or_init(|| lent));
+            return Ok(Some(TransportParameters::read(self.side(), &mut &*params)?));
+        }
+        self.check_lent(params)?;
         Ok(Some(TransportParameters::read(self.side(), &mut params)?))
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::pair::{Faults, Pair, connect_config, heard, listen_config, server_tls};
+use crate::code;
 use crate::config::{QuicConnectConfig, QuicListenConfig};
 use crate::error::IoError;
 use crate::ids::{StreamDir, StreamId};
@@ -169,6 +170,93 @@ fn what_is_ended_before_it_is_rejected_stays_ended() {
     for id in ids {
         assert!(matches!(session.finish(id), Err(IoError::NoSuchStream { .. })));
     }
+}
+
+#[test]
+fn room_for_early_data_is_no_news_of_a_connection_that_is_lost() {
+    let transport = |c: &mut QuicConnectConfig| {
+        (c.transport.initial_window, c.transport.send_window) = (Some(100_000), 16 << 10);
+    };
+    let mut pair = Pair::connected(listen(), connect().with(transport));
+    pair.run(Duration::from_millis(50));
+    pair.client.session(0).close(pair.now, 0, b"").unwrap();
+    pair.run(LONG);
+    pair.faults.loss = 100;
+    let index = pair.connect();
+    let mut cells = Cells::new(CELLS);
+    let session = pair.client.session(index);
+    let [first, second] = [(); 2].map(|()| session.open_early().unwrap());
+    assert_eq!(session.write_copy(first, &[7; 24_000], &mut cells), Ok(16 << 10));
+    assert_eq!(session.write_copy(second, &[7; 5000], &mut cells), Ok(0), "it waits");
+    pair.run(Duration::from_millis(10));
+    pair.client.session(index).reset(first, 1).unwrap();
+    pair.run(LONG);
+    let told = pair.client.take(index);
+    assert!(matches!(told[..], [Signal::Lost { .. }]), "{told:?}");
+}
+
+/// A client that sent early, to a server that refuses that and lets less be sent than was known.
+fn refused_with_less(initial_window: u32) -> Pair {
+    let window = |c: &mut QuicConnectConfig| c.transport.initial_window = Some(initial_window);
+    let mut pair = Pair::connected(listen(), connect().with(window));
+    pair.run(Duration::from_millis(50));
+    pair.client.session(0).close(pair.now, 0, b"").unwrap();
+    pair.run(LONG);
+    let small = |c: &mut QuicListenConfig| {
+        c.tls = server_tls();
+        (c.transport.stream_window, c.transport.conn_window) = (4096, 4096);
+    };
+    pair.replace_server(&listen().with(small));
+    let index = pair.connect();
+    assert_eq!(index, 1);
+    send_early(&mut pair, index, &[1000]);
+    pair.run(Duration::from_secs(1));
+    pair
+}
+
+#[test]
+fn after_a_refusal_the_servers_new_limits_hold() {
+    let mut pair = refused_with_less(12_000);
+    let told = pair.client.take(1);
+    assert_eq!(told[..2], [Signal::EarlyData(false), Signal::Connected]);
+    let session = pair.client.session(1);
+    let ids = [(); 8].map(|()| session.open(StreamDir::Bidi).unwrap());
+    let mut cells = Cells::new(CELLS);
+    let taken = ids.map(|id| session.write_copy(id, &[7; 4000], &mut cells).unwrap());
+    assert!(taken.iter().sum::<usize>() >= 4096);
+    ids.into_iter().for_each(|id| session.finish(id).unwrap());
+    pair.run(Duration::from_secs(1));
+    let told = pair.client.take(1);
+    assert!(told.iter().all(|signal| !matches!(signal, Signal::Lost { .. })), "{told:?}");
+    let told = pair.server.take(0);
+    for (id, len) in ids.into_iter().zip(taken) {
+        assert!(heard(&told, id) == (vec![7; len], true), "{id:?}");
+    }
+}
+
+#[test]
+fn limits_below_what_was_allowed_early_end_the_connection() {
+    let mut pair = refused_with_less(100_000);
+    let told = pair.client.take(1);
+    let [Signal::Lost { code, reason, clean: false }] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(*code, code::QUIC_OWN_TRANSPORT | 1);
+    assert!(reason.starts_with(b"early data was refused"), "{reason:?}");
+    let told = pair.server.take(0);
+    let [Signal::Lost { code, .. }] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(*code, code::QUIC_PEER_TRANSPORT | 1);
+}
+
+#[test]
+fn what_came_early_of_a_connection_that_is_over_is_not_told() {
+    let mut pair = acquainted(listen());
+    let index = pair.connect();
+    send_early(&mut pair, index, &[10]);
+    pair.round();
+    // It goes out behind what was sent early, and arrives with it.
+    pair.client.session(index).close(pair.now, 3, b"never mind").unwrap();
+    pair.run(LONG);
+    let told: Vec<_> = pair.server.told.drain(..).map(|(_, signal)| signal).collect();
+    assert!(matches!(told[..], [Signal::Lost { .. }]), "{told:?}");
 }
 
 #[test]
