@@ -93,6 +93,15 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (QUIC_SEEDS + 672, "a timer stayed in the past, and the shard never slept"),
     (QUIC_SEEDS + 173, "a connection that was over moved with its socket, and panicked"),
     (QUIC_SEEDS + 365, "the end that a read found was told of a stream that was stopped since"),
+    (QUIC_SEEDS + 619, "room to write was told of a connection that was lost in its handshake"),
+    (
+        QUIC_SEEDS + 1_043,
+        "what came early was told of a connection that was lost before it was one",
+    ),
+    (QUIC_SEEDS + 347, "a client whose early data was refused sent more than the server's window"),
+    (QUIC_SEEDS + 193, "attempts that were given up took the timers of those who came"),
+    (QUIC_SEEDS + 377, "the same, and a socket stayed open"),
+    (QUIC_SEEDS + 103, "all attempts waited for dead addresses, and no other one was tried"),
     (CLUSTER_SEEDS + 285, "a restart was forgotten when it was asked for before an end was heard"),
     (CLUSTER_SEEDS + 631, "a connection that ended before it was told of had no number any more"),
     (412, "the last free buffer did not arm the connection that would have freed others"),
@@ -175,6 +184,13 @@ fn add(total: &mut Seen, seen: Seen) {
     total.ferried_count += seen.ferried_count;
     total.moved_count += seen.moved_count;
     total.restart_count += seen.restart_count;
+    total.named_count += seen.named_count;
+    total.resumed_count += seen.resumed_count;
+    total.early_taken_count += seen.early_taken_count;
+    total.early_refused_count += seen.early_refused_count;
+    total.spared_count += seen.spared_count;
+    total.reset_count += seen.reset_count;
+    total.forgotten_count += seen.forgotten_count;
 }
 
 #[test]

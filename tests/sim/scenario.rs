@@ -54,8 +54,20 @@ pub(crate) struct Seen {
     pub(crate) ferried_count: u64,
     /// Connections that went from one shard to another.
     pub(crate) moved_count: u64,
-    /// Lives of shards behind the first ones.
+    /// Lives of shards and nodes behind the first ones.
     pub(crate) restart_count: u64,
+    /// Connections of QUIC to hosts.
+    pub(crate) named_count: u64,
+    /// Connections of QUIC that resumed a session.
+    pub(crate) resumed_count: u64,
+    /// Those whose early data was taken, and those whose was not.
+    pub(crate) early_taken_count: u64,
+    pub(crate) early_refused_count: u64,
+    /// Clients of QUIC that showed a token instead of retrying, at least.
+    pub(crate) spared_count: u64,
+    /// Ends by stateless resets, and those among them of clients that were all right before.
+    pub(crate) reset_count: u64,
+    pub(crate) forgotten_count: u64,
 }
 
 /// Runs a seed. Panics when something that was promised does not hold.
@@ -210,5 +222,5 @@ pub(crate) fn world(seed: u64) -> World {
     }
     let faults = Faults::from_seed(seed);
     let is_quic = seed >= QUIC_SEEDS;
-    World::new(seed, if is_quic { faults.with_paths(seed) } else { faults })
+    World::new(seed, if is_quic { faults.with_paths(seed).with_hosts(seed) } else { faults })
 }

@@ -13,7 +13,7 @@ use crate::chance::Chance;
 
 /// Whether there is TLS at all.
 pub(crate) const ON: bool = true;
-const NAME: &str = "node.example";
+pub(crate) const NAME: &str = "node.example";
 
 /// An Ed25519 key (RFC 8410): its signatures all have one length, and so have handshakes.
 const KEY: [u8; 48] = {
@@ -97,6 +97,17 @@ impl Secure {
             .build()
             .expect("a client's configuration");
         (server, client)
+    }
+
+    /// A server for the same clients, which resumes its own sessions and no other's.
+    #[cfg(feature = "quic")]
+    pub(crate) fn quic_server(chance: &mut Chance) -> TlsServerConfig {
+        TlsServerConfig::from_der([certificate().to_vec()], KEY)
+            .repeated(chance.next())
+            .alpn(["sim"])
+            .send_tickets(chance.pick(&[1, 2, 4]))
+            .build()
+            .expect("a server's configuration")
     }
 
     pub(crate) fn listen(

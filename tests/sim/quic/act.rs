@@ -6,6 +6,7 @@ use zero_io::{ConnId, IoError, Sender, StreamDir, StreamId};
 
 use super::Cx;
 use super::model::{self, Closing, DATAGRAM_HEAD_LEN, End, Sending};
+use super::past::{self, Early};
 use crate::chance::Chance;
 
 /// Rounds that a connection of doubtful health is given when all is well.
@@ -33,7 +34,7 @@ fn any_stream<T>(of: &std::collections::BTreeMap<StreamId, T>, chance: &mut Chan
 }
 
 /// What any call may say of a stream that was there, or of a connection that may be over.
-fn is_over(error: IoError) -> bool {
+pub(super) fn is_over(error: IoError) -> bool {
     matches!(
         error,
         IoError::StaleConn { .. } | IoError::WriteClosed { .. } | IoError::StreamStopped { .. }
@@ -47,10 +48,17 @@ pub(super) fn progress(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &m
         return;
     }
     if !state.is_connected {
-        if !cx.is_liveness && cx.chance.once_in(300) {
-            close(sender, conn, end, cx);
+        let is_short = state.route.is_by_name || state.ties.early == Early::Offered;
+        if !cx.is_liveness && cx.chance.once_in(if is_short { 100 } else { 300 }) {
+            return close(sender, conn, end, cx);
+        }
+        if cx.model.ends[end].ties.early == Early::Offered {
+            past::speak(sender, conn, end, cx);
         }
         return;
+    }
+    if cx.parts.returns && cx.model.ends[end].is_client {
+        past::look(sender, conn, end, cx);
     }
     open(sender, conn, end, cx);
     write(sender, conn, end, cx);
@@ -98,7 +106,7 @@ fn open(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &mut Cx) {
 }
 
 /// Writes to one stream, or to all when there is no other hurry.
-fn write(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &mut Cx) {
+pub(super) fn write(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &mut Cx) {
     let all = cx.is_liveness;
     let Cx { chance, model, .. } = cx;
     let End { number, sending, .. } = &mut model.ends[end];
@@ -130,7 +138,7 @@ fn write(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &mut Cx) {
     }
 }
 
-fn finish(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &mut Cx) {
+pub(super) fn finish(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &mut Cx) {
     let end = &mut cx.model.ends[end];
     let stream = any_stream(&end.sending, &mut cx.chance);
     let half = end.sending.get_mut(&stream);
@@ -150,7 +158,7 @@ fn finish(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &mut Cx) {
     }
 }
 
-fn reset(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &mut Cx) {
+pub(super) fn reset(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &mut Cx) {
     let code = cx.chance.next() >> 2;
     let end = &mut cx.model.ends[end];
     let stream = any_stream(&end.sending, &mut cx.chance);
@@ -171,7 +179,7 @@ fn reset(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &mut Cx) {
     }
 }
 
-fn stop(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &mut Cx) {
+pub(super) fn stop(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &mut Cx) {
     let code = cx.chance.next() >> 2;
     let end = &mut cx.model.ends[end];
     let stream = any_stream(&end.reading, &mut cx.chance);

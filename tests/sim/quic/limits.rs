@@ -54,7 +54,7 @@ fn patient(cx: &mut Cx) -> QuicTransport {
 
 fn transport(cx: &mut Cx, is_patient: bool) -> QuicTransport {
     let mut patient = patient(cx);
-    if cx.is_wide {
+    if cx.parts.is_wide {
         patient.receive = cx.chance.pick(&[QuicReceive::Push, QuicReceive::Pull]);
     }
     if is_patient {

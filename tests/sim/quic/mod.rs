@@ -7,10 +7,13 @@
 //! somebody gave. What is begun when all is well arrives whole, and everything comes home.
 
 mod act;
+mod hosts;
 mod limits;
+mod lives;
 mod model;
 mod node;
 mod nth;
+mod past;
 mod same;
 mod told;
 mod wide;
@@ -19,13 +22,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use zero_io::sim::World;
-use zero_io::{Io, TlsClientConfig, TlsServerConfig, code};
+use zero_io::{TlsClientConfig, TlsServerConfig, code};
 
 use crate::chance::Chance;
-use crate::scenario::Seen;
+use crate::scenario::{QUIC_SEEDS, Seen};
 use crate::secure::Secure;
-use model::{Model, ReadEnd, Sending};
+use model::{Lost, Model, ReadEnd, Sending};
 use node::Node;
+use past::{Early, Memory, Past};
 
 /// Whether there is QUIC at all.
 pub(crate) const ON: bool = true;
@@ -35,14 +39,42 @@ const START_ROUNDS: usize = 60;
 const LIVENESS_ROUNDS: usize = 100_000;
 const LIVENESS_LIMIT: Duration = Duration::from_secs(900);
 
+/// What a world has besides what all have. The others are as they were when they found what they
+/// are known for.
+#[derive(Clone, Copy)]
+struct Parts {
+    /// Ends may ask for the bytes of streams, pause single ones, and move.
+    is_wide: bool,
+    /// Clients come back: with tickets, early data and tokens, to servers that were started anew.
+    returns: bool,
+    /// Clients go to hosts, whose addresses race; there is IPv6.
+    by_name: bool,
+}
+
+impl Parts {
+    const fn of(seed: u64) -> Self {
+        let place = (seed - QUIC_SEEDS) % 8;
+        Self {
+            is_wide: place % 2 == 1,
+            returns: matches!(place, 2 | 3 | 7),
+            by_name: matches!(place, 1 | 2 | 7),
+        }
+    }
+
+    /// Connections that a node begins once all is well.
+    const fn late_dials(self) -> usize {
+        if self.returns { 6 } else { 2 }
+    }
+}
+
 /// What all nodes share.
 struct Cx {
     world: World,
     chance: Chance,
     model: Model,
     tls: (TlsServerConfig, TlsClientConfig),
-    /// Ends may ask for the bytes of streams, pause single ones, and move.
-    is_wide: bool,
+    parts: Parts,
+    past: Past,
     /// Where somebody listened once; who is patient comes first.
     places: Vec<SocketAddr>,
     has_patient: bool,
@@ -50,30 +82,45 @@ struct Cx {
     may_start: bool,
     /// Ports whose datagrams are lost.
     holes: Vec<u16>,
+    host_count: u64,
+    restart_count: u64,
+    /// Clients that showed a token where all others are asked to retry, at least.
+    spared_count: u64,
+    /// Clients that were refused, by nodes that are gone.
+    refused_count: u64,
+    /// Some were when all was well.
+    has_refused: bool,
 }
 
 /// Runs a seed.
 pub(crate) fn run(world: &World) -> Seen {
     let mut chance = Chance::new(world.seed());
     let tls = Secure::quic(&mut chance);
+    let parts = Parts::of(world.seed());
+    let past = if parts.returns { Past::new(&mut chance) } else { Past::none() };
     let mut cx = Cx {
         world: world.clone(),
         chance,
         model: Model::default(),
         tls,
-        // The others are as they were when they found what they are known for.
-        is_wide: !world.seed().is_multiple_of(2),
+        parts,
+        past,
         places: Vec::new(),
         has_patient: false,
         is_liveness: false,
         may_start: true,
         holes: Vec::new(),
+        host_count: 0,
+        restart_count: 0,
+        spared_count: 0,
+        refused_count: 0,
+        has_refused: false,
     };
     let mut nodes = Vec::new();
     for index in 0..2 + cx.chance.below(2) {
         let config = limits::node(&mut cx.chance);
-        let io = Io::in_world(config, world).expect("a node");
-        let mut node = Node::new(index, io);
+        let mut node = Node::new(index, config, world);
+        node.memory = cx.parts.returns.then(|| Memory::new(&cx.past));
         node.listen(&mut cx, true);
         if cx.chance.once_in(2) {
             node.listen(&mut cx, false);
@@ -86,11 +133,9 @@ pub(crate) fn run(world: &World) -> Seen {
     }
     world.heal();
     cx.is_liveness = true;
-    cx.may_start = cx.has_patient;
-    for _ in 0..START_ROUNDS {
-        round(&mut nodes, &mut cx);
-    }
-    cx.may_start = false;
+    let refused_before: u64 = nodes.iter_mut().map(Node::refused_count).sum();
+    let refused_before = cx.refused_count + refused_before;
+    start(&mut nodes, &mut cx);
     settle(&mut nodes, &mut cx, "the connections do not end", |node, _| node.is_settled());
     nodes.iter_mut().for_each(Node::close_listeners);
     settle(&mut nodes, &mut cx, "not everything came home", |node, world| {
@@ -99,17 +144,47 @@ pub(crate) fn run(world: &World) -> Seen {
     for node in &nodes {
         assert_eq!(world.open_slots(node.index), 0, "slots of node {}", node.index);
     }
+    nodes.iter_mut().for_each(|node| node.count(&mut cx));
+    cx.has_refused = cx.refused_count > refused_before;
     drop(nodes);
     world.advance_by(Duration::from_secs(60));
     assert_eq!(world.files(), 0, "files");
     assert_eq!(world.violations(), [""; 0], "the contract");
     cx.model.check();
+    past::check(&cx.model);
     seen(&cx)
 }
 
+/// Connections begin when all is well; in some worlds the node that they go to is started anew.
+fn start(nodes: &mut [Node], cx: &mut Cx) {
+    let spans = if cx.parts.returns { 4 } else { 1 };
+    for span in 0..spans {
+        cx.may_start = cx.has_patient;
+        for _ in 0..START_ROUNDS {
+            round(nodes, cx);
+        }
+        cx.may_start = false;
+        if span == 1 && cx.chance.once_in(2) {
+            let patient = cx.places.first().copied();
+            let node = nodes.iter_mut().find(|node| patient.is_some_and(|addr| node.is_at(addr)));
+            node.into_iter().for_each(|node| node.restart(cx));
+        }
+    }
+}
+
 fn seen(cx: &Cx) -> Seen {
-    let mut seen = Seen::default();
+    let (restart_count, spared_count) = (cx.restart_count, cx.spared_count);
+    let mut seen = Seen { restart_count, spared_count, ..Seen::default() };
     for end in &cx.model.ends {
+        let is_named = end.is_client && end.is_connected && end.route.is_by_name;
+        seen.named_count += u64::from(is_named);
+        let is_resumed = end.is_client && end.ties.resumed == Some(true);
+        seen.resumed_count += u64::from(is_resumed);
+        seen.early_taken_count += u64::from(end.ties.early == Early::Taken);
+        seen.early_refused_count += u64::from(end.lost == Some(Lost::Refused));
+        let is_reset = end.ended.is_some_and(|e| e.code == code::QUIC_STATELESS_RESET);
+        seen.reset_count += u64::from(is_reset);
+        seen.forgotten_count += u64::from(is_reset && end.forgotten_at.is_some());
         seen.flow_count += u64::from(end.is_client);
         seen.connected_count += u64::from(end.is_connected);
         seen.datagram_count += end.datagrams_seen.len() as u64;
@@ -131,6 +206,8 @@ fn check_sure(cx: &Cx, end: &model::End) {
         return;
     }
     let was_refused = end.ended.is_some_and(|e| e.code == code::QUIC_REFUSED);
+    let was_refused = was_refused || hosts::was_refused(end, cx.has_refused);
+    let was_refused = was_refused || past::was_refused(end);
     if !end.is_sure || was_refused {
         return;
     }
@@ -154,9 +231,13 @@ fn disturb(nodes: &mut [Node], cx: &mut Cx) {
     }
     if cx.chance.once_in(200) {
         let node = cx.chance.below(nodes.len());
-        if let Some(port) = nodes[node].client_port(cx) {
-            cx.world.rebind(SocketAddr::from(([127, 0, 0, 1], port)));
+        if let Some(addr) = nodes[node].client_addr(cx) {
+            cx.world.rebind(addr);
         }
+    }
+    if cx.parts.returns && cx.chance.once_in(400) {
+        let node = cx.chance.below(nodes.len());
+        nodes[node].restart(cx);
     }
 }
 

@@ -5,24 +5,41 @@ use zero_io::{Event, PeerAddr, Protocol, Sender};
 use super::Cx;
 use super::model::{Ended, ReadEnd};
 use super::node::State;
+use super::{lives, past};
 
 impl State {
     pub(super) fn on_event(&mut self, event: Event<'_>, sender: &mut Sender<'_>, cx: &mut Cx) {
         match event {
-            Event::Connected { conn, endpoint, protocol, alpn, .. } => {
+            Event::EarlyData { conn, accepted } => self.on_early(conn, accepted, cx),
+            Event::Secured { conn, alpn } => {
+                assert_eq!(alpn, Some(&b"sim"[..]));
+                self.on_secured(conn, sender, cx);
+            }
+            Event::Connected { conn, endpoint, peer, protocol, alpn } => {
                 assert_eq!((protocol, alpn), (Protocol::Quic, Some(&b"sim"[..])));
                 assert!(!self.ended.contains(&conn), "Connected of {conn} after its end");
                 if let Some(endpoint) = endpoint {
-                    let limits = self.known[&endpoint];
+                    let known = &self.known[&endpoint];
+                    let (limits, origin) = (known.limits, known.origin);
+                    self.asked_count += u64::from(known.asks);
                     let plan = super::act::plan(cx);
                     let end = cx.model.add(false);
                     end.plan = plan;
                     limits.apply(end);
+                    past::accept(end, origin);
                     assert!(self.conns.insert(conn, end.number).is_none(), "{conn} is in use");
                 }
                 let end = &mut cx.model.ends[self.conns[&conn]];
                 assert_eq!(end.is_client, endpoint.is_none());
                 assert!(!std::mem::replace(&mut end.is_connected, true), "two Connected");
+                if let PeerAddr::Inet(peer) = peer
+                    && end.is_client
+                {
+                    end.route.arrived(peer);
+                }
+                if cx.parts.returns {
+                    self.tie(conn, sender, end);
+                }
             }
             Event::StreamFrame { conn, stream, data, fin, .. } => {
                 let target = super::act::len(cx);
@@ -106,6 +123,7 @@ impl State {
                 let Some(number) = self.conns.remove(&conn) else { return };
                 let end = &mut cx.model.ends[number];
                 end.ended = Some(Ended { code, clean });
+                lives::check_forgotten(end);
                 cx.model.check_windows(number);
             }
             Event::PoolPressure { .. } => {}

@@ -1,12 +1,10 @@
 //! What only a part of the worlds does: streams whose bytes are asked for, pauses of single
 //! streams, and clients that take another socket.
 
-use std::net::SocketAddr;
+use zero_io::{ConnId, IoError, PeerAddr, QuicReceive, QuicTransport, Sender, StreamId};
 
-use zero_io::{ConnId, IoError, QuicReceive, QuicTransport, Sender, StreamId};
-
-use super::Cx;
 use super::model::{Closing, End};
+use super::{Cx, hosts};
 
 /// Bytes that one call asks for at most.
 const READ_LEN_MAX: usize = 100_000;
@@ -43,7 +41,7 @@ pub(super) fn readable(end: &mut End, stream: StreamId) {
 /// One step of a connection, beside all others.
 pub(super) fn progress(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &mut Cx) {
     let state = &cx.model.ends[end];
-    if !cx.is_wide || !state.is_connected || matches!(state.closing, Some(Closing::Now(_))) {
+    if !cx.parts.is_wide || !state.is_connected || matches!(state.closing, Some(Closing::Now(_))) {
         return;
     }
     if cx.is_liveness {
@@ -120,7 +118,9 @@ fn resume_all(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &mut Cx) {
 
 /// Takes another socket, with all connections that share this one: not before each is confirmed.
 fn rebind(sender: &mut Sender<'_>, conn: ConnId) {
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let Ok(PeerAddr::Inet(peer)) = sender.peer_addr(conn) else { return };
+    let mut any = hosts::loopback(peer);
+    any.set_port(0);
     match sender.quic_rebind(conn, any) {
         Ok(())
         | Err(
