@@ -249,17 +249,3 @@ fn a_pool_that_is_not_there_is_not_applicable() {
     assert_eq!((jumbo.used, jumbo.capacity, jumbo.percent()), (0, 0, 0));
     assert_eq!(io.pool_pressure(), None);
 }
-
-/// The most that ever waited stays known, also of what is bounded by flow control.
-#[test]
-fn the_peak_of_the_event_queue_is_kept() {
-    let mut io = Io::new(Config::default()).unwrap();
-    let handle = io.handle();
-    (0..20).for_each(|token| handle.post(token).unwrap());
-    io.poll(Duration::ZERO).unwrap();
-    assert_eq!(io.pool_stats().of(ReferencePool::RxRing).used, 20);
-    while io.next_event().is_some() {}
-    io.poll(Duration::ZERO).unwrap();
-    let queue = io.pool_stats().of(ReferencePool::RxRing);
-    assert_eq!((queue.used, queue.peak), (0, 20));
-}

@@ -13,11 +13,10 @@ impl Engine {
     pub(crate) fn pool_stats(&self) -> PoolStats {
         let gauge = |used: usize, peak: usize, capacity: usize| Gauge {
             used: used as u32,
-            peak: peak.max(used) as u32,
+            peak: peak as u32,
             capacity: capacity as u32,
         };
-        let (events_peak, completions_peak) = self.queue_peaks;
-        let inbox = gauge(self.inbox.len(), events_peak, self.inbox.capacity());
+        let inbox = gauge(self.inbox.len(), self.inbox.len(), self.inbox.capacity());
         let segments = &self.segments;
         let conns = &self.conns;
         let waiting = self.reaped_len - self.reaped_at;
@@ -27,7 +26,7 @@ impl Engine {
                 self.pool.gauge(Class::Stream),
                 inbox,
                 gauge(segments.used(), segments.peak(), segments.capacity()),
-                gauge(waiting, completions_peak, self.effective.cq_entries as usize),
+                gauge(waiting, waiting, self.effective.cq_entries as usize),
                 self.pool.gauge(Class::Jumbo),
                 gauge(conns.used(), conns.peak(), conns.max()),
             ],

@@ -133,8 +133,6 @@ pub(crate) struct Engine {
     reaped: Box<[Completion]>,
     reaped_at: usize,
     reaped_len: usize,
-    /// The most events, and completions, that waited at the end of a tick.
-    queue_peaks: (usize, usize),
     /// Ticks that the batch has taken so far.
     batch_ticks: u32,
     trace: audit::Trace,
@@ -193,7 +191,6 @@ impl Engine {
             reaped: vec![Completion::EMPTY; REAP_MAX].into_boxed_slice(),
             reaped_at: 0,
             reaped_len: 0,
-            queue_peaks: (0, 0),
             batch_ticks: 0,
             trace: audit::Trace::new(config.debug.trace_completions),
             lend_target,
@@ -415,8 +412,6 @@ impl Engine {
 
     /// Recomputes the cascade; a transition becomes an event.
     fn update_pressure(&mut self) {
-        self.queue_peaks.0 = self.queue_peaks.0.max(self.inbox.len());
-        self.queue_peaks.1 = self.queue_peaks.1.max(self.reaped_len - self.reaped_at);
         let calm = self.pool.note_use() && self.segments.used() <= self.segments_calm_max;
         if calm && self.pressure() == PressureState::Healthy {
             return;

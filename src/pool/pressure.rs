@@ -67,7 +67,8 @@ impl ReferencePool {
 pub struct PoolUse {
     /// In use now.
     pub used: u32,
-    /// The most that was ever in use.
+    /// The most that was ever in use. Of the event queue and the completion queue, which fill and
+    /// empty within a tick, it is what waits now: noting more would cost each message.
     pub peak: u32,
     /// The bound; 0: not applicable to this configuration.
     pub capacity: u32,
