@@ -181,10 +181,10 @@ impl Engine {
     /// for which there is no room now is tried later. Without any left, and none under way, the
     /// connection ends.
     fn quic_next_attempt(&mut self, id: ConnId) {
-        loop {
+        let untried = self.quic.races.of(id).map_or(0, |race| race.addrs.len());
+        for _ in 0..untried {
             let Some(race) = self.quic.races.of(id) else { return };
-            let is_full = race.running.len() >= ATTEMPTS_MAX || race.addrs.is_empty();
-            if is_full || !self.quic_has_place(id) {
+            if race.running.len() >= ATTEMPTS_MAX || !self.quic_has_place(id) {
                 break;
             }
             let Some(race) = self.quic.races.of(id) else { return };
@@ -200,8 +200,7 @@ impl Engine {
                     let Some(race) = self.quic.races.of(id) else { return };
                     race.last_code = attempt_code(&error);
                     if is_crowded {
-                        race.addrs.push_front(addr);
-                        break;
+                        race.addrs.push_back(addr);
                     }
                 }
             }

@@ -202,7 +202,8 @@ fn seen(cx: &Cx) -> Seen {
 fn check_sure(cx: &Cx, end: &model::End) {
     // Sockets that hold four datagrams may lose a packet of a handshake until it is given up.
     let is_narrow = cx.world.faults().shape.datagram_count_max < 64;
-    if is_narrow && end.peer.is_none() {
+    let is_known = end.peer.is_some() && (end.is_confirmed || !cx.parts.returns);
+    if is_narrow && !is_known {
         return;
     }
     let was_refused = end.ended.is_some_and(|e| e.code == code::QUIC_REFUSED);
