@@ -7,11 +7,15 @@
 //! *Invariant*: a table is plain data; two worlds with the same seed and table behave the same.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::rng::Rng;
 
 /// Rates are in parts per million.
 pub const PPM: u32 = 1_000_000;
+/// A notification that is late comes after so long at most: the peer takes its time. Until then the
+/// memory of a zero-copy send is in use, and so is its place among the guard writes.
+pub const NOTIFICATION_LATE_MAX: Duration = Duration::from_secs(20);
 /// The longest UDP payload over IPv4.
 const DATAGRAM_LEN_MAX: u32 = 65_507;
 
@@ -69,7 +73,7 @@ kinds! {
     SendError = "send-error", 20_000;
     /// A zero-copy send copied after all.
     ZcCopied = "zc-copied", 1_000_000;
-    /// A notification comes very late.
+    /// A notification comes very late, see [`NOTIFICATION_LATE_MAX`].
     ZcLate = "zc-late", 500_000;
     /// A failed zero-copy send completes twice.
     ZcErrorTwice = "zc-error-twice", 1_000_000;

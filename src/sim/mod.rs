@@ -35,6 +35,6 @@ mod trace;
 mod udp;
 mod world;
 
-pub use fault::{Fault, Faults, PPM, Shape};
+pub use fault::{Fault, Faults, NOTIFICATION_LATE_MAX, PPM, Shape};
 pub(crate) use ring::SimRing;
 pub use world::World;

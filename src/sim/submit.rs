@@ -6,7 +6,7 @@
 //! *Invariants*: K1 operations are taken in the order they were pushed; each completes for the last
 //! time exactly once (K2).
 
-use super::fault::Fault;
+use super::fault::{Fault, NOTIFICATION_LATE_MAX};
 use super::file::{FileId, Kind, Phase};
 use super::kernel::{Event, Kernel};
 use super::mem;
@@ -347,7 +347,8 @@ impl Kernel {
         }
         self.post(me, result, Completion::MORE);
         let late = self.hit(Fault::ZcLate);
-        let delay_ns = if late { self.between(1_000_000, 20_000_000_000) } else { self.delay_ns() };
+        let late_max_ns = NOTIFICATION_LATE_MAX.as_nanos() as u64;
+        let delay_ns = if late { self.between(1_000_000, late_max_ns) } else { self.delay_ns() };
         self.schedule(delay_ns, Event::Notify(me));
         Attempt::Done
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use zero_io::{Event, IoError, ZeroResponse, code};
+use zero_io::{Event, IoError, RequestId, Sender, ZeroResponse, code};
 
 use crate::kit::{Server, get, hello};
 use crate::linger::linger_zero;
@@ -239,6 +239,57 @@ fn an_answer_that_is_never_given_is_given_up() {
     let answer = client.answer().unwrap();
     assert_eq!((answer.status, answer.header("connection")), (503, Some("close")));
     assert!(from.elapsed() >= Duration::from_millis(95), "{:?}", from.elapsed());
+    client.end();
+    drop(client);
+    assert_eq!(server.stop().ends, [(code::HTTP_ANSWER_TIMEOUT, false)]);
+}
+
+/// Gives `/long` its head alone, and its end when `/end` is asked for; nothing else is answered.
+fn answers_late(sender: &mut Sender<'_>, event: &Event<'_>) {
+    let Event::HttpRequest { conn, id, request } = event else { return };
+    match request.path() {
+        "/long" => sender.http_respond(*conn, *id, ZeroResponse::ok().stream()).unwrap(),
+        "/end" => sender.http_finish(*conn, RequestId::from_u64(0)).unwrap(),
+        _ => {}
+    }
+}
+
+#[test]
+fn an_answer_behind_one_that_took_long_is_given_up_in_time() {
+    let server = Server::with(
+        |c| (c.request_timeout_ms, c.keep_alive_timeout_ms) = (100, 60_000),
+        |_| {},
+        answers_late,
+    );
+    let mut client = server.dial();
+    client.send(get("/long"));
+    client.send(get("/never"));
+    // The limit passes while the answer before is being written.
+    std::thread::sleep(Duration::from_millis(250));
+    client.send(get("/end"));
+    assert_eq!(client.answer().unwrap().status, 200);
+    assert_eq!(client.answer().unwrap().status, 503);
+    client.end();
+    drop(client);
+    assert_eq!(server.stop().ends, [(code::HTTP_ANSWER_TIMEOUT, false)]);
+}
+
+#[test]
+fn an_answer_is_given_up_in_time_while_the_next_request_comes_in() {
+    let server = Server::with(
+        |c| {
+            (c.request_timeout_ms, c.keep_alive_timeout_ms) = (100, 50_000);
+            c.receive_timeout_ms = 60_000;
+        },
+        |_| {},
+        answers_late,
+    );
+    let mut client = server.dial();
+    let from = Instant::now();
+    let post = "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 100000\r\n\r\nabc";
+    client.send(format!("{}{post}", get("/never")));
+    assert_eq!(client.answer().unwrap().status, 503);
+    assert!(from.elapsed() < Duration::from_secs(5), "{:?}", from.elapsed());
     client.end();
     drop(client);
     assert_eq!(server.stop().ends, [(code::HTTP_ANSWER_TIMEOUT, false)]);

@@ -73,6 +73,12 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (HTTP_SEEDS + 334, "a connection was idle unnoticed while a longer limit ran"),
     (HTTP_SEEDS + 362, "TLS's goodbye behind the last request made a reset of the close"),
     (HTTP_SEEDS + 710, "100 Continue was sent behind the last answer, for a request half read"),
+    (HTTP_SEEDS + 1_361, "an answer behind one that took long was waited for without its limit"),
+    (HTTP_SEEDS + 6_552, "the same"),
+    (HTTP_SEEDS + 8_212, "the same"),
+    (HTTP_SEEDS + 1_152, "an answer that was kept waited longer for a notification than the test"),
+    (HTTP_SEEDS + 8_617, "the same, of an answer that was refused for want of a guard write"),
+    (HTTP_SEEDS + 9_694, "the same"),
     (CLIENT_SEEDS + 2, "a failure said that nothing had been sent, when a redirect was followed"),
     (CLIENT_SEEDS + 468, "what a deadline gave up behind others went out, and was said not to"),
     (CLIENT_SEEDS + 552, "a pool's connection that had been full was told of when it ended"),
@@ -80,6 +86,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (
         CLIENT_SEEDS + 1_141,
         "a redirect of a streamed body was followed when it had not been asked for",
+    ),
+    (
+        CLIENT_SEEDS + 8_084,
+        "a body that could not be written kept the test's time from passing until others were idle",
     ),
     (CLIENT_SEEDS + 2_212, "a request whose buffer was given away was sent again without its body"),
     (QUIC_SEEDS + 24, "a client whose first packet closed its connection was never forgotten"),

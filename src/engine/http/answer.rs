@@ -189,6 +189,7 @@ impl Engine {
         let now = self.now;
         let conn = self.conns.at(index);
         let id = conn.id(index);
+        let has_partial = !conn.carry.is_empty();
         let App::Http1(http) = &mut conn.app else { return };
         let request = http.turn();
         let Pending { method, flags, .. } = http.pending(request);
@@ -201,7 +202,8 @@ impl Engine {
             let peer = peer_addr(&conn.peer);
             log.call(&HttpAccess { conn: id, peer, request, method, status, body_bytes, latency });
         }
-        let lacks_timer = http.lacks_timer();
+        // It may have come while this one was written, when the next one was not waited for.
+        let wants_timer = http.lacks_timer() || http.wants_timer(now, has_partial);
         let is_asked_for = flags.contains(HeadFlags::CLOSE) && !http.closes_by_limit;
         if http.is_reading_body_of(request.into()) {
             self.cut_upload(index, code::HTTP_BODY_UNWANTED);
@@ -218,7 +220,7 @@ impl Engine {
             } else {
                 self.end_gracefully(index);
             }
-        } else if lacks_timer && self.conns.at(index).phase == Phase::Open {
+        } else if wants_timer && self.conns.at(index).phase == Phase::Open {
             self.arm_conn_timer(index);
         }
     }

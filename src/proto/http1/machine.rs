@@ -604,7 +604,7 @@ impl Http1 {
             limit.map_or(Time::MAX, |limit| now.saturating_add(limit.saturating_sub(passed)))
         };
         let mut due = Time::MAX;
-        if self.due() > 0 && self.writing == Writing::Nothing && !self.is_body_of_turn_due() {
+        if self.awaits_answer() {
             let waited = self.pending(self.answered).waited(now).duration();
             due = ago(waited, self.server.request_timeout);
         }
@@ -625,24 +625,26 @@ impl Http1 {
         self.due() == 1 && self.is_mid_request(false)
     }
 
+    /// Whether it is the application's turn: the limit of answers runs.
+    fn awaits_answer(&self) -> bool {
+        self.due() > 0 && self.writing == Writing::Nothing && !self.is_body_of_turn_due()
+    }
+
     /// Whether an answer is late, rather than a request.
     pub(crate) fn is_answer_late(&self, now: Time) -> bool {
         let waited = self.pending(self.answered).waited(now).duration();
-        self.due() > 0
-            && self.writing == Writing::Nothing
-            && !self.is_body_of_turn_due()
-            && self.server.request_timeout.is_some_and(|limit| waited >= limit)
+        self.awaits_answer() && self.server.request_timeout.is_some_and(|limit| waited >= limit)
     }
 
     /// Whether the connection's timer comes too late for what waits now: an answer, or the rest of
     /// a request. It is looked at again when it comes, so that it is seldom moved.
     pub(crate) fn wants_timer(&self, now: Time, has_partial: bool) -> bool {
-        if self.is_mid_request(has_partial) {
-            let limit = self.body.pause_max(&self.server, false);
-            limit.is_some_and(|limit| now.saturating_add(limit) < self.armed_at)
-        } else {
-            self.due() > 0 && now < self.answers_armed_from
+        if self.awaits_answer() && now < self.answers_armed_from {
+            return true;
         }
+        let comes_late = |limit: Duration| now.saturating_add(limit) < self.armed_at;
+        self.is_mid_request(has_partial)
+            && self.body.pause_max(&self.server, false).is_some_and(comes_late)
     }
 
     /// Whether no timer is to come although something may fall due: it came while an answer was

@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use zero_io::code;
-use zero_io::sim::World;
+use zero_io::sim::{NOTIFICATION_LATE_MAX, World};
 use zero_io::{HttpListenConfig, Io, TcpListenConfig};
 
 use crate::chance::Chance;
@@ -40,9 +40,13 @@ pub(crate) const ON: bool = true;
 const SAFETY_ROUNDS: usize = 800;
 /// Rounds in which talks still start once all is well.
 const START_ROUNDS: usize = 60;
-const LIVENESS_ROUNDS: usize = 60_000;
 /// How long a round is in which somebody is about to say something.
 const BUSY_ROUND: Duration = Duration::from_micros(200);
+/// Who tries again each round may have to wait for the notification of a send: without a place
+/// among the guard writes there is no answer from memory that is not copied. Together they are
+/// shorter than the idle limit of most connections, behind which a late end may hide.
+const LIVENESS_ROUNDS: usize =
+    60_000 + (NOTIFICATION_LATE_MAX.as_micros() / BUSY_ROUND.as_micros()) as usize;
 const LIVENESS_LIMIT: Duration = Duration::from_secs(900);
 
 /// What all nodes share.

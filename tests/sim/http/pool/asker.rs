@@ -36,6 +36,8 @@ struct Upload {
     id: RequestId,
     key: usize,
     sent: usize,
+    /// There was no room for more: others may have to let go of the server first.
+    is_blocked: bool,
 }
 
 impl Asker {
@@ -81,7 +83,7 @@ impl State {
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        !self.uploads.is_empty()
+        self.uploads.iter().any(|upload| !upload.is_blocked)
     }
 
     pub(super) fn describe(&self, cx: &Cx) -> String {
@@ -173,7 +175,7 @@ impl State {
                 assert!(ask.is_streamed(), "it has its body: {ask:?}");
                 assert!(!std::mem::replace(&mut ask.was_ready, true), "two HttpReady");
                 let key = ask.key;
-                self.uploads.push(Upload { conn, id, key, sent: 0 });
+                self.uploads.push(Upload { conn, id, key, sent: 0, is_blocked: false });
             }
             Event::Disconnected { conn, .. } => {
                 let at = self.streams.iter().position(|of| *of == conn);
@@ -243,6 +245,7 @@ impl State {
                 true => sender.http_finish(upload.conn, upload.id).map(|()| 0),
                 false => sender.http_write(upload.conn, upload.id, &rest[..len]),
             };
+            upload.is_blocked = !rest.is_empty() && result.as_ref().is_ok_and(|n| *n == 0);
             match result {
                 Ok(n) => upload.sent += n,
                 Err(IoError::PoolExhausted { .. } | IoError::QueueFull { .. }) => return true,
