@@ -284,12 +284,14 @@ fn a_handler_need_not_wait_for_the_body() {
 #[test]
 fn a_handler_may_hold_the_body_back() {
     const LEN: usize = 40 << 20;
+    /// Longer than a busy machine keeps a thread of the client waiting.
+    const LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
     let paused = std::sync::Arc::new(std::sync::Mutex::new(None));
     let held = Arc::clone(&paused);
     let (mut got, mut same) = (0, true);
     let server = Server::with(
         |c| {
-            c.receive_timeout_ms = 150;
+            c.receive_timeout_ms = LIMIT.as_millis() as u64;
             if let zero_io::HttpSocket::Tcp(tcp) = &mut c.socket {
                 tcp.recv_buffer = Some(256 * 1024);
             }
@@ -325,7 +327,7 @@ fn a_handler_may_hold_the_body_back() {
             count.fetch_add(piece.len(), std::sync::atomic::Ordering::Relaxed);
         }
     });
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    std::thread::sleep(LIMIT * 3 / 2);
     let before = sent.load(std::sync::atomic::Ordering::Relaxed);
     assert!(before < LEN, "it was not held back");
     assert!(paused.lock().unwrap().is_some());
