@@ -1,8 +1,8 @@
 //! What the tests of QUIC share: shards on either backend, what they told, and a service that
 //! echoes.
 //!
-//! *Invariant*: no wait is longer than [`PATIENCE`], of the clock that the backend has; one in vain
-//! panics with what was seen.
+//! *Invariant*: no wait is longer than [`Net::patience`], of the clock that the backend has; one in
+//! vain panics with what was seen.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -266,6 +266,8 @@ pub(crate) struct Net {
     pub(crate) backend: Backend,
     pub(crate) world: Option<World>,
     pub(crate) nodes: Vec<Node>,
+    /// How long a wait may be.
+    pub(crate) patience: Duration,
     certificate: (String, String),
 }
 
@@ -292,7 +294,7 @@ impl Net {
         let params = CertificateParams::new(vec!["localhost".into()]).expect("a certificate");
         let certificate = params.self_signed(&key).expect("a certificate");
         let certificate = (certificate.pem(), key.serialize_pem());
-        Self { backend, world, nodes, certificate }
+        Self { backend, world, nodes, patience: PATIENCE, certificate }
     }
 
     /// Ends a shard, and its connections with no word to anybody, and begins another one.
@@ -399,7 +401,7 @@ impl Net {
     /// As `until`, for a `done` that polls.
     #[track_caller]
     pub(crate) fn until_custom(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
-        let end = self.now() + PATIENCE;
+        let end = self.now() + self.patience;
         while !done(self) {
             assert!(self.now() < end, "{:?}: waited in vain for {what}", self.backend);
             match &self.world {
@@ -440,7 +442,7 @@ impl Net {
 
     #[track_caller]
     pub(crate) fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
-        let end = self.now() + PATIENCE;
+        let end = self.now() + self.patience;
         loop {
             self.round();
             if done(self) {

@@ -8,6 +8,10 @@ use zero_io::{ConnId, ScidGenerator, StreamDir, code};
 use super::kit::{Backend, CLIENT, Net, PATIENCE, SERVER, Seen, pattern};
 use super::relay::{CLIENTS, Path, Relay, SERVER as FROM_SERVER};
 
+/// Three of ten packets gone: each probe that fails doubles the wait for the next one, so that one
+/// handshake in some thousands takes more than half a minute.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(100);
+
 /// A network of one path.
 struct Line {
     net: Net,
@@ -19,7 +23,7 @@ impl Line {
         let mut net = Net::new(Backend::Uring);
         net.nodes[SERVER].echoes = true;
         let server = net.listen(|l| {
-            l.handshake_timeout = Duration::from_secs(60);
+            l.handshake_timeout = HANDSHAKE_PATIENCE;
             l.transport.idle_timeout = Some(idle);
             l.transport.initial_rtt = Duration::from_millis(20);
         });
@@ -28,6 +32,7 @@ impl Line {
 
     fn dial(&mut self, idle: Duration) -> ConnId {
         self.net.dial(self.relay.addr, |c| {
+            c.connect_timeout = HANDSHAKE_PATIENCE;
             c.transport.idle_timeout = Some(idle);
             c.transport.initial_rtt = Duration::from_millis(20);
         })
@@ -45,8 +50,9 @@ impl Line {
 
     /// Connections one after the other, each of which echoes something.
     fn handshakes(&mut self, count: usize) {
+        self.net.patience = HANDSHAKE_PATIENCE;
         for _ in 0..count {
-            let conn = self.dial(PATIENCE);
+            let conn = self.dial(HANDSHAKE_PATIENCE);
             let (conn, _) = self.net.connected(conn);
             self.echo(conn, 1_000);
             self.net.nodes[CLIENT].io.close(conn).expect("it is open");
@@ -68,7 +74,7 @@ impl Line {
 
 #[test]
 fn handshakeloss() {
-    let mut line = Line::new(1, Path { loss: 300, ..Path::CLEAR }, PATIENCE);
+    let mut line = Line::new(1, Path { loss: 300, ..Path::CLEAR }, HANDSHAKE_PATIENCE);
     line.handshakes(20);
     line.finish();
 }
@@ -81,7 +87,7 @@ fn transferloss() {
 
 #[test]
 fn handshakecorruption() {
-    let mut line = Line::new(3, Path { corrupt: 300, ..Path::CLEAR }, PATIENCE);
+    let mut line = Line::new(3, Path { corrupt: 300, ..Path::CLEAR }, HANDSHAKE_PATIENCE);
     line.handshakes(20);
     line.finish();
 }

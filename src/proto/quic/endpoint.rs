@@ -13,6 +13,7 @@ use quinn_proto::{
 use super::cid::Draws;
 use super::pacer::Reins;
 use super::parts::{ClientParts, EndpointParts, How, Own};
+use super::plain::{self, Kind, Plain};
 use super::session::Session;
 use super::signal::Outgoing;
 use super::time::Base;
@@ -42,6 +43,8 @@ pub(crate) struct Input {
     pub(super) event: ConnectionEvent,
     /// The address that it came to, where it is known.
     pub(super) local: Option<IpAddr>,
+    /// It is not protected, and this.
+    pub(super) plain: Option<Plain>,
 }
 
 /// A client whose first packet arrived. One of [`Endpoint::accept`], [`refuse`](Endpoint::refuse),
@@ -89,7 +92,7 @@ pub(crate) struct Endpoint {
     how: Option<How>,
     /// The configuration of accepted connections that have one each, and what is their own.
     own: Option<(Arc<ServerConfig>, Own)>,
-    draws: Arc<Draws>,
+    draws: Draws,
 }
 
 impl Endpoint {
@@ -101,7 +104,7 @@ impl Endpoint {
         Self { inner, routes: Vec::new(), reply: Vec::new(), base, how, own, draws }
     }
 
-    pub(super) const fn draws(&self) -> &Arc<Draws> {
+    pub(super) const fn draws(&self) -> &Draws {
         &self.draws
     }
 
@@ -112,9 +115,17 @@ impl Endpoint {
         from: SocketAddr,
         local: Option<IpAddr>,
         ecn: u8,
-        data: BytesMut,
+        mut data: BytesMut,
     ) -> Arrival {
         self.reply.clear();
+        let plain = match plain::kind(&data) {
+            Kind::Protected(len) => {
+                data.truncate(len);
+                None
+            }
+            Kind::Plain(plain) => Some(plain),
+            Kind::Malformed => return Arrival::Nothing,
+        };
         if self.how.is_some() && versions::answer(&data, &mut self.reply) {
             let len = self.reply.len();
             return Arrival::Reply(Outgoing { to: from, from: local, ecn: 0, len, segment: 0 });
@@ -123,7 +134,7 @@ impl Endpoint {
         match self.inner.handle(now, from, local, ecn, data, &mut self.reply) {
             None => Arrival::Nothing,
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                Arrival::For(self.route(Handle(handle)), Input { event, local })
+                Arrival::For(self.route(Handle(handle)), Input { event, local, plain })
             }
             Some(DatagramEvent::NewConnection(incoming)) => Arrival::New(Incoming(incoming)),
             Some(DatagramEvent::Response(transmit)) => Arrival::Reply(outgoing(&transmit)),
@@ -205,7 +216,7 @@ impl Endpoint {
         to: SocketAddr,
         conn: ConnId,
     ) -> Result<Box<Session>> {
-        let ClientParts { mut config, how, own, name, tickets } = client;
+        let ClientParts { mut config, how, own, name, tickets, first } = client;
         let now = self.base.instant(now);
         let mut reins = None;
         if let Some(own) = own {
@@ -218,6 +229,7 @@ impl Endpoint {
         self.set_route(Handle(handle), Route::Conn(conn));
         let mut session = Session::new(machine, Handle(handle), conn, self.base, how, reins);
         session.resumes(tickets);
+        session.first = Some(first);
         Ok(session)
     }
 

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use quinn_proto::RttEstimator;
@@ -17,8 +18,53 @@ pub(super) struct Noted {
     pub(super) rtt_var: Duration,
 }
 
+/// No window is larger; the machine paces none of this size.
+const WINDOW_MAX: u64 = u64::MAX / 2;
+
+/// What the controllers of one configuration and their sessions have in common while the machine is
+/// asked for packets. One thread alone has all of them.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    is_open: AtomicBool,
+    was_asked: AtomicBool,
+}
+
+impl Gate {
+    /// Nobody asked yet.
+    pub(super) fn reset(&self) {
+        self.was_asked.store(false, Ordering::Relaxed);
+    }
+
+    /// Somebody asked how large the window is: there is something to send that counts.
+    pub(super) fn was_asked(&self) -> bool {
+        self.was_asked.load(Ordering::Relaxed)
+    }
+
+    /// What `run` gives while there is room, whatever the controllers say.
+    pub(super) fn opened<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.is_open.store(true, Ordering::Relaxed);
+        let out = run();
+        self.is_open.store(false, Ordering::Relaxed);
+        out
+    }
+
+    fn ask(&self) -> bool {
+        self.was_asked.store(true, Ordering::Relaxed);
+        self.is_open.load(Ordering::Relaxed)
+    }
+}
+
 /// Makes meters around the controllers of another factory.
-pub(super) struct Factory(pub(super) Arc<dyn ControllerFactory + Send + Sync>);
+pub(super) struct Factory {
+    inner: Arc<dyn ControllerFactory + Send + Sync>,
+    gate: Arc<Gate>,
+}
+
+impl Factory {
+    pub(super) fn new(inner: Arc<dyn ControllerFactory + Send + Sync>) -> Self {
+        Self { inner, gate: Arc::default() }
+    }
+}
 
 impl fmt::Debug for Factory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,8 +74,9 @@ impl fmt::Debug for Factory {
 
 impl ControllerFactory for Factory {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
-        let inner = Arc::clone(&self.0).build(now, current_mtu);
-        Box::new(Meter { inner, noted: Noted::default(), sample: None })
+        let inner = Arc::clone(&self.inner).build(now, current_mtu);
+        let gate = Arc::clone(&self.gate);
+        Box::new(Meter { inner, noted: Noted::default(), sample: None, gate })
     }
 }
 
@@ -38,9 +85,16 @@ pub(super) struct Meter {
     noted: Noted,
     /// Of the newest packet in the acknowledgement that is being taken in.
     sample: Option<(Duration, Duration)>,
+    gate: Arc<Gate>,
 }
 
 impl Meter {
+    /// The gate of a controller that one of these factories made. It copies the controller.
+    pub(super) fn gate(of: &dyn Controller) -> Arc<Gate> {
+        let meter = of.clone_box().into_any().downcast::<Self>();
+        meter.map_or_else(|_| Arc::default(), |meter| meter.gate)
+    }
+
     /// What a controller that one of these factories made has noted. It copies the controller: not
     /// for the hot path.
     pub(super) fn read(of: &dyn Controller) -> Noted {
@@ -106,7 +160,7 @@ impl Controller for Meter {
     }
 
     fn window(&self) -> u64 {
-        self.inner.window()
+        if self.gate.ask() { WINDOW_MAX } else { self.inner.window() }
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -114,7 +168,8 @@ impl Controller for Meter {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self { inner: self.inner.clone_box(), noted: self.noted, sample: self.sample })
+        let (inner, gate) = (self.inner.clone_box(), Arc::clone(&self.gate));
+        Box::new(Self { inner, noted: self.noted, sample: self.sample, gate })
     }
 
     fn initial_window(&self) -> u64 {

@@ -21,6 +21,7 @@ mod meter;
 pub(crate) mod owner;
 mod pacer;
 pub(crate) mod parts;
+mod plain;
 #[cfg(feature = "quic-qlog")]
 mod qlog;
 #[cfg(not(feature = "quic-qlog"))]
@@ -31,6 +32,7 @@ mod remembered;
 pub(crate) mod resume;
 pub(crate) mod session;
 pub(crate) mod signal;
+mod stall;
 mod streams;
 #[cfg(test)]
 mod tests;

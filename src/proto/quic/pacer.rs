@@ -4,15 +4,14 @@
 //! window is twice what the path holds that is no limit. This one is in front of it.
 //!
 //! While there are too few tokens the machine is asked all the same, and finds the window closed
-//! ([`Reins`]): what congestion control does not count goes, acknowledgements and probes. With data
-//! that waits the machine makes no packet of an acknowledgement alone; when one is owed for
-//! [`ACK_DELAY_MAX`], a packet of both goes, to be paid for later.
+//! ([`Reins`]): what congestion control does not count goes, acknowledgements and probes. What goes
+//! in spite of that (see [`Stall`](super::stall::Stall)) is paid for later.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use quinn_proto::{Connection, FrameStats};
+use quinn_proto::FrameStats;
 
 use crate::time::Time;
 
@@ -25,11 +24,6 @@ const LATE_MAX: f64 = 4.0;
 const QUANTUM_PACKETS_MIN: f64 = 2.0;
 /// What can be owed at most.
 const DEBT_BYTES_MAX: f64 = 65_536.0;
-/// RFC 9000 §13.2.1: "an endpoint MUST acknowledge all ack-eliciting 0-RTT and 1-RTT packets within
-/// its advertised max_ack_delay", which is this. Before, the machine puts data first, and what has
-/// no room behind it waits.
-const ACK_DELAY_MAX: Duration = Duration::from_millis(25);
-
 /// What the congestion controllers of a connection are told in the middle of the machine's work:
 /// they have it in common with its pacer. One thread alone has all of them.
 #[derive(Debug, Default)]
@@ -62,27 +56,9 @@ impl Reins {
     }
 }
 
-/// Counts of a connection so far. RFC 9000 §1.2: a packet is to be acknowledged if it has others
-/// than ACK, PADDING and CONNECTION_CLOSE.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) eliciting_sent: u64,
-    pub(super) eliciting_received: u64,
-    pub(super) acks_sent: u64,
-}
-
-impl Counts {
-    pub(super) fn of(conn: &Connection) -> Self {
-        let stats = conn.stats();
-        Self {
-            eliciting_sent: eliciting(&stats.frame_tx),
-            eliciting_received: eliciting(&stats.frame_rx),
-            acks_sent: stats.frame_tx.acks,
-        }
-    }
-}
-
-fn eliciting(frames: &FrameStats) -> u64 {
+/// Frames of packets that are to be acknowledged. RFC 9000 §1.2: those that have others than ACK,
+/// PADDING and CONNECTION_CLOSE.
+pub(super) fn eliciting(frames: &FrameStats) -> u64 {
     [
         frames.ack_frequency,
         frames.crypto,
@@ -116,61 +92,34 @@ pub(super) struct Pacer {
     /// Bytes that may go; below zero after more went.
     tokens: f64,
     filled_at: Time,
-    /// When there is enough again, or an acknowledgement is due.
+    /// When there is enough again.
     blocked_until: Time,
     reins: Arc<Reins>,
-    /// As of the last time that the machine was asked for packets.
-    counts: Counts,
-    /// What was received when an acknowledgement was sent last.
-    acknowledged: u64,
-    /// Since when one is owed.
-    owed_since: Option<Time>,
+    /// Frames that count as in flight, sent so far.
+    sent: u64,
 }
 
 impl Pacer {
     pub(super) fn new(reins: Arc<Reins>) -> Self {
-        Self {
-            tokens: 0.0,
-            filled_at: Time::ZERO,
-            blocked_until: Time::MAX,
-            reins,
-            counts: Counts::default(),
-            acknowledged: 0,
-            owed_since: None,
-        }
+        Self { tokens: 0.0, filled_at: Time::ZERO, blocked_until: Time::MAX, reins, sent: 0 }
     }
 
     /// The machine is about to be asked for packets of `mtu` bytes, at so many bytes per second:
     /// for how many. Without tokens that is one, of what does not count.
     pub(super) fn begin(&mut self, now: Time, rate: f64, mtu: usize) -> usize {
         let allowed = self.allowance(now, rate, mtu);
-        let is_overdue = self.ack_due().is_some_and(|due| due <= now);
-        self.reins.hold(allowed == 0 && !is_overdue);
+        self.reins.hold(allowed == 0);
         allowed.max(1)
     }
 
-    /// It made so many bytes, if any; and so many frames in all.
-    pub(super) fn end(&mut self, now: Time, sent: Option<usize>, counts: Counts) {
+    /// It made so many bytes, if any; with them went so many frames in all.
+    pub(super) fn end(&mut self, bytes: Option<usize>, sent: &FrameStats) {
         self.reins.hold(false);
-        if let Some(bytes) = sent {
-            self.on_sent(bytes, counts.eliciting_sent != self.counts.eliciting_sent);
+        let sent = eliciting(sent);
+        if let Some(bytes) = bytes {
+            self.on_sent(bytes, sent != self.sent);
         }
-        if counts.acks_sent != self.counts.acks_sent {
-            (self.acknowledged, self.owed_since) = (counts.eliciting_received, None);
-        } else if counts.eliciting_received != self.acknowledged
-            && self.ack_due().is_none_or(|due| due <= now)
-        {
-            // Also when one was due and the window had no room: there will be another time.
-            self.owed_since = Some(now);
-            if !self.blocked_until.is_never() {
-                self.blocked_until = self.blocked_until.min(now.saturating_add(ACK_DELAY_MAX));
-            }
-        }
-        self.counts = counts;
-    }
-
-    fn ack_due(&self) -> Option<Time> {
-        self.owed_since.map(|since| since.saturating_add(ACK_DELAY_MAX))
+        self.sent = sent;
     }
 
     /// Packets of `mtu` bytes that may go now. 0: see [`blocked_until`](Self::blocked_until).
@@ -187,9 +136,7 @@ impl Pacer {
             return (self.tokens / mtu) as usize;
         }
         let missing = Duration::from_secs_f64(((quantum - self.tokens) / rate).clamp(0.0, 10.0));
-        let enough_at = now.saturating_add(missing.max(Duration::from_micros(1)));
-        let ack_due = self.ack_due().filter(|due| *due > now);
-        self.blocked_until = ack_due.map_or(enough_at, |due| enough_at.min(due));
+        self.blocked_until = now.saturating_add(missing.max(Duration::from_micros(1)));
         0
     }
 
@@ -265,34 +212,6 @@ mod tests {
             sent += 50;
         }
         assert!((2400..=9600).contains(&sent), "{sent}");
-    }
-
-    #[test]
-    fn an_acknowledgement_that_is_owed_goes_in_time_and_once() {
-        let (mut pacer, mut now) = (new(), Time::from_nanos(1 << 40));
-        pacer.begin(now, 1000.0, 1200);
-        pacer.end(now, Some(9600), Counts { eliciting_sent: 8, ..Counts::default() });
-        let counts = Counts { eliciting_sent: 8, eliciting_received: 1, acks_sent: 0 };
-        // Nothing that counts goes, and what is owed is noted.
-        assert_eq!(pacer.begin(now, 1000.0, 1200), 1);
-        assert!(pacer.reins.is_held());
-        pacer.end(now, None, counts);
-        assert_eq!(pacer.blocked_until(), now.saturating_add(ACK_DELAY_MAX));
-        assert!(!pacer.reins.is_held());
-        now = pacer.blocked_until();
-        pacer.begin(now, 1000.0, 1200);
-        assert!(!pacer.reins.is_held(), "it is due");
-        // The window had no room: another time, and not at once.
-        pacer.end(now, None, counts);
-        pacer.begin(now, 1000.0, 1200);
-        assert!(pacer.reins.is_held() && pacer.blocked_until() > now);
-        pacer.end(now, None, counts);
-        now = pacer.blocked_until();
-        pacer.begin(now, 1000.0, 1200);
-        pacer.end(now, Some(1200), Counts { eliciting_sent: 9, acks_sent: 1, ..counts });
-        pacer.begin(now, 1000.0, 1200);
-        assert!(pacer.reins.is_held());
-        assert!(pacer.blocked_until() > now.saturating_add(ACK_DELAY_MAX), "it is paid for");
     }
 
     #[test]

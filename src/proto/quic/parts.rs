@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::{hkdf, hmac};
 use quinn_proto::congestion::{ControllerFactory, CubicConfig, NewRenoConfig};
 use quinn_proto::{
-    AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
-    NoneTokenStore, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
+    AckFrequencyConfig, ClientConfig, ConnectionId, EndpointConfig, IdleTimeout,
+    MtuDiscoveryConfig, NoneTokenStore, ServerConfig, TransportConfig, ValidationTokenConfig,
+    VarInt,
 };
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::quic::Suite;
@@ -131,7 +132,7 @@ pub(crate) struct EndpointParts {
     /// What each accepted connection has of its own.
     pub(super) own: Option<Own>,
     /// Of the first connection ids of servers.
-    pub(super) draws: Arc<Draws>,
+    pub(super) draws: Draws,
 }
 
 impl EndpointParts {
@@ -161,7 +162,7 @@ impl EndpointParts {
         server: Option<(Arc<ServerConfig>, How)>,
     ) -> Result<Self> {
         let [_, _, seed] = &secrets.seeds;
-        let draws = Arc::new(Draws::new(seed));
+        let draws = Draws::new(seed);
         Ok(Self { endpoint: Arc::new(endpoint(cids, secrets)?), server, own: None, draws })
     }
 }
@@ -174,6 +175,8 @@ pub(crate) struct ClientParts {
     /// Whom the server's certificate must be for.
     pub(super) name: String,
     pub(super) tickets: Arc<Tickets>,
+    /// Where its first packets go.
+    pub(super) first: ConnectionId,
 }
 
 impl ClientParts {
@@ -196,9 +199,8 @@ impl ClientParts {
             initial,
             early_max: early_max(&config.transport),
         }));
-        let draws = Arc::clone(endpoint.draws());
-        client.initial_dst_cid_provider(Arc::new(move || draws.cid()));
-        let seed = endpoint.draws().number();
+        let (seed, first) = (endpoint.draws().number(), endpoint.draws().cid());
+        client.initial_dst_cid_provider(Arc::new(move || first));
         client.transport_config(Arc::new(transport(&config.transport, seed, &Arc::default())?));
         match config.new_tokens {
             true => client.token_store(Arc::<Tokens>::clone(&past.tokens)),
@@ -206,7 +208,7 @@ impl ClientParts {
         };
         client.version(VERSION);
         let own = Own::new(&config.transport, seed);
-        Ok(Self { config: client, how: How::new(&config.transport), own, name, tickets })
+        Ok(Self { config: client, how: How::new(&config.transport), own, name, tickets, first })
     }
 }
 
@@ -331,7 +333,7 @@ fn transport(from: &QuicTransport, seed: u64, reins: &Arc<Reins>) -> Result<Tran
     to.allow_spin(from.spin_bit);
     to.datagram_receive_buffer_size(from.datagrams.map(|d| d.recv_bytes as usize));
     to.datagram_send_buffer_size(from.datagrams.map_or(0, |d| d.send_bytes as usize));
-    to.congestion_controller_factory(Arc::new(meter::Factory(congestion(from, seed, reins))));
+    to.congestion_controller_factory(Arc::new(meter::Factory::new(congestion(from, seed, reins))));
     // How many go into a train is said at each transmit.
     to.enable_segmentation_offload(true);
     Ok(to)

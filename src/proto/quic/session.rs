@@ -27,15 +27,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn_proto::{Connection, Dir, Event, StreamEvent};
+use quinn_proto::{Connection, ConnectionId, Dir, Event, StreamEvent, Transmit};
 
 use super::endpoint::{Endpoint, Handle, Input, Route, outgoing};
 use super::lost::Lost;
 use super::meter::Meter;
-use super::pacer::{Counts, Pacer, Reins};
+use super::pacer::{Pacer, Reins};
 use super::parts::How;
+use super::plain::Plain;
 use super::reader::Reader;
 use super::signal::{Outgoing, Settled, Signal};
+use super::stall::Stall;
 use super::streams::{Streams, own_dir, own_id, wire_dir, wire_id};
 use super::time::Base;
 use super::tls::Agreed;
@@ -94,6 +96,9 @@ pub(crate) struct Session {
     preferred: Option<Preferred>,
     /// Keeps to the rate of the congestion controller, if that names one.
     pacer: Option<Pacer>,
+    stall: Stall,
+    /// Of a client: the connection id that its first packets went to.
+    pub(super) first: Option<ConnectionId>,
     /// A timer that stays in the past is not looked at before.
     not_before: Time,
     /// Its endpoint has forgotten it, and the handle may be another's.
@@ -132,6 +137,7 @@ impl Session {
     ) -> Box<Self> {
         let (is_client, told_peer) = (conn.side().is_client(), conn.remote_address());
         let is_stillborn = conn.is_closed() && conn.stats().frame_rx.connection_close > 0;
+        let stall = Stall::new(Meter::gate(conn.congestion_state()));
         Box::new(Self {
             conn,
             handle,
@@ -157,6 +163,8 @@ impl Session {
             datagrams_told: 0,
             datagrams_lost: 0,
             pacer: reins.map(Pacer::new),
+            stall,
+            first: None,
             not_before: Time::ZERO,
             ecn: if how.ecn { EcnState::On } else { EcnState::Off },
             preferred: Preferred::new(how.preferred),
@@ -176,7 +184,10 @@ impl Session {
 
     /// Takes in what its endpoint had for it.
     pub(crate) fn on_input(&mut self, input: Input) {
-        let Input { event, local } = input;
+        let Input { event, local, plain } = input;
+        if plain.is_some_and(|plain| !self.takes(plain)) {
+            return;
+        }
         let place = self.preferred.as_ref().zip(local).filter(|(known, ip)| known.is_new(*ip));
         let Some((_, local)) = place else {
             self.conn.handle_event(event);
@@ -192,17 +203,31 @@ impl Session {
         }
     }
 
+    /// Servers are sent none of these, and a client has no other way to know who negotiates.
+    fn takes(&self, plain: Plain) -> bool {
+        match plain {
+            Plain::Retry => self.first.is_some(),
+            Plain::Negotiation(scid) => self.first == Some(scid),
+        }
+    }
+
     /// Its deadline has passed. Too early is harmless.
     pub(crate) fn on_timeout(&mut self, now: Time) {
+        let is_machines = self.is_machine_due(now);
+        self.stall.on_timeout(now, is_machines);
         self.conn.handle_timeout(self.base.instant(now));
         // A probe that cannot be sent leaves its timer in the past once its backoff is at its
         // bound. It is looked at again after the granularity of RFC 9002 §6.1.2, not at once.
-        let is_due = self.conn.poll_timeout().is_some_and(|due| self.base.time(due) <= now);
-        self.not_before = if is_due { now.saturating_add(GRANULARITY) } else { Time::ZERO };
+        let is_stuck = self.is_machine_due(now);
+        self.not_before = if is_stuck { now.saturating_add(GRANULARITY) } else { Time::ZERO };
         if let Some(pacer) = &mut self.pacer {
             pacer.release(now);
         }
         self.wants_send = true;
+    }
+
+    fn is_machine_due(&mut self, now: Time) -> bool {
+        self.conn.poll_timeout().is_some_and(|due| self.base.time(due) <= now)
     }
 
     /// Lets connection and endpoint agree and takes the events in.
@@ -338,10 +363,10 @@ impl Session {
         let segments_max = segments_max.min(self.allowance(now));
         let may_answer = self.preferred.as_ref().is_some_and(Preferred::may_answer);
         let before = may_answer.then(|| Frames::of(&self.conn.stats().frame_tx));
-        let transmit = self.conn.poll_transmit(self.base.instant(now), segments_max, buf);
+        let transmit = self.poll_transmit(now, segments_max, buf);
         if let Some(pacer) = &mut self.pacer {
-            let sent = transmit.as_ref().map(|transmit| transmit.size);
-            pacer.end(now, sent, Counts::of(&self.conn));
+            let bytes = transmit.as_ref().map(|transmit| transmit.size);
+            pacer.end(bytes, &self.conn.stats().frame_tx);
         }
         let Some(transmit) = transmit else {
             self.wants_send = false;
@@ -360,6 +385,26 @@ impl Session {
             out.ecn = 0;
         }
         Some(out)
+    }
+
+    fn poll_transmit(
+        &mut self,
+        now: Time,
+        segments_max: usize,
+        buf: &mut Vec<u8>,
+    ) -> Option<Transmit> {
+        let instant = self.base.instant(now);
+        self.stall.begin();
+        let transmit = self.conn.poll_transmit(instant, segments_max, buf);
+        if transmit.is_some() {
+            self.stall.on_sent(self.phase == Phase::Handshaking);
+        } else if self.stall.is_blocked() {
+            let gate = self.stall.cause(now, &self.conn.stats().frame_rx)?;
+            let forced = gate.opened(|| self.conn.poll_transmit(instant, 1, buf));
+            self.stall.on_sent(false);
+            return forced;
+        }
+        transmit
     }
 
     /// Whether what there is to send is worth packets of its own, while the application still looks
@@ -392,7 +437,7 @@ impl Session {
     /// When `on_timeout` is due.
     pub(crate) fn deadline(&mut self) -> Time {
         let due = self.conn.poll_timeout().map_or(Time::MAX, |instant| self.base.time(instant));
-        let due = due.max(self.not_before);
+        let due = due.max(self.not_before).min(self.stall.deadline());
         match &self.pacer {
             Some(pacer) if self.phase == Phase::Open => due.min(pacer.blocked_until()),
             _ => due,
@@ -553,9 +598,10 @@ impl Session {
         self.handle
     }
 
-    /// Frames so far.
-    pub(super) fn counts(&self) -> Counts {
-        Counts::of(&self.conn)
+    /// Frames so far: those received that are to be acknowledged, and acknowledgements sent.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let stats = self.conn.stats();
+        (super::pacer::eliciting(&stats.frame_rx), stats.frame_tx.acks)
     }
 
     /// Bytes that its controller, which is BBR, believes to be in flight.

@@ -58,8 +58,8 @@ fn after_crypto(rest: &[u8]) -> Option<&[u8]> {
     rest.get(usize::try_from(len).ok()?..)
 }
 
-/// RFC 9000 §16.
-fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+/// A number of RFC 9000 §16, and what follows it.
+pub(super) fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let first = *bytes.first()?;
     let (number, rest) = bytes.split_at_checked(1 << (first >> 6))?;
     let value = number.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));

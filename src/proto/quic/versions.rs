@@ -41,7 +41,8 @@ fn ids(datagram: &[u8]) -> Option<(&[u8], &[u8])> {
     (dcid.len().max(scid.len()) > CID_LEN_MAX).then_some((dcid, scid))
 }
 
-fn id(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+/// A connection id behind its length, and what follows it.
+pub(super) fn id(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = bytes.split_first()?;
     rest.split_at_checked(usize::from(*len))
 }

@@ -9,8 +9,8 @@ use super::model::{self, Closing, DATAGRAM_HEAD_LEN, End, Sending};
 use super::past::{self, Early};
 use crate::chance::Chance;
 
-/// Rounds that a connection of doubtful health is given when all is well.
-const WAITS_MAX: u32 = 400;
+/// What a connection of doubtful health is given when all is well.
+const WAIT_MAX: Duration = Duration::from_secs(200);
 const STREAMS_MAX: usize = 8;
 
 /// How long a stream is to be.
@@ -288,10 +288,10 @@ fn leave(sender: &mut Sender<'_>, conn: ConnId, end: usize, cx: &mut Cx) {
     let is_done = state.is_silent() && peer.is_some_and(is_over);
     // Who knows whether its peer is there gives up some time.
     let is_sure = state.is_sure || peer.is_some_and(|peer| peer.is_sure);
-    let state = &mut cx.model.ends[end];
-    state.waited += 1;
-    let waits_max = if is_sure { u32::MAX } else { WAITS_MAX };
-    if is_done && cx.chance.once_in(3) || state.waited > waits_max {
+    let now_ns = cx.world.now_ns();
+    let since_ns = *cx.model.ends[end].waits_since_ns.get_or_insert(now_ns);
+    let has_waited = !is_sure && now_ns - since_ns > WAIT_MAX.as_nanos() as u64;
+    if is_done && cx.chance.once_in(3) || has_waited {
         close(sender, conn, end, cx);
     }
 }

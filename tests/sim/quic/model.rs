@@ -126,8 +126,8 @@ pub(super) struct End {
     pub(super) datagrams_seen: BTreeSet<u64>,
     /// What it lets the peer send ahead: of a stream, and of all.
     pub(super) windows: [u64; 2],
-    /// Rounds that it waited for its end when all was well.
-    pub(super) waited: u32,
+    /// Since when it waits for its end, when all is well.
+    pub(super) waits_since_ns: Option<u64>,
 }
 
 impl End {

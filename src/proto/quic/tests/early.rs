@@ -64,7 +64,12 @@ fn schedule(seed: u64) {
         pair.replace_server(&other);
     }
     pair.rng = Rng::from_seed(seed ^ 0xabcd);
-    pair.faults = Faults { loss: rng.below(20), duplicate: rng.below(20), reorder: rng.below(60) };
+    pair.faults = Faults {
+        loss: rng.below(20),
+        duplicate: rng.below(20),
+        reorder: rng.below(60),
+        corrupt: 0,
+    };
     let index = pair.connect();
     let lens: Vec<_> = (0..=rng.below(3)).map(|_| rng.below(700) as usize).collect();
     let ids = send_early(&mut pair, index, &lens);

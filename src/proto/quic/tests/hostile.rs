@@ -31,6 +31,71 @@ fn answered(endpoint: &mut Endpoint, pair_now: crate::time::Time, data: &[u8]) -
     }
 }
 
+/// A Retry packet (RFC 9000 §17.2.5), or a Version Negotiation packet (§17.2.1), that names both
+/// sides as somebody on the path sees them.
+fn unprotected(dcid: &[u8], scid: &[u8], is_retry: bool) -> Vec<u8> {
+    let (first, version) = if is_retry { (0xF0, 1) } else { (0xC0, 0) };
+    let mut packet = vec![first, 0, 0, 0, version];
+    for id in [dcid, scid] {
+        packet.push(id.len() as u8);
+        packet.extend_from_slice(id);
+    }
+    packet.extend_from_slice(&[0x0a; 40]);
+    packet
+}
+
+/// Both connection ids of a packet with a long header.
+fn ids_of(packet: &[u8]) -> [Vec<u8>; 2] {
+    let len = usize::from(packet[5]);
+    let (dcid, rest) = packet[6..].split_at(len);
+    [dcid.to_vec(), rest[1..=usize::from(rest[0])].to_vec()]
+}
+
+/// Nothing shows who sent those, so whatever they say is no reason to end a connection, alone or
+/// behind a packet that is true.
+#[test]
+fn packets_that_are_not_protected_end_no_handshake() {
+    for (to_server, is_retry, is_behind) in [
+        (true, true, false),
+        (true, true, true),
+        (true, false, false),
+        (true, false, true),
+        (false, true, false),
+        (false, true, true),
+        (false, false, false),
+        (false, false, true),
+    ] {
+        let mut pair = Pair::new();
+        pair.connect();
+        // Everything that is sent to that side, until it has its keys, comes with one of them.
+        for _ in 0..40 {
+            let (client, server) = (pair.client.addr, pair.server.addr);
+            let to = if to_server { server } else { client };
+            let mut forged = Vec::new();
+            for datagram in pair.net.iter_mut().filter(|d| d.to == to && d.data[0] & 0x80 != 0) {
+                if datagram.data.ends_with(&[0x0a; 40]) {
+                    continue;
+                }
+                let [dcid, scid] = ids_of(&datagram.data);
+                let bad = unprotected(&dcid, &scid, is_retry);
+                if is_behind {
+                    datagram.data.extend_from_slice(&bad);
+                } else {
+                    let mut first = datagram.clone();
+                    first.data = bad;
+                    forged.push(first);
+                }
+            }
+            pair.net.splice(0..0, forged);
+            pair.run(Duration::from_millis(1));
+        }
+        let case = (to_server, is_retry, is_behind);
+        for node in [&mut pair.client, &mut pair.server] {
+            assert_eq!(node.take(0).first(), Some(&Signal::Connected), "{case:?}");
+        }
+    }
+}
+
 #[test]
 fn garbage_is_ignored() {
     let mut pair = Pair::connected(listen_config(), connect_config());

@@ -386,27 +386,25 @@ fn a_slow_sender_that_is_paced_acknowledges_in_time() {
     for _ in 0..100 {
         link.run(MS * 37);
         link.server.session(0).write(stream, &mut [Bytes::from_static(b"x")]).unwrap();
-        let mut last = link.flows[0].node.session(0).counts();
+        let (heard, mut last) = link.flows[0].node.session(0).counts();
         let mut came: Option<(Time, u64)> = None;
         delays.push(loop {
             link.run(MS);
-            let counts = link.flows[0].node.session(0).counts();
-            if came.is_none() && counts.eliciting_received > last.eliciting_received {
-                came = Some((link.now, last.acks_sent));
+            let (received, acks) = link.flows[0].node.session(0).counts();
+            if came.is_none() && received > heard {
+                came = Some((link.now, last));
             }
-            if let Some((at, acks)) = came
-                && counts.acks_sent > acks
+            if let Some((at, before)) = came
+                && acks > before
             {
                 break link.now.saturating_since(at);
             }
-            last = counts;
+            last = acks;
         });
     }
     delays.sort();
     println!("acknowledged after {delays:?}");
-    // Where the window is closed as well, as for `ProbeRTT`, the machine waits for that.
-    let late = delays.iter().filter(|delay| **delay > MS * 25).count();
-    assert!(late <= 20, "{late} late, {delays:?}");
+    assert!(delays.iter().all(|delay| *delay <= MS * 25), "{delays:?}");
 }
 
 #[test]
@@ -419,7 +417,7 @@ fn acknowledgements_are_not_in_flight() {
     });
     link.flows[0].limit = Some(1.0);
     link.run(SEC);
-    let before = link.flows[0].node.session(0).counts();
+    let (_, before) = link.flows[0].node.session(0).counts();
     let stream = link.server.session(0).open(StreamDir::Uni).unwrap();
     for _ in 0..100 {
         let server = link.server.session(0);
@@ -427,9 +425,9 @@ fn acknowledgements_are_not_in_flight() {
         link.run(Duration::from_millis(10));
     }
     let client = link.flows[0].node.session(0);
-    let counts = client.counts();
-    assert!(counts.acks_sent > before.acks_sent + 100);
-    assert_eq!(client.in_flight(), 0, "of {counts:?}");
+    let (_, acks) = client.counts();
+    assert!(acks > before + 100);
+    assert_eq!(client.in_flight(), 0);
 }
 
 #[test]

@@ -57,7 +57,12 @@ fn schedule(seed: u64) {
     });
     let mut pair = Pair::with(listen, connect_config());
     pair.rng = Rng::from_seed(seed ^ 0xabcd);
-    pair.faults = Faults { loss: rng.below(25), duplicate: rng.below(20), reorder: rng.below(50) };
+    pair.faults = Faults {
+        loss: rng.below(25),
+        duplicate: rng.below(20),
+        reorder: rng.below(50),
+        corrupt: 0,
+    };
     pair.connect();
     pair.until("connected or lost", |pair| {
         pair.client.told.iter().any(|t| matches!(t.1, Signal::Connected | Signal::Lost { .. }))
@@ -144,4 +149,47 @@ shares! {
     schedules_5 5,
     schedules_6 6,
     schedules_7 7,
+}
+
+/// How long the client's handshake takes, if it is done at all.
+fn handshake(seed: u64, faults: Faults) -> Option<Duration> {
+    const PATIENCE: Duration = Duration::from_secs(100);
+    let listen = listen_config().with(|c| {
+        c.handshake_timeout = PATIENCE;
+        c.transport.initial_rtt = Duration::from_millis(20);
+        c.transport.idle_timeout = Some(PATIENCE);
+    });
+    let connect = connect_config().with(|c| {
+        c.connect_timeout = PATIENCE;
+        c.transport.initial_rtt = Duration::from_millis(20);
+        c.transport.idle_timeout = Some(PATIENCE);
+    });
+    let mut pair = Pair::with(listen, connect);
+    pair.rng = Rng::from_seed(seed);
+    pair.faults = faults;
+    let start = pair.now;
+    pair.connect();
+    pair.until("connected or lost", |pair| !pair.client.told.is_empty());
+    let is_connected = pair.client.told.first().is_some_and(|told| told.1 == Signal::Connected);
+    is_connected.then(|| pair.now.saturating_since(start))
+}
+
+/// Of a path that spoils so much of a handshake that its probes are what it lives by.
+fn handshakes(faults: Faults) {
+    let mut spans: Vec<_> = (0..500)
+        .map(|seed| handshake(seed, faults).unwrap_or_else(|| panic!("seed {seed}: never")))
+        .collect();
+    spans.sort();
+    let [median, late] = [spans[250], spans[475]];
+    assert!(median < Duration::from_millis(150) && late < Duration::from_secs(1), "{spans:?}");
+}
+
+#[test]
+fn handshakes_get_through_where_three_of_ten_packets_are_lost() {
+    handshakes(Faults { loss: 30, ..Faults::default() });
+}
+
+#[test]
+fn handshakes_get_through_where_three_of_ten_packets_are_changed() {
+    handshakes(Faults { corrupt: 30, ..Faults::default() });
 }

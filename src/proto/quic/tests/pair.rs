@@ -86,6 +86,7 @@ pub(super) struct Faults {
     pub(super) loss: u64,
     pub(super) duplicate: u64,
     pub(super) reorder: u64,
+    pub(super) corrupt: u64,
 }
 
 /// A datagram on its way.
@@ -322,7 +323,11 @@ impl Pair {
                         false => Duration::ZERO,
                     };
                     let at = self.now.saturating_add(DELAY + late);
-                    let data = data.to_vec();
+                    let mut data = data.to_vec();
+                    if self.rng.chance(self.faults.corrupt, 100) {
+                        let at = self.rng.below(data.len() as u64) as usize;
+                        data[at] ^= 1 << self.rng.below(8);
+                    }
                     self.net.push(Datagram { at, from: own, to: out.to, ecn: out.ecn, data });
                 }
             }
