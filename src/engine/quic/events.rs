@@ -68,6 +68,10 @@ impl Engine {
         let Self { conns, quic, lists, .. } = self;
         let conn = *lists.notices.front()?;
         let session = conns.find(conn).and_then(session)?;
+        if session.next_datagram(quic.shown.place()) {
+            quic.turn += 1;
+            return Some(Event::Datagram { conn, data: self.quic_show() });
+        }
         let told = session.next(quic.shown.place());
         quic.turn += u32::from(told.is_some());
         // The frequent ones are taken where they lie: to move a signal costs more than to make it.
@@ -79,7 +83,6 @@ impl Engine {
             }
             Some(Signal::ReadClosed(stream)) => Event::ReadClosed { conn, stream },
             Some(Signal::Finished(stream)) => Event::StreamFinished { conn, stream },
-            Some(Signal::Datagram(())) => Event::Datagram { conn, data: self.quic_show() },
             Some(signal) => self.quic_event(conn, signal),
         })
     }

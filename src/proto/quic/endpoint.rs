@@ -13,7 +13,7 @@ use quinn_proto::{
 use super::cid::Draws;
 use super::pacer::Reins;
 use super::parts::{ClientParts, EndpointParts, How, Own};
-use super::plain::{self, Kind, Plain};
+use super::plain::{self, Kind, Mark, Plain};
 use super::session::Session;
 use super::signal::Outgoing;
 use super::time::Base;
@@ -229,7 +229,7 @@ impl Endpoint {
         self.set_route(Handle(handle), Route::Conn(conn));
         let mut session = Session::new(machine, Handle(handle), conn, self.base, how, reins);
         session.resumes(tickets);
-        session.first = Some(first);
+        session.first = Mark::of(&first);
         Ok(session)
     }
 

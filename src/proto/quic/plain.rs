@@ -6,12 +6,9 @@
 //! other packets in the same UDP datagram" (§12.2), nor does anybody send one behind others. The
 //! machine looks at them wherever they stand, and of a server's connection that is the end.
 
-use quinn_proto::ConnectionId;
-
 use super::parts::VERSION;
 use super::unpad::varint;
 use super::versions::id;
-use crate::config::CID_LEN_MAX;
 
 /// What a datagram that has come begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +26,20 @@ pub(super) enum Kind {
 pub(super) enum Plain {
     /// It has a tag of its own, which the machine verifies.
     Retry,
-    /// It "MUST include the value from the Destination Connection ID field of the packet it
-    /// receives" as this id (RFC 8999 §6), by which a client knows it.
-    Negotiation(ConnectionId),
+    /// "The server MUST include the value from the Destination Connection ID field of the packet it
+    /// receives" (RFC 8999 §6): its mark, by which a client knows it.
+    Negotiation(Mark),
+}
+
+/// The beginning of a connection id, which clients draw at random for their first packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark(u64);
+
+impl Mark {
+    /// `None`: it is shorter than such an id is (RFC 9000 §7.2).
+    pub(super) fn of(id: &[u8]) -> Option<Self> {
+        id.first_chunk().map(|first| Self(u64::from_be_bytes(*first)))
+    }
 }
 
 const LONG: u8 = 0x80;
@@ -85,9 +93,8 @@ impl<'a> Long<'a> {
         if version == NEGOTIATION {
             // "The remainder of the Version Negotiation packet is a list of 32-bit versions".
             let is_list = !rest.is_empty() && rest.len().is_multiple_of(4);
-            let is_sound = is_list && scid.len() <= CID_LEN_MAX;
-            let negotiation = is_sound.then(|| Plain::Negotiation(ConnectionId::new(scid)));
-            return Some(Self::Plain(negotiation));
+            let mark = Mark::of(scid).filter(|_| is_list);
+            return Some(Self::Plain(mark.map(Plain::Negotiation)));
         }
         if version != VERSION {
             return None;
@@ -111,7 +118,7 @@ mod tests {
     const HANDSHAKE: u8 = 0xE0;
 
     fn packet(first: u8, version: u32, rest: &[u8]) -> Vec<u8> {
-        [&[first], &version.to_be_bytes()[..], &[2, 7, 7, 3, 8, 8, 8], rest].concat()
+        [&[first], &version.to_be_bytes()[..], &[2, 7, 7, 8, 0, 0, 0, 0, 0, 0, 0, 8], rest].concat()
     }
 
     #[test]
@@ -132,7 +139,7 @@ mod tests {
     #[test]
     fn packets_of_their_own_are_told() {
         assert_eq!(kind(&packet(0xF0, 1, &[9; 40])), Kind::Plain(Plain::Retry));
-        let negotiation = Plain::Negotiation(ConnectionId::new(&[8, 8, 8]));
+        let negotiation = Plain::Negotiation(Mark(8));
         assert_eq!(kind(&packet(0xC0, 0, &[0, 0, 0, 1])), Kind::Plain(negotiation));
         assert_eq!(kind(&packet(0xC0, 0, &[0, 0, 0, 1, 2])), Kind::Malformed);
         assert_eq!(kind(&packet(0xC0, 0, &[])), Kind::Malformed);

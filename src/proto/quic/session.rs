@@ -27,14 +27,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn_proto::{Connection, ConnectionId, Dir, Event, StreamEvent, Transmit};
+use quinn_proto::{Connection, Dir, Event, StreamEvent, Transmit};
 
 use super::endpoint::{Endpoint, Handle, Input, Route, outgoing};
 use super::lost::Lost;
 use super::meter::Meter;
 use super::pacer::{Pacer, Reins};
 use super::parts::How;
-use super::plain::Plain;
+use super::plain::{Mark, Plain};
 use super::reader::Reader;
 use super::signal::{Outgoing, Settled, Signal};
 use super::stall::Stall;
@@ -97,8 +97,8 @@ pub(crate) struct Session {
     /// Keeps to the rate of the congestion controller, if that names one.
     pacer: Option<Pacer>,
     stall: Stall,
-    /// Of a client: the connection id that its first packets went to.
-    pub(super) first: Option<ConnectionId>,
+    /// Of a client: of the connection id that its first packets went to.
+    pub(super) first: Option<Mark>,
     /// A timer that stays in the past is not looked at before.
     not_before: Time,
     /// Its endpoint has forgotten it, and the handle may be another's.
@@ -207,7 +207,7 @@ impl Session {
     fn takes(&self, plain: Plain) -> bool {
         match plain {
             Plain::Retry => self.first.is_some(),
-            Plain::Negotiation(scid) => self.first == Some(scid),
+            Plain::Negotiation(mark) => self.first == Some(mark),
         }
     }
 

@@ -10,7 +10,7 @@ use super::past::{self, Early};
 use crate::chance::Chance;
 
 /// What a connection of doubtful health is given when all is well.
-const WAIT_MAX: Duration = Duration::from_secs(200);
+const WAIT_MAX: Duration = Duration::from_secs(60);
 const STREAMS_MAX: usize = 8;
 
 /// How long a stream is to be.

@@ -17,21 +17,38 @@ impl Session {
             || (!self.is_paused && (self.has_datagrams || self.reader.has_some()))
     }
 
+    /// Whether a datagram is what comes next; then it is in `payload`. The short way: where streams
+    /// or anything else may have something to tell too, it says no.
+    #[inline]
+    pub(crate) fn next_datagram(&mut self, payload: &mut Bytes) -> bool {
+        let is_next = self.has_datagrams
+            && !self.reader.has_some()
+            && !self.is_paused
+            && self.notes.is_empty()
+            && self.is_plain();
+        is_next && self.datagram(payload).is_some()
+    }
+
     /// The next thing to tell; what it is about, if bytes, goes to `payload`. Data is read when it
     /// is asked for; that may give something to send: see `wants_send`.
     #[inline]
     pub(crate) fn next(&mut self, payload: &mut Bytes) -> Option<Signal> {
-        let is_plain = self.phase == Phase::Open
-            && !self.is_connected_due
-            && !self.has_moved
-            && self.early.answer.is_none();
-        if !is_plain {
+        if !self.is_plain() {
             return self.next_of_all(payload);
         }
         match self.notes.pop_front() {
             None => self.received(payload),
             note => note,
         }
+    }
+
+    /// Whether there is nothing of what is told a few times in the life of a connection.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.phase == Phase::Open
+            && !self.is_connected_due
+            && !self.has_moved
+            && self.early.answer.is_none()
     }
 
     /// The same where there may be something that is told a few times in the life of a connection.
@@ -57,20 +74,25 @@ impl Session {
         self.received(payload).or_else(|| self.take_lost(payload))
     }
 
-    /// Datagrams and streams take turns.
     #[inline]
     fn received(&mut self, payload: &mut Bytes) -> Option<Signal> {
         if self.is_paused {
             return None;
         }
-        if !self.has_datagrams {
-            return self.stream(payload);
+        match (self.has_datagrams, self.reader.has_some()) {
+            (false, _) => self.stream(payload),
+            (true, false) => self.datagram(payload),
+            (true, true) => self.received_by_turns(payload),
         }
+    }
+
+    /// Datagrams and streams take turns.
+    #[inline(never)]
+    fn received_by_turns(&mut self, payload: &mut Bytes) -> Option<Signal> {
         self.is_datagrams_turn = !self.is_datagrams_turn;
-        if self.is_datagrams_turn || !self.reader.has_some() {
-            self.datagram(payload).or_else(|| self.stream(payload))
-        } else {
-            self.stream(payload).or_else(|| self.datagram(payload))
+        match self.is_datagrams_turn {
+            true => self.datagram(payload).or_else(|| self.stream(payload)),
+            false => self.stream(payload).or_else(|| self.datagram(payload)),
         }
     }
 
