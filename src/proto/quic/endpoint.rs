@@ -13,7 +13,7 @@ use quinn_proto::{
 use super::cid::Draws;
 use super::pacer::Reins;
 use super::parts::{ClientParts, EndpointParts, How, Own};
-use super::plain::{self, Kind, Mark, Plain};
+use super::plain::{self, Kind};
 use super::session::Session;
 use super::signal::Outgoing;
 use super::time::Base;
@@ -43,8 +43,8 @@ pub(crate) struct Input {
     pub(super) event: ConnectionEvent,
     /// The address that it came to, where it is known.
     pub(super) local: Option<IpAddr>,
-    /// It is not protected, and this.
-    pub(super) plain: Option<Plain>,
+    /// All of it, where it is not protected.
+    pub(super) plain: Option<Box<[u8]>>,
 }
 
 /// A client whose first packet arrived. One of [`Endpoint::accept`], [`refuse`](Endpoint::refuse),
@@ -119,12 +119,11 @@ impl Endpoint {
     ) -> Arrival {
         self.reply.clear();
         let plain = match plain::kind(&data) {
+            Kind::Plain => Some(Box::from(&*data)),
             Kind::Protected(len) => {
                 data.truncate(len);
                 None
             }
-            Kind::Plain(plain) => Some(plain),
-            Kind::Malformed => return Arrival::Nothing,
         };
         if self.how.is_some() && versions::answer(&data, &mut self.reply) {
             let len = self.reply.len();
@@ -229,7 +228,7 @@ impl Endpoint {
         self.set_route(Handle(handle), Route::Conn(conn));
         let mut session = Session::new(machine, Handle(handle), conn, self.base, how, reins);
         session.resumes(tickets);
-        session.first = Mark::of(&first);
+        session.first = Some(first);
         Ok(session)
     }
 

@@ -42,10 +42,15 @@ impl Gate {
 
     /// What `run` gives while there is room, whatever the controllers say.
     pub(super) fn opened<T>(&self, run: impl FnOnce() -> T) -> T {
+        struct Opened<'a>(&'a Gate);
+        impl Drop for Opened<'_> {
+            fn drop(&mut self) {
+                self.0.is_open.store(false, Ordering::Relaxed);
+            }
+        }
         self.is_open.store(true, Ordering::Relaxed);
-        let out = run();
-        self.is_open.store(false, Ordering::Relaxed);
-        out
+        let _opened = Opened(self);
+        run()
     }
 
     fn ask(&self) -> bool {

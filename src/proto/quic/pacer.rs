@@ -5,7 +5,8 @@
 //!
 //! While there are too few tokens the machine is asked all the same, and finds the window closed
 //! ([`Reins`]): what congestion control does not count goes, acknowledgements and probes. What goes
-//! in spite of that (see [`Stall`](super::stall::Stall)) is paid for later.
+//! in spite of that (see [`Stall`](super::stall::Stall)) is paid for later, up to
+//! [`DEBT_BYTES_MAX`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,6 +25,7 @@ const LATE_MAX: f64 = 4.0;
 const QUANTUM_PACKETS_MIN: f64 = 2.0;
 /// What can be owed at most.
 const DEBT_BYTES_MAX: f64 = 65_536.0;
+
 /// What the congestion controllers of a connection are told in the middle of the machine's work:
 /// they have it in common with its pacer. One thread alone has all of them.
 #[derive(Debug, Default)]
@@ -147,7 +149,7 @@ impl Pacer {
         }
     }
 
-    /// So many bytes went. RFC 9002 §7: "packets containing only ACK counts do not count toward
+    /// So many bytes went. RFC 9002 §7: "packets containing only ACK frames do not count toward
     /// bytes in flight and are not congestion controlled".
     fn on_sent(&mut self, bytes: usize, is_counted: bool) {
         if is_counted {

@@ -27,14 +27,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn_proto::{Connection, Dir, Event, StreamEvent, Transmit};
+use quinn_proto::{Connection, ConnectionId, Dir, Event, StreamEvent, Transmit};
 
 use super::endpoint::{Endpoint, Handle, Input, Route, outgoing};
 use super::lost::Lost;
 use super::meter::Meter;
 use super::pacer::{Pacer, Reins};
 use super::parts::How;
-use super::plain::{Mark, Plain};
+use super::plain;
 use super::reader::Reader;
 use super::signal::{Outgoing, Settled, Signal};
 use super::stall::Stall;
@@ -97,8 +97,8 @@ pub(crate) struct Session {
     /// Keeps to the rate of the congestion controller, if that names one.
     pacer: Option<Pacer>,
     stall: Stall,
-    /// Of a client: of the connection id that its first packets went to.
-    pub(super) first: Option<Mark>,
+    /// Of a client: the connection id that its first packets went to.
+    pub(super) first: Option<ConnectionId>,
     /// A timer that stays in the past is not looked at before.
     not_before: Time,
     /// Its endpoint has forgotten it, and the handle may be another's.
@@ -185,9 +185,10 @@ impl Session {
     /// Takes in what its endpoint had for it.
     pub(crate) fn on_input(&mut self, input: Input) {
         let Input { event, local, plain } = input;
-        if plain.is_some_and(|plain| !self.takes(plain)) {
+        if plain.is_some_and(|packet| !self.is_answer(&packet)) {
             return;
         }
+        self.stall.on_input();
         let place = self.preferred.as_ref().zip(local).filter(|(known, ip)| known.is_new(*ip));
         let Some((_, local)) = place else {
             self.conn.handle_event(event);
@@ -203,18 +204,16 @@ impl Session {
         }
     }
 
-    /// Servers are sent none of these, and a client has no other way to know who negotiates.
-    fn takes(&self, plain: Plain) -> bool {
-        match plain {
-            Plain::Retry => self.first.is_some(),
-            Plain::Negotiation(mark) => self.first == Some(mark),
-        }
+    /// Whether a packet that is not protected may answer what was sent first, as it does a client.
+    fn is_answer(&self, packet: &[u8]) -> bool {
+        self.first.is_some_and(|first| plain::is_answer(packet, &first))
     }
 
     /// Its deadline has passed. Too early is harmless.
     pub(crate) fn on_timeout(&mut self, now: Time) {
-        let is_machines = self.is_machine_due(now);
-        self.stall.on_timeout(now, is_machines);
+        let was_stuck = self.not_before != Time::ZERO;
+        let is_probe = !was_stuck && self.is_machine_due(now) && !self.is_confirmed();
+        self.stall.on_timeout(now, is_probe);
         self.conn.handle_timeout(self.base.instant(now));
         // A probe that cannot be sent leaves its timer in the past once its backoff is at its
         // bound. It is looked at again after the granularity of RFC 9002 §6.1.2, not at once.
@@ -397,12 +396,10 @@ impl Session {
         self.stall.begin();
         let transmit = self.conn.poll_transmit(instant, segments_max, buf);
         if transmit.is_some() {
-            self.stall.on_sent(self.phase == Phase::Handshaking);
+            self.stall.on_sent();
         } else if self.stall.is_blocked() {
-            let gate = self.stall.cause(now, &self.conn.stats().frame_rx)?;
-            let forced = gate.opened(|| self.conn.poll_transmit(instant, 1, buf));
-            self.stall.on_sent(false);
-            return forced;
+            let gate = self.stall.cause(now, &self.conn.stats())?;
+            return gate.opened(|| self.conn.poll_transmit(instant, 1, buf));
         }
         transmit
     }

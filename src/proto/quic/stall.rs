@@ -7,47 +7,68 @@
 //! probes one packet number space. Two sides that both wait for the other's acknowledgements, or a
 //! client without Handshake keys and a server that sends it Handshake packets, come to a stop.
 //!
-//! So one packet, of what waits and of what is owed, goes in spite of the window:
-//! - when an acknowledgement is owed and nothing went for [`ACK_DELAY_MAX`];
-//! - when a timer fires and all that it is for waits, which may be an acknowledgement, or in the
-//!   handshake what is of another packet number space than the probes.
+//! So one packet, of what waits and of what is owed, goes in spite of the window or of pacing:
+//! - when an acknowledgement is owed and did not go for [`ACK_DELAY_MAX`]; for twice as long each
+//!   time, as long as nothing goes otherwise, since data that goes so is not congestion controlled;
+//! - when a timer fires and the handshake is not confirmed: what is of another packet number space
+//!   than the probes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn_proto::FrameStats;
+use quinn_proto::ConnectionStats;
 
 use super::meter::Gate;
 use super::pacer::eliciting;
 use crate::time::Time;
 
-/// RFC 9000 §13.2.1: "an endpoint MUST acknowledge all ack-eliciting 0-RTT and 1-RTT packets within
-/// its advertised max_ack_delay", which is this.
+/// What we advertise as max_ack_delay, within which 0-RTT and 1-RTT packets are to be acknowledged
+/// (RFC 9000 §13.2.1); those of a handshake, at once.
 const ACK_DELAY_MAX: Duration = Duration::from_millis(25);
+/// It is doubled so many times at most.
+const DOUBLINGS_MAX: u32 = 6;
+
+/// Why a packet may have to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    /// An acknowledgement is owed, and due then.
+    AckAt(Time),
+    /// It is overdue.
+    Ack,
+    /// A timer has fired, and what it is for may wait.
+    Probe,
+}
 
 pub(super) struct Stall {
     gate: Arc<Gate>,
-    /// Frames to be acknowledged that had come when it was last looked at.
+    due: Due,
+    /// As of the last look at what was blocked: frames that came and are to be acknowledged, and
+    /// acknowledgements that went.
     heard: u64,
-    /// When an acknowledgement is overdue; never, if none is known to be owed.
-    overdue_at: Time,
-    /// Something went since.
-    has_sent: bool,
-    /// A timer has fired, and what it is for may wait.
-    is_timer_due: bool,
+    acks: u64,
+    /// Something came since something went.
+    has_heard: bool,
+    /// Packets that went in spite of the window, since one went otherwise.
+    forced: u32,
 }
 
 impl Stall {
     pub(super) const fn new(gate: Arc<Gate>) -> Self {
-        let (has_sent, is_timer_due) = (false, false);
-        Self { gate, heard: 0, overdue_at: Time::MAX, has_sent, is_timer_due }
+        Self { gate, due: Due::Nothing, heard: 0, acks: 0, has_heard: true, forced: 0 }
     }
 
-    /// A deadline has passed, of the machine's or this one. It is not kept in the past: what is to
-    /// be sent may have to wait for other reasons.
-    pub(super) fn on_timeout(&mut self, now: Time, is_machines: bool) {
-        if is_machines || self.overdue_at <= now {
-            (self.overdue_at, self.is_timer_due) = (Time::MAX, true);
+    pub(super) const fn on_input(&mut self) {
+        self.has_heard = true;
+    }
+
+    /// A deadline has passed. It is not kept in the past: what is to be sent may have to wait for
+    /// other reasons.
+    pub(super) fn on_timeout(&mut self, now: Time, is_probe: bool) {
+        match self.due {
+            _ if is_probe => self.due = Due::Probe,
+            Due::AckAt(at) if at <= now => self.due = Due::Ack,
+            _ => {}
         }
     }
 
@@ -56,36 +77,47 @@ impl Stall {
         self.gate.reset();
     }
 
-    /// It made some: with them went what was owed, and probes of one packet number space, of which
-    /// a handshake has several.
-    pub(super) const fn on_sent(&mut self, is_handshaking: bool) {
-        self.overdue_at = Time::MAX;
-        self.has_sent = true;
-        self.is_timer_due &= is_handshaking;
+    /// It made some, which may be probes, and have an acknowledgement, or not.
+    pub(super) const fn on_sent(&mut self) {
+        (self.has_heard, self.forced) = (false, 0);
     }
 
-    /// It made none. Whether something waits for the window.
+    /// It made none. Whether something waits.
     pub(super) fn is_blocked(&mut self) -> bool {
         let is_blocked = self.gate.was_asked();
         if !is_blocked {
-            (self.overdue_at, self.is_timer_due) = (Time::MAX, false);
+            self.due = Due::Nothing;
         }
         is_blocked
     }
 
-    /// The gate to be opened for one packet, if there is cause. `received` came so far.
-    pub(super) fn cause(&mut self, now: Time, received: &FrameStats) -> Option<Arc<Gate>> {
-        let heard = eliciting(received);
-        if heard != self.heard && !self.has_sent && self.overdue_at.is_never() {
-            self.overdue_at = now.saturating_add(ACK_DELAY_MAX);
+    /// The gate to be opened for one packet, if there is cause. `so_far` are the machine's counts.
+    pub(super) fn cause(&mut self, now: Time, so_far: &ConnectionStats) -> Option<Arc<Gate>> {
+        let (heard, acks) = (eliciting(&so_far.frame_rx), so_far.frame_tx.acks);
+        let is_acked = acks != self.acks;
+        if is_acked && self.due != Due::Probe {
+            self.due = Due::Nothing;
         }
-        (self.heard, self.has_sent) = (heard, false);
-        std::mem::take(&mut self.is_timer_due).then(|| Arc::clone(&self.gate))
+        let is_owed = heard != self.heard && (self.has_heard || !is_acked);
+        if is_owed && self.due == Due::Nothing {
+            let delay = ACK_DELAY_MAX * (1 << self.forced.min(DOUBLINGS_MAX));
+            self.due = Due::AckAt(now.saturating_add(delay));
+        }
+        (self.heard, self.acks) = (heard, acks);
+        if !matches!(self.due, Due::Ack | Due::Probe) {
+            return None;
+        }
+        self.due = Due::Nothing;
+        self.forced = self.forced.saturating_add(1);
+        Some(Arc::clone(&self.gate))
     }
 
     /// When to ask again.
     pub(super) const fn deadline(&self) -> Time {
-        self.overdue_at
+        match self.due {
+            Due::AckAt(at) => at,
+            _ => Time::MAX,
+        }
     }
 }
 
@@ -95,58 +127,89 @@ mod tests {
 
     const NOW: Time = Time::from_nanos(1 << 40);
 
-    fn received(pings: u64) -> FrameStats {
-        let mut frames = FrameStats::default();
-        frames.ping = pings;
-        frames
+    fn counts(pings: u64, acks: u64) -> ConnectionStats {
+        let mut stats = ConnectionStats::default();
+        stats.frame_rx.ping = pings;
+        stats.frame_tx.acks = acks;
+        stats
+    }
+
+    fn later(millis: u64) -> Time {
+        NOW.saturating_add(Duration::from_millis(millis))
     }
 
     fn new() -> Stall {
         Stall::new(Arc::default())
     }
 
-    #[test]
-    fn an_acknowledgement_that_is_owed_goes_in_time_and_once() {
-        let mut stall = new();
-        assert!(stall.cause(NOW, &received(0)).is_none() && stall.deadline().is_never());
-        assert!(stall.cause(NOW, &received(1)).is_none());
-        let due = NOW.saturating_add(ACK_DELAY_MAX);
-        assert_eq!(stall.deadline(), due);
-        // More of it does not put it off.
-        let later = NOW.saturating_add(Duration::from_millis(9));
-        assert!(stall.cause(later, &received(5)).is_none());
-        assert_eq!(stall.deadline(), due);
-        stall.on_timeout(later, false);
-        assert!(stall.cause(later, &received(5)).is_none());
-        stall.on_timeout(due, false);
-        assert!(stall.deadline().is_never(), "also if nothing can go for now");
-        assert!(stall.cause(due, &received(5)).is_some());
-        stall.on_sent(false);
-        assert!(stall.cause(due, &received(5)).is_none() && stall.deadline().is_never());
+    /// Something came, and the machine has nothing to send: is there cause?
+    fn hears(stall: &mut Stall, at: Time, pings: u64, acks: u64) -> bool {
+        stall.on_input();
+        stall.cause(at, &counts(pings, acks)).is_some()
     }
 
     #[test]
-    fn what_went_took_the_acknowledgement_with_it() {
+    fn an_acknowledgement_that_is_owed_goes_in_time_and_once() {
         let mut stall = new();
-        assert!(stall.cause(NOW, &received(1)).is_none());
-        stall.on_sent(false);
+        assert!(stall.cause(NOW, &counts(0, 0)).is_none() && stall.deadline().is_never());
+        assert!(!hears(&mut stall, NOW, 1, 0));
+        assert_eq!(stall.deadline(), later(25));
+        // More of it does not put it off.
+        assert!(!hears(&mut stall, later(9), 5, 0));
+        assert_eq!(stall.deadline(), later(25));
+        stall.on_timeout(later(24), false);
+        assert!(stall.cause(later(24), &counts(5, 0)).is_none());
+        stall.on_timeout(later(25), false);
+        assert!(stall.deadline().is_never(), "also if nothing can go for now");
+        assert!(stall.cause(later(25), &counts(5, 0)).is_some());
+        assert!(stall.cause(later(25), &counts(5, 1)).is_none() && stall.deadline().is_never());
+    }
+
+    #[test]
+    fn each_waits_for_twice_as_long_while_nothing_goes_otherwise() {
+        let mut stall = new();
+        let mut at = NOW;
+        for round in 1..20_u64 {
+            assert!(!hears(&mut stall, at, round, round - 1));
+            let span = stall.deadline().saturating_since(at);
+            assert_eq!(span, ACK_DELAY_MAX * (1 << (round - 1).min(6)));
+            at = stall.deadline();
+            stall.on_timeout(at, false);
+            assert!(stall.cause(at, &counts(round, round - 1)).is_some());
+        }
+        stall.on_sent();
+        assert!(!hears(&mut stall, at, 20, 20));
+        assert_eq!(stall.deadline(), at.saturating_add(ACK_DELAY_MAX));
+    }
+
+    #[test]
+    fn what_took_the_acknowledgement_with_it_pays_the_debt_and_what_did_not_does_not() {
+        let mut stall = new();
+        assert!(!hears(&mut stall, NOW, 1, 0));
+        // Probes of the path's MTU have none.
+        stall.on_sent();
+        assert!(stall.cause(NOW, &counts(1, 0)).is_none());
+        assert_eq!(stall.deadline(), later(25));
+        stall.on_sent();
+        assert!(stall.cause(NOW, &counts(1, 1)).is_none());
         assert!(stall.deadline().is_never());
-        // It came before that, or it would have been looked at.
-        assert!(stall.cause(NOW, &received(2)).is_none());
-        assert!(stall.deadline().is_never());
+        // What came before the packet went with it, and what came since did not.
+        stall.on_sent();
+        assert!(stall.cause(NOW, &counts(2, 2)).is_none() && stall.deadline().is_never());
+        stall.on_sent();
+        assert!(!hears(&mut stall, NOW, 4, 3));
+        assert_eq!(stall.deadline(), later(25));
     }
 
     #[test]
     fn a_timer_lets_one_packet_pass_beside_the_probes_of_a_handshake() {
-        for is_handshaking in [true, false] {
-            let mut stall = new();
-            stall.on_timeout(NOW, true);
-            stall.on_sent(is_handshaking);
-            assert_eq!(stall.cause(NOW, &received(0)).is_some(), is_handshaking);
-            assert!(stall.cause(NOW, &received(0)).is_none());
-            stall.on_timeout(NOW, true);
-            assert!(stall.cause(NOW, &received(0)).is_some(), "nothing else went");
-        }
+        let mut stall = new();
+        stall.on_timeout(NOW, true);
+        stall.on_sent();
+        assert!(stall.cause(NOW, &counts(0, 1)).is_some());
+        assert!(stall.cause(NOW, &counts(0, 1)).is_none());
+        stall.on_timeout(NOW, false);
+        assert!(stall.cause(NOW, &counts(0, 1)).is_none(), "it is another one's");
     }
 
     #[test]
@@ -155,6 +218,6 @@ mod tests {
         stall.on_timeout(NOW, true);
         stall.begin();
         assert!(!stall.is_blocked());
-        assert!(stall.cause(NOW, &received(0)).is_none());
+        assert!(stall.cause(NOW, &counts(0, 0)).is_none());
     }
 }

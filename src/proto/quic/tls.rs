@@ -246,12 +246,7 @@ impl crypto::Session for Tls {
     }
 
     fn is_valid_retry(&self, orig_dst_cid: &ConnectionId, header: &[u8], payload: &[u8]) -> bool {
-        let Some((payload, tag)) = payload.split_last_chunk::<TAG_LEN>() else { return false };
-        let pseudo = pseudo_packet(orig_dst_cid, &[header, payload]);
-        let nonce = aead::Nonce::assume_unique_for_key(RETRY_NONCE);
-        retry_key().is_some_and(|key| {
-            key.open_in_place(nonce, aead::Aad::from(pseudo), &mut tag.clone()).is_ok()
-        })
+        is_valid_retry(orig_dst_cid, &[header, payload].concat())
     }
 
     fn export_keying_material(
@@ -294,6 +289,16 @@ fn pseudo_packet(orig_dst_cid: &ConnectionId, packet: &[&[u8]]) -> Vec<u8> {
     pseudo.extend_from_slice(orig_dst_cid);
     packet.iter().for_each(|part| pseudo.extend_from_slice(part));
     pseudo
+}
+
+/// Whether that whole Retry packet answers one to that id: its integrity tag (RFC 9001 §5.8).
+pub(super) fn is_valid_retry(first: &ConnectionId, packet: &[u8]) -> bool {
+    let Some((packet, tag)) = packet.split_last_chunk::<TAG_LEN>() else { return false };
+    let pseudo = pseudo_packet(first, &[packet]);
+    let nonce = aead::Nonce::assume_unique_for_key(RETRY_NONCE);
+    retry_key().is_some_and(|key| {
+        key.open_in_place(nonce, aead::Aad::from(pseudo), &mut tag.clone()).is_ok()
+    })
 }
 
 fn retry_key() -> Option<aead::LessSafeKey> {

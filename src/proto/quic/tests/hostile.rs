@@ -96,6 +96,33 @@ fn packets_that_are_not_protected_end_no_handshake() {
     }
 }
 
+/// A client takes no Retry after one that it discards, nor after a Version Negotiation packet, so
+/// neither may come to its machine before the true one does.
+#[test]
+fn a_client_asked_to_retry_is_not_put_off_by_what_was_spoiled() {
+    for spoils in [
+        |retry: &mut Vec<u8>| *retry.last_mut().unwrap() ^= 1,
+        |retry: &mut Vec<u8>| retry[30] ^= 0x10,
+        |retry: &mut Vec<u8>| {
+            let [dcid, scid] = ids_of(retry);
+            *retry = unprotected(&dcid, &scid, false);
+            retry.truncate(7 + dcid.len() + scid.len());
+            retry.extend_from_slice(&[0x0a, 0x0a, 0x0a, 0x0a, 0, 0, 0, 1]);
+        },
+    ] {
+        let mut pair = Pair::new();
+        pair.server.door = Door::Retry;
+        pair.connect();
+        pair.until("a Retry", |pair| pair.net.iter().any(|d| d.data[0] & 0xF0 == 0xF0));
+        let at = pair.net.iter().position(|d| d.data[0] & 0xF0 == 0xF0).unwrap();
+        let mut spoiled = pair.net[at].clone();
+        spoils(&mut spoiled.data);
+        pair.net.insert(at, spoiled);
+        pair.run(SHORT);
+        assert_eq!(pair.client.take(0).first(), Some(&Signal::Connected));
+    }
+}
+
 #[test]
 fn garbage_is_ignored() {
     let mut pair = Pair::connected(listen_config(), connect_config());

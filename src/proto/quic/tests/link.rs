@@ -404,7 +404,9 @@ fn a_slow_sender_that_is_paced_acknowledges_in_time() {
     }
     delays.sort();
     println!("acknowledged after {delays:?}");
-    assert!(delays.iter().all(|delay| *delay <= MS * 25), "{delays:?}");
+    // Where the window is closed as well, as for `ProbeRTT`, each of some in a row waits longer.
+    let late = delays.iter().filter(|delay| **delay > MS * 25).count();
+    assert!(late <= 20 && delays.iter().all(|delay| *delay <= MS * 400), "{delays:?}");
 }
 
 #[test]
