@@ -147,7 +147,8 @@ impl Engine {
         }
         self.drop_queue(index);
         if sock.is_fixed() {
-            self.ring.push(Op::CloseSlot { slot: sock.slot }, Token::IGNORE);
+            let close = Op::CloseSlot { slot: sock.slot, or_nothing: false };
+            self.ring.push(close, Token::IGNORE);
         }
         self.ring.push(Op::CloseFd { fd: sock.fd }, token);
     }

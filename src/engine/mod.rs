@@ -472,8 +472,9 @@ impl Engine {
                 // The kernel lets go of memory that the peer did not acknowledge.
                 let _ = self.ring.linger_zero(sock.fd);
             }
-            if sock.is_fixed() || conn.has(Flags::INSTALL_BUSY) {
-                self.ring.push(Op::CloseSlot { slot: index }, Token::IGNORE);
+            let or_nothing = conn.has(Flags::INSTALL_BUSY);
+            if sock.is_fixed() || or_nothing {
+                self.ring.push(Op::CloseSlot { slot: index, or_nothing }, Token::IGNORE);
             }
             self.ring.push(Op::CloseFd { fd: sock.fd }, Token::IGNORE);
             fds.push(sock.fd);

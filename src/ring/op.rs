@@ -166,8 +166,9 @@ pub(crate) enum Op {
     Shutdown { sock: Sock, how: i32 },
     /// Close a descriptor that is not in the fixed file table.
     CloseFd { fd: Fd },
-    /// Empty a place of the fixed file table.
-    CloseSlot { slot: u32 },
+    /// Empty a place of the fixed file table. `or_nothing`: an installation was asked for, and
+    /// whether it succeeded is not known.
+    CloseSlot { slot: u32, or_nothing: bool },
 }
 
 /// One completion, as the kernel lays it out.

@@ -412,7 +412,7 @@ fn entry(op: Op) -> Entry {
         Op::Cancel { target } => opcode::AsyncCancel::new(target.0).build(),
         Op::Shutdown { sock, how } => on(sock, opcode::Shutdown::new(target(sock), how).build()),
         Op::CloseFd { fd } => opcode::Close::new(RawFd(fd)).build(),
-        Op::CloseSlot { slot } => opcode::Close::new(Fixed(slot)).build(),
+        Op::CloseSlot { slot, .. } => opcode::Close::new(Fixed(slot)).build(),
     }
 }
 

@@ -390,7 +390,7 @@ fn a_socket_lives_in_the_fixed_file_table() {
     assert_eq!(back, b"pong");
     ring.push(Op::Cancel { target: RECV }, Token::IGNORE);
     complete(&mut ring, 2);
-    ring.push(Op::CloseSlot { slot: 7 }, Token::new(Tag::Close, 0, 0));
+    ring.push(Op::CloseSlot { slot: 7, or_nothing: false }, Token::new(Tag::Close, 0, 0));
     assert_eq!(one(&mut ring).result, 0);
     ring.push(Op::Send { sock, ptr: b"x".as_ptr(), len: 1 }, SEND);
     assert_eq!(one(&mut ring).result, -libc::EBADF);

@@ -141,7 +141,7 @@ impl Kernel {
         let result = match op {
             Op::Cancel { target } => self.cancel(me.node, target),
             Op::CloseFd { fd } => self.close_fd(me.node, fd),
-            Op::CloseSlot { slot } => self.close_slot(me.node, slot),
+            Op::CloseSlot { slot, or_nothing } => self.close_slot(me.node, slot, or_nothing),
             _ => -libc::EINVAL,
         };
         self.nodes[me.node].pending.insert(me.serial, Pending::new(token, Work::Nothing, None));
@@ -161,9 +161,11 @@ impl Kernel {
         if self.hit(Fault::CloseError) { -self.pick(&[libc::EINTR, libc::EIO]) } else { 0 }
     }
 
-    fn close_slot(&mut self, node: usize, slot: u32) -> i32 {
+    fn close_slot(&mut self, node: usize, slot: u32, or_nothing: bool) -> i32 {
         let Some(file) = self.nodes[node].slots.remove(&slot) else {
-            self.violation(node, format!("K17: close of slot {slot}, which is empty"));
+            if !or_nothing {
+                self.violation(node, format!("K17: close of slot {slot}, which is empty"));
+            }
             return -libc::EBADF;
         };
         self.release(file);

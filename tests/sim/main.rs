@@ -92,6 +92,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
         "a body that could not be written kept the test's time from passing until others were idle",
     ),
     (CLIENT_SEEDS + 2_212, "a request whose buffer was given away was sent again without its body"),
+    (
+        CLUSTER_SEEDS + 4_719,
+        "a shard that ended closed a slot whose installation had failed unseen",
+    ),
     (QUIC_SEEDS + 24, "a client whose first packet closed its connection was never forgotten"),
     (QUIC_SEEDS + 224, "what the last event showed kept the memory of packets from coming home"),
     (QUIC_SEEDS + 30, "a stream was stopped, and then finished"),

@@ -260,7 +260,8 @@ impl Engine {
         self.conns.at(index).sock.fd = -1;
         if sock.is_fixed() {
             // Before the place can be another's: operations are done in their order.
-            self.ring.push(Op::CloseSlot { slot: sock.slot }, Token::IGNORE);
+            let close = Op::CloseSlot { slot: sock.slot, or_nothing: false };
+            self.ring.push(close, Token::IGNORE);
         }
         self.begin_end(index, code::HANDED_OVER, true);
     }

@@ -262,13 +262,16 @@ fn k17_the_fixed_file_table() {
     let sock = Sock { fd, slot: 5 };
     a.ring.push(Op::RecvMulti { sock, group: GROUP }, recv_token(5));
     a.ring.push(Op::Cancel { target: recv_token(5) }, Token::IGNORE);
-    a.ring.push(Op::CloseSlot { slot: 5 }, Token::new(Tag::Close, 0, 5));
+    a.ring.push(Op::CloseSlot { slot: 5, or_nothing: false }, Token::new(Tag::Close, 0, 5));
     let seen = settle(&world, &mut [&mut a, &mut b]);
     assert_eq!(results(&seen[0], Tag::Recv), [-libc::ECANCELED]);
     assert_eq!(results(&seen[0], Tag::Close), [0]);
     assert_eq!((world.open_slots(0), world.violations()), (0, vec![]));
-    a.ring.push(Op::CloseSlot { slot: 5 }, Token::new(Tag::Close, 0, 5));
-    assert_eq!(results(&a.poll(), Tag::Close), [-libc::EBADF]);
+    for or_nothing in [true, false] {
+        assert_eq!(world.violations(), [""; 0]);
+        a.ring.push(Op::CloseSlot { slot: 5, or_nothing }, Token::new(Tag::Close, 0, 5));
+        assert_eq!(results(&a.poll(), Tag::Close), [-libc::EBADF]);
+    }
     violated(&world, "K17");
 }
 
