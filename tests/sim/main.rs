@@ -96,6 +96,8 @@ const REGRESSIONS: &[(u64, &str)] = &[
         CLUSTER_SEEDS + 4_719,
         "a shard that ended closed a slot whose installation had failed unseen",
     ),
+    (QUIC_SEEDS + 5_353, "a listener in the place of one that had asked to retry is another one"),
+    (QUIC_SEEDS + 6_627, "a ticket's idle timeout was too short for an answer"),
     (QUIC_SEEDS + 24, "a client whose first packet closed its connection was never forgotten"),
     (QUIC_SEEDS + 224, "what the last event showed kept the memory of packets from coming home"),
     (QUIC_SEEDS + 30, "a stream was stopped, and then finished"),

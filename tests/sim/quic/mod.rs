@@ -207,10 +207,10 @@ fn check_sure(cx: &Cx, end: &model::End) {
     if is_narrow && !is_known {
         return;
     }
-    let was_refused = end.ended.is_some_and(|e| e.code == code::QUIC_REFUSED);
-    let was_refused = was_refused || hosts::was_refused(end, cx.has_refused);
-    let was_refused = was_refused || past::was_refused(end);
-    if !end.is_sure || was_refused {
+    let was_refused = end.ended.is_some_and(|e| e.code == code::QUIC_REFUSED)
+        || hosts::was_refused(end, cx.has_refused)
+        || past::was_refused(end);
+    if !end.is_sure || was_refused || past::was_hurried(end) {
         return;
     }
     assert!(end.is_connected && end.is_silent(), "{end:?}");

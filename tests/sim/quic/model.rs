@@ -183,7 +183,8 @@ pub(super) fn datagram(end: usize, number: u64, len: usize) -> Vec<u8> {
 #[derive(Debug, Default)]
 pub(super) struct Model {
     pub(super) ends: Vec<End>,
-    /// Nodes were started anew.
+    /// Servers came in the place of others: nodes were started anew, or somebody listens where
+    /// there was a listener before.
     pub(super) has_lives: bool,
 }
 

@@ -81,6 +81,7 @@ impl Node {
             hosts::listen(&mut config, cx);
         }
         let Some(addr) = self.open(config) else { return };
+        cx.model.has_lives |= cx.places.contains(&addr);
         if is_patient && !cx.has_patient {
             cx.has_patient = true;
             cx.places.insert(0, addr);

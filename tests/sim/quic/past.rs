@@ -9,7 +9,7 @@
 //! taken is read once; what was refused was read by nobody, or by a server to which its client
 //! never got: one that crashed, or gave up.
 
-use zero_io::code::{QuicClose, QuicCloser, quic_close};
+use zero_io::code::{IDLE_TIMEOUT, QuicClose, QuicCloser, quic_close};
 use zero_io::{
     ConnId, Io, IoError, QuicConnectConfig, QuicKeys, QuicListenConfig, QuicTransport, Sender,
     SessionTicket, StreamDir, StreamId, TlsServerConfig,
@@ -354,7 +354,7 @@ pub(super) fn may_end_with(end: &End, close: QuicClose, has_lives: bool) -> bool
     match (close.by, close.code) {
         // The new window is smaller than what was allowed early.
         (QuicCloser::OwnTransport, INTERNAL_ERROR) => end.ties.early == Early::Offered,
-        // Whoever had asked the client to retry was started anew, and does not know his own token.
+        // Another is where the client was asked to retry, and does not know that token.
         (QuicCloser::OwnTransport, TRANSPORT_PARAMETER_ERROR) => {
             end.is_client && !end.is_connected && has_lives
         }
@@ -368,6 +368,13 @@ pub(super) fn was_refused(end: &End) -> bool {
     let close = end.ended.and_then(|ended| quic_close(ended.code));
     let close = close.map(|close| (close.by, close.code));
     close == Some((QuicCloser::OwnTransport, INTERNAL_ERROR))
+}
+
+/// A client that sent early data has the idle timeout that its ticket remembers, until the server
+/// says another: which may be shorter than an answer takes.
+pub(super) fn was_hurried(end: &End) -> bool {
+    let has_timed_out = end.ended.is_some_and(|ended| ended.code == IDLE_TIMEOUT);
+    has_timed_out && end.ties.early == Early::Offered
 }
 
 /// What must hold in the end.
