@@ -227,8 +227,7 @@ impl Endpoint {
             self.inner.connect(now, config, to, &name).map_err(connect_error)?;
         self.set_route(Handle(handle), Route::Conn(conn));
         let mut session = Session::new(machine, Handle(handle), conn, self.base, how, reins);
-        session.resumes(tickets);
-        session.first = Some(first);
+        session.dials(first, tickets);
         Ok(session)
     }
 

@@ -17,7 +17,7 @@ use crate::config::{CID_LEN_MAX, ConnectionIds, QuicKeys, ReadyScid, ScidGenerat
 
 const CID_LEN: usize = ScidGenerator::CID_LEN;
 /// RFC 8999 §5.1: the first bit of a long header.
-const LONG: u8 = 0x80;
+pub(super) const LONG: u8 = 0x80;
 /// The first two bits of it are such as no generator makes.
 const NO_ID: [u8; CID_LEN] = [0xFF; CID_LEN];
 

@@ -11,8 +11,9 @@
 
 use quinn_proto::ConnectionId;
 
+use super::owner::LONG;
 use super::parts::VERSION;
-use super::tls::is_valid_retry;
+use super::tls::{TAG_LEN, is_valid_retry};
 use super::unpad::varint;
 use super::versions::id;
 
@@ -25,14 +26,11 @@ pub(super) enum Kind {
     Plain,
 }
 
-const LONG: u8 = 0x80;
 const TYPE: u8 = 0x30;
 const INITIAL: u8 = 0x00;
 const RETRY: u8 = 0x30;
 /// Of the field of the version.
 const NEGOTIATION: u32 = 0;
-/// Of the tag at the end of a Retry packet.
-const TAG_LEN: usize = 16;
 
 /// Looks through the long headers of a datagram.
 #[inline]

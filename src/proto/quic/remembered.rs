@@ -10,6 +10,8 @@
 use quinn_proto::VarInt;
 use quinn_proto::coding::Codec;
 
+use super::unpad::varint;
+
 /// RFC 9000 §18.2: "initial_max_data (0x04)".
 const MAX_DATA: u64 = 0x04;
 
@@ -24,7 +26,7 @@ struct Param<'a> {
 /// The connection's window that those parameters give; 0 where they do not say.
 pub(super) fn max_data(params: &[u8]) -> u64 {
     let found = parse(params).find(|param| param.id == MAX_DATA);
-    found.and_then(|mut param| number(&mut param.value)).unwrap_or(0)
+    found.and_then(|param| varint(param.value)).map_or(0, |(value, _)| value)
 }
 
 /// The same parameters with another window.
@@ -41,18 +43,13 @@ pub(super) fn with_max_data(params: &[u8], max: u64) -> Vec<u8> {
 /// The parameters in their order, up to the first that is cut.
 fn parse(mut rest: &[u8]) -> impl Iterator<Item = Param<'_>> {
     std::iter::from_fn(move || {
-        let mut behind = rest;
-        let (id, len) = (number(&mut behind)?, number(&mut behind)?);
+        let (id, behind) = varint(rest)?;
+        let (len, behind) = varint(behind)?;
         let (value, behind) = behind.split_at_checked(usize::try_from(len).ok()?)?;
         let (whole, _) = rest.split_at_checked(rest.len() - behind.len())?;
         rest = behind;
         Some(Param { id, value, whole })
     })
-}
-
-/// RFC 9000 §16: an integer, which is taken off the front.
-fn number(bytes: &mut &[u8]) -> Option<u64> {
-    VarInt::decode(bytes).ok().map(VarInt::into_inner)
 }
 
 #[cfg(test)]

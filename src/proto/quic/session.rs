@@ -98,7 +98,7 @@ pub(crate) struct Session {
     pacer: Option<Pacer>,
     stall: Stall,
     /// Of a client: the connection id that its first packets went to.
-    pub(super) first: Option<ConnectionId>,
+    first: Option<ConnectionId>,
     /// A timer that stays in the past is not looked at before.
     not_before: Time,
     /// Its endpoint has forgotten it, and the handle may be another's.

@@ -33,7 +33,7 @@ const RETRY_KEY: [u8; 16] = [
 ];
 const RETRY_NONCE: [u8; 12] =
     [0x46, 0x15, 0x99, 0xd3, 0x5d, 0x63, 0x2b, 0xf2, 0x23, 0x98, 0x25, 0xbb];
-const TAG_LEN: usize = 16;
+pub(super) const TAG_LEN: usize = 16;
 /// What transport parameters take, about.
 const PARAMS_LEN: usize = 256;
 

@@ -6,6 +6,9 @@
 //! *Invariant*: what is cut off is padding by the frames before it, never by its bytes alone; where
 //! a frame is not known, nothing is.
 
+use quinn_proto::VarInt;
+use quinn_proto::coding::Codec;
+
 /// RFC 9000 §19: frames of Initial and Handshake packets.
 const PADDING: u8 = 0x00;
 const PING: u8 = 0x01;
@@ -59,12 +62,9 @@ fn after_crypto(rest: &[u8]) -> Option<&[u8]> {
 }
 
 /// A number of RFC 9000 §16, and what follows it.
-pub(super) fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let first = *bytes.first()?;
-    let (number, rest) = bytes.split_at_checked(1 << (first >> 6))?;
-    let value = number.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
-    let bits = 8 * number.len() as u32 - 2;
-    Some((value & ((1 << bits) - 1), rest))
+pub(super) fn varint(mut bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let number = VarInt::decode(&mut bytes).ok()?;
+    Some((number.into_inner(), bytes))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! properly form a Version Negotiation packet" (RFC 9000 §17.2). Not role: ids that version 1 can
 //! have, with which the machine answers itself.
 
+use super::owner::LONG;
 use super::parts::VERSION;
 use crate::config::CID_LEN_MAX;
 
@@ -29,7 +30,7 @@ pub(super) fn answer(datagram: &[u8], out: &mut Vec<u8>) -> bool {
 
 /// Both ids of a long header of another version, one of them longer than ours can be.
 fn ids(datagram: &[u8]) -> Option<(&[u8], &[u8])> {
-    if datagram.len() < DATAGRAM_MIN || datagram.first()? & 0x80 == 0 {
+    if datagram.len() < DATAGRAM_MIN || datagram.first()? & LONG == 0 {
         return None;
     }
     let (version, rest) = datagram.get(1..)?.split_first_chunk::<4>()?;

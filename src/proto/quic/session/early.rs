@@ -8,6 +8,8 @@
 
 use std::sync::Arc;
 
+use quinn_proto::ConnectionId;
+
 use super::{Phase, Session, Signal};
 use crate::config::{SessionTicket, Tickets, TlsInfo};
 use crate::error::{IoError, Result};
@@ -37,8 +39,9 @@ enum State {
 }
 
 impl Session {
-    /// A connection of our own, with what it resumes.
-    pub(in crate::proto::quic) fn resumes(&mut self, tickets: Arc<Tickets>) {
+    /// A connection of our own: where its first packets go, and what it resumes.
+    pub(in crate::proto::quic) fn dials(&mut self, first: ConnectionId, tickets: Arc<Tickets>) {
+        self.first = Some(first);
         self.early.tickets = Some(tickets);
         if self.conn.has_0rtt() {
             self.early.state = State::Offered;

@@ -68,7 +68,7 @@ fn schedule(seed: u64) {
         loss: rng.below(20),
         duplicate: rng.below(20),
         reorder: rng.below(60),
-        corrupt: 0,
+        ..Faults::default()
     };
     let index = pair.connect();
     let lens: Vec<_> = (0..=rng.below(3)).map(|_| rng.below(700) as usize).collect();

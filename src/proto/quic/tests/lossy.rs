@@ -61,7 +61,7 @@ fn schedule(seed: u64) {
         loss: rng.below(25),
         duplicate: rng.below(20),
         reorder: rng.below(50),
-        corrupt: 0,
+        ..Faults::default()
     };
     pair.connect();
     pair.until("connected or lost", |pair| {
