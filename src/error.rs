@@ -52,6 +52,26 @@ impl fmt::Display for Errno {
     }
 }
 
+impl Errno {
+    /// What to do about those that have one answer, to be put behind the system's own text.
+    const fn fix(self) -> &'static str {
+        match self.0 {
+            libc::EACCES | libc::EPERM => {
+                "; it wants a privilege (a port below 1024: CAP_NET_BIND_SERVICE) or a path that \
+                 this user may use"
+            }
+            libc::EADDRNOTAVAIL => "; use an address of this machine, or another port",
+            libc::EAFNOSUPPORT => "; use an address of a family that this machine has",
+            libc::ENETUNREACH | libc::EHOSTUNREACH => "; look at the routes (ip route)",
+            libc::ENOENT => "; look at the path",
+            libc::ENODEV => "; use an interface of this machine (ip link)",
+            libc::EBADF | libc::ENOTSOCK => "; hand in an open socket",
+            libc::ENOMEM | libc::ENOBUFS => "; free memory, or raise its limits",
+            _ => "",
+        }
+    }
+}
+
 impl fmt::Debug for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Errno({} = {self})", self.0)
@@ -209,14 +229,18 @@ pub enum IoError {
         /// The connection's protocol.
         protocol: Protocol,
     },
-    /// The operating system or processor is not served.
+    /// The operating system or processor is not served. Nothing returns it today: the crate does
+    /// not compile there.
     #[error("not supported on {platform}: zero-io needs Linux on a 64-bit machine")]
     NotSupportedOnPlatform {
         /// What was found.
         platform: &'static str,
     },
     /// The running backend or kernel lacks one capability.
-    #[error("{feature} is not available on the {backend} backend of this machine")]
+    #[error(
+        "{feature} is not available on the {backend} backend of this machine: set its knob to \
+         Auto, or do without (docs/KERNEL.md has what each kernel adds)"
+    )]
     NotSupportedOnBackend {
         /// `io_uring` or `sim`.
         backend: &'static str,
@@ -232,10 +256,13 @@ pub enum IoError {
         /// Which.
         pool: PoolKind,
     },
-    /// A name could not be resolved.
+    /// A name could not be resolved. No call of [`Io`](crate::Io) returns it: a connect says so
+    /// later, by `Event::Disconnected` with [`code::RESOLVE_FAILED`](crate::code::RESOLVE_FAILED).
     #[error("the host name could not be resolved; check the name and /etc/resolv.conf")]
     DnsError,
-    /// A connection was not established in time.
+    /// A connection was not established in time. No call of [`Io`](crate::Io) returns it: a connect
+    /// says so later, by `Event::Disconnected` with
+    /// [`code::CONNECT_TIMEOUT`](crate::code::CONNECT_TIMEOUT).
     #[error(
         "the connection was not established within {timeout_ms} ms; check the peer or raise \
          connect_timeout"
@@ -244,7 +271,8 @@ pub enum IoError {
         /// The limit that passed.
         timeout_ms: u64,
     },
-    /// A TLS handshake failed. Nothing returns it without a TLS feature.
+    /// A TLS handshake failed. No call of [`Io`](crate::Io) returns it: the end of the connection
+    /// says so, with a code that [`code::tls_alert`](crate::code::tls_alert) reads.
     #[error(
         "the TLS handshake failed with alert {alert}; check certificates and versions on both sides"
     )]
@@ -261,16 +289,16 @@ pub enum IoError {
         /// The line of the file or text, from 1; 0 when there is none.
         line: u32,
     },
-    /// A request of the ops protocol was not signed with the shared key. Returned by the ops API
-    /// only.
+    /// A request of the ops protocol was not signed with the shared key. Kept for the ops API,
+    /// which is not there yet.
     #[error("the HMAC of the ops request does not match; check the shared key on both sides")]
     HmacMismatch,
-    /// A nonce of the ops protocol was seen before. Returned by the ops API only.
+    /// A nonce of the ops protocol was seen before. Kept for the ops API, too.
     #[error(
         "the nonce of the ops request was seen before; a request must be signed anew for each try"
     )]
     NonceReplay,
-    /// The ops profile does not allow the operation. Returned by the ops API only.
+    /// The ops profile does not allow the operation. Kept for the ops API, too.
     #[error("the active ops profile forbids this operation; use a profile that allows it")]
     ProfileForbidden,
     /// A configuration field is out of its range.
@@ -291,9 +319,10 @@ pub enum IoError {
         /// What is wrong with it, and what would be right.
         why: &'static str,
     },
-    /// The connection does not exist any more, or never did.
+    /// The connection is ending or over, or never was.
     #[error(
-        "{conn} is not open: its Disconnected event was delivered, or it belongs to another Io"
+        "{conn} is not open: it has ended (its Disconnected event came or is on its way), or it \
+         belongs to another Io; drop the id"
     )]
     StaleConn {
         /// The id that was used.
@@ -313,7 +342,9 @@ pub enum IoError {
         endpoint: EndpointId,
     },
     /// The endpoint exists but is of another kind.
-    #[error("{endpoint} is a {protocol} endpoint, which cannot do this")]
+    #[error(
+        "{endpoint} is a {protocol} endpoint, which cannot do this: use the id of one that can"
+    )]
     WrongEndpoint {
         /// The id that was used.
         endpoint: EndpointId,
@@ -336,7 +367,10 @@ pub enum IoError {
         conn: ConnId,
     },
     /// The sending side was shut down, or the connection is closing.
-    #[error("{conn} no longer takes data: its sending side was shut down or it is closing")]
+    #[error(
+        "{conn} no longer takes data: its sending side was shut down or it is closing; what was \
+         accepted before is still sent, drop what is left"
+    )]
     WriteClosed {
         /// The id that was used.
         conn: ConnId,
@@ -387,7 +421,10 @@ pub enum IoError {
         conn: ConnId,
     },
     /// The connection's protocol has nothing of the kind.
-    #[error("{protocol} connections have no {what}")]
+    #[error(
+        "{protocol} connections have no {what}: Event::Connected has the protocol, ask one that \
+         does"
+    )]
     NotForProtocol {
         /// The connection's protocol.
         protocol: Protocol,
@@ -414,7 +451,7 @@ pub enum IoError {
         capacity: usize,
     },
     /// The datagram exceeds what the socket can send.
-    #[error("a datagram of {len} bytes does not fit: at most {max} bytes here")]
+    #[error("a datagram of {len} bytes does not fit: at most {max} bytes here; split the message")]
     DatagramTooLarge {
         /// The payload's length.
         len: usize,
@@ -476,7 +513,7 @@ pub enum IoError {
         addr: SocketAddr,
     },
     /// A system call failed for a reason without a variant of its own.
-    #[error("{op} failed: {errno}")]
+    #[error("{op} failed: {errno}{}", .errno.fix())]
     Os {
         /// The call.
         op: &'static str,

@@ -1,7 +1,9 @@
 //! Names of things: connections, streams, endpoints, timers, watches, protocols, peers.
 //!
-//! *Invariant*: an id carries a generation. An id whose object is gone is never mistaken for the
-//! object that took its place.
+//! *Invariant*: an id carries a generation. An id whose object is gone is not mistaken for the
+//! object that took its place: generations of 24 bits come again after 16 million tenants of one
+//! place, and places of connections take turns, so an id does after 16 million times
+//! `max_connections`.
 
 use std::fmt;
 use std::net::SocketAddr;

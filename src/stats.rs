@@ -67,6 +67,9 @@ counters! {
         bytes_copied_rx,
         /// Payload bytes copied in user space on the way out, those included that handles copied.
         bytes_copied_tx,
+        /// Zero-copy sends for which the kernel would not pin more memory (`RLIMIT_MEMLOCK` of the
+        /// user): what they had to send was copied, and so is everything for a second.
+        zero_copy_refused,
         /// Datagrams received.
         datagrams_received,
         /// Datagrams (and trains of them) handed to the kernel.

@@ -181,6 +181,24 @@ fn bad_connects_are_named() {
         let error = shard.io.tcp_connect_with(raced).unwrap_err();
         assert!(error.to_string().contains("attempt_delay (ms)"), "{error}");
     }
+    // A host is not even looked up.
+    let keepalive = |secs, count| Keepalive {
+        idle: Duration::from_secs(secs),
+        interval: Duration::from_secs(secs),
+        count,
+    };
+    let hosted = || TcpConnectConfig::new(("host", 9));
+    for (bad, field) in [
+        (hosted().with(|c| c.user_timeout = Some(Duration::ZERO)), "user_timeout"),
+        (hosted().with(|c| c.keepalive = Some(keepalive(0, 1))), "Keepalive::idle"),
+        (hosted().with(|c| c.keepalive = Some(keepalive(1, 128))), "Keepalive::count"),
+        (hosted().with(|c| c.recv_buffer = Some(u32::MAX)), "TcpConnectConfig::recv_buffer"),
+        (hosted().with(|c| c.send_buffer = Some(u32::MAX)), "TcpConnectConfig::send_buffer"),
+    ] {
+        let error = shard.io.tcp_connect_with(bad).unwrap_err();
+        assert!(matches!(error, IoError::InvalidConfig { .. }), "{error}");
+        assert!(error.to_string().contains(field), "{error}");
+    }
     // What only the kernel or the resolver can tell comes as an event, and once.
     for target in [
         HostOrAddr::Addr("127.0.0.1:0".parse().unwrap()),

@@ -77,8 +77,11 @@ use supervise::{Place, Stopping};
 ///         shard.poll(Duration::from_millis(100))?;
 ///         let (mut events, mut sender) = shard.split();
 ///         while let Some(event) = events.next_event() {
-///             if let Event::StreamFrame { conn, stream, data, .. } = event {
-///                 sender.stream_write(conn, stream, data)?;
+///             if let Event::StreamFrame { conn, stream, data, .. } = event
+///                 && sender.stream_write(conn, stream, data) != Ok(data.len())
+///             {
+///                 // It is gone, or reads nothing: it ends alone.
+///                 let _ = sender.close(conn);
 ///             }
 ///         }
 ///     }

@@ -38,7 +38,8 @@ impl From<(&str, u16)> for HostOrAddr {
     }
 }
 
-/// Time limits of one connection. `None` is no limit. Each is kept to about a millisecond.
+/// Time limits of one connection. `None` is no limit, and zero one that has passed. Each is kept to
+/// about a millisecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ConnTimeouts {
@@ -47,16 +48,18 @@ pub struct ConnTimeouts {
     /// Nothing received for this long.
     pub read: Option<Duration>,
     /// Data queued for sending and none of it taken by the kernel for this long; or sent without a
-    /// copy, and none of it acknowledged by the peer.
+    /// copy, and none of it acknowledged by the peer. A large send is one operation to the kernel,
+    /// which tells of its end alone: when the limit passes before that, a TCP connection whose peer
+    /// has taken something in the meantime goes on. Of a Unix socket that cannot be told.
     pub write: Option<Duration>,
 }
 
 /// TCP keep-alive, tcp(7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keepalive {
-    /// Idle time before the first probe, whole seconds from 1 (`TCP_KEEPIDLE`).
+    /// Idle time before the first probe, whole seconds, 1 to 32,767 (`TCP_KEEPIDLE`).
     pub idle: Duration,
-    /// Between probes, whole seconds from 1 (`TCP_KEEPINTVL`).
+    /// Between probes, whole seconds, 1 to 32,767 (`TCP_KEEPINTVL`).
     pub interval: Duration,
     /// Unanswered probes until the connection is given up, 1 to 127 (`TCP_KEEPCNT`).
     pub count: u8,
@@ -68,7 +71,8 @@ pub struct Keepalive {
 pub struct TcpListenConfig {
     /// Where to listen; port 0 lets the system choose (see `Io::local_addr`).
     pub addr: SocketAddr,
-    /// Connections the kernel keeps before they are accepted. Default 4096 (capped by `somaxconn`).
+    /// Connections the kernel keeps before they are accepted. Default 4096 (capped by `somaxconn`);
+    /// 1 to 2,147,483,647.
     pub backlog: u32,
     /// `SO_REUSEPORT`: several sockets on one port. Default off.
     pub reuseport: bool,
@@ -78,13 +82,14 @@ pub struct TcpListenConfig {
     pub nodelay: bool,
     /// Keep-alive on accepted connections. Default none.
     pub keepalive: Option<Keepalive>,
-    /// `TCP_USER_TIMEOUT`: unacknowledged data for this long ends a connection. Default none.
+    /// `TCP_USER_TIMEOUT`: unacknowledged data for this long ends a connection, RFC 5482. Default
+    /// none; 1 to 2,147,483,647 ms, rounded up to whole ones.
     pub user_timeout: Option<Duration>,
-    /// `TCP_FASTOPEN`: the queue length; 0 (default) is off. RFC 7413.
+    /// `TCP_FASTOPEN`: the queue length, up to 2,147,483,647; 0 (default) is off. RFC 7413.
     pub fastopen_queue: u32,
-    /// `SO_RCVBUF` of accepted connections; `None` leaves the kernel's own tuning.
+    /// `SO_RCVBUF` of accepted connections, in bytes; `None` leaves the kernel's own tuning.
     pub recv_buffer: Option<u32>,
-    /// `SO_SNDBUF` of accepted connections; `None` leaves the kernel's own tuning.
+    /// `SO_SNDBUF` of accepted connections, in bytes; `None` leaves the kernel's own tuning.
     pub send_buffer: Option<u32>,
     /// Time limits of accepted connections.
     pub timeouts: ConnTimeouts,
@@ -131,7 +136,8 @@ pub struct TcpConnectConfig {
     pub target: HostOrAddr,
     /// The local address to bind first; port 0 lets the system choose.
     pub bind: Option<SocketAddr>,
-    /// How long all tries together may take, name resolution included. Default 30 s.
+    /// How long all tries together may take, name resolution included. Default 30 s; zero ends the
+    /// connection at once.
     pub connect_timeout: Duration,
     /// How long one address of a host is waited for before the next one is tried beside it, the
     /// Connection Attempt Delay of RFC 8305 §5. Default 250 ms; 10 ms to 2 s.
@@ -140,15 +146,15 @@ pub struct TcpConnectConfig {
     pub nodelay: bool,
     /// Keep-alive. Default none.
     pub keepalive: Option<Keepalive>,
-    /// `TCP_USER_TIMEOUT`. Default none.
+    /// `TCP_USER_TIMEOUT`, RFC 5482. Default none; 1 to 2,147,483,647 ms, rounded up to whole ones.
     pub user_timeout: Option<Duration>,
     /// `TCP_FASTOPEN_CONNECT`: the first write travels with the SYN when the peer has given a
     /// cookie. Default off. RFC 7413. Such a peer counts as connected before it has answered: among
     /// the addresses of a host, the first one with a cookie is the connection.
     pub fastopen: bool,
-    /// `SO_RCVBUF`; `None` leaves the kernel's own tuning.
+    /// `SO_RCVBUF`, in bytes; `None` leaves the kernel's own tuning.
     pub recv_buffer: Option<u32>,
-    /// `SO_SNDBUF`; `None` leaves the kernel's own tuning.
+    /// `SO_SNDBUF`, in bytes; `None` leaves the kernel's own tuning.
     pub send_buffer: Option<u32>,
     /// Time limits once connected.
     pub timeouts: ConnTimeouts,
@@ -198,7 +204,8 @@ impl TcpConnectConfig {
 pub struct UdsListenConfig {
     /// A path of at most 107 bytes; one that starts with `@` is a name in the abstract namespace.
     pub path: PathBuf,
-    /// Connections the kernel keeps before they are accepted. Default 4096 (capped by `somaxconn`).
+    /// Connections the kernel keeps before they are accepted. Default 4096 (capped by `somaxconn`);
+    /// 1 to 2,147,483,647.
     pub backlog: u32,
     /// Remove a socket file that nobody listens on any more. Default on.
     pub unlink_stale: bool,
@@ -310,7 +317,7 @@ pub struct UdpEndpointConfig {
     pub send_buffer: Option<u32>,
     /// `IP_TOS`/`IPV6_TCLASS` of what is sent, the ECN bits included. Default 0.
     pub tos: u8,
-    /// `IP_TTL`/`IPV6_UNICAST_HOPS`. Default: the system's.
+    /// `IP_TTL`/`IPV6_UNICAST_HOPS`, 1 to 255. Default: the system's.
     pub ttl: Option<u8>,
     /// `IP_MULTICAST_TTL`/`IPV6_MULTICAST_HOPS`. Default: the system's, 1.
     pub multicast_ttl: Option<u8>,

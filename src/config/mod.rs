@@ -185,7 +185,7 @@ pub struct Config {
     /// Stream buffers, for TCP and Unix sockets. Default 1024; 8 to 32,768. Memory is taken from
     /// the system when a buffer is first used.
     pub stream_buffer_count: usize,
-    /// Bytes in a stream buffer. Default 32,768; 2048 to 1,048,576, a multiple of 4096 (or 2048).
+    /// Bytes in a stream buffer. Default 32,768; 2048 to 1,048,576, 2048 or a multiple of it.
     pub stream_buffer_size: usize,
     /// 64 KiB buffers for UDP endpoints that receive or send segmented datagrams (GRO, GSO).
     /// Default 64; 0 to 4096.

@@ -37,10 +37,6 @@ struct Entry {
     done: Done,
     /// The queue's segment, and zero-copy sends whose notification is due.
     holds: u32,
-    /// Its end was told, or waits to be, although the kernel still refers to the memory.
-    told: bool,
-    /// It is on the list of those that are done.
-    listed: bool,
     next: u32,
 }
 
@@ -111,8 +107,6 @@ impl Guards {
             memory,
             done: Done { conn, token, bytes, outcome: SendOutcome::Sent },
             holds: 1,
-            told: false,
-            listed: false,
             next: NONE,
         };
         let index = if self.free != NONE {
@@ -158,26 +152,10 @@ impl Guards {
             return;
         }
         entry.memory = Memory::None;
-        if entry.done.token.is_none() || (entry.told && !entry.listed) {
+        if entry.done.token.is_none() {
             return self.put_back(guard);
         }
-        self.list(guard);
-    }
-
-    /// Tells the end of a write now, although its memory stays until the last hold is gone: its
-    /// connection is over, and nothing may be told of it later.
-    pub(crate) fn tell(&mut self, guard: u32) {
-        if self.entries[guard as usize].done.token.is_some() {
-            self.list(guard);
-        }
-    }
-
-    fn list(&mut self, guard: u32) {
-        let entry = &mut self.entries[guard as usize];
-        if entry.told {
-            return;
-        }
-        (entry.told, entry.listed, entry.next) = (true, true, NONE);
+        entry.next = NONE;
         if self.done_tail == NONE {
             self.done_head = guard;
         } else {
@@ -206,16 +184,13 @@ impl Guards {
             return None;
         }
         let index = self.done_head;
-        let entry = &mut self.entries[index as usize];
-        let (done, held) = (entry.done, entry.holds > 0);
-        entry.listed = false;
+        let entry = &self.entries[index as usize];
+        let done = entry.done;
         self.done_head = entry.next;
         if self.done_head == NONE {
             self.done_tail = NONE;
         }
-        if !held {
-            self.put_back(index);
-        }
+        self.put_back(index);
         Some(done)
     }
 
@@ -250,24 +225,5 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| guards.pop_done()).map(|d| d.token).collect();
         assert_eq!(order, [Some(2), Some(1)]);
         assert_eq!(guards.used(), 0);
-    }
-
-    #[test]
-    fn told_early_once_and_freed_with_the_last_hold() {
-        for popped_first in [true, false] {
-            let mut guards = Guards::new(1);
-            let guard = guards.insert(ConnId::new(0, 1), Some(7), "x".into()).unwrap();
-            guards.tell(guard);
-            guards.tell(guard);
-            if popped_first {
-                assert_eq!(guards.pop_done().and_then(|d| d.token), Some(7));
-            }
-            assert_eq!(guards.used(), 1);
-            guards.release(guard);
-            if !popped_first {
-                assert_eq!(guards.pop_done().and_then(|d| d.token), Some(7));
-            }
-            assert!(guards.pop_done().is_none() && guards.used() == 0);
-        }
     }
 }

@@ -172,6 +172,8 @@ pub(crate) struct Conn {
     /// The listener's number, or `u64::MAX`.
     pub(crate) endpoint: u64,
     pub(crate) user_data: u64,
+    /// Bytes that the peer had acknowledged when a limit was last looked at.
+    pub(crate) acked: u64,
     pub(crate) timer: Option<TimerKey>,
     pub(crate) timeouts: ConnTimeouts,
     /// When connecting or closing has to be over.

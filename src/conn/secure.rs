@@ -57,8 +57,6 @@ pub(crate) struct Secure {
     pub(crate) unsealed: TxQueue,
     /// How close_notify was queued, if it was.
     pub(crate) goodbye: Option<Goodbye>,
-    /// On the list of those that try to send again later.
-    pub(crate) tries_again: bool,
     /// What the configuration says of the kernel's record layer.
     pub(crate) ktls: Toggle,
     pub(crate) tx: Layer,
@@ -83,7 +81,6 @@ impl Secure {
             rest: Span::NONE,
             unsealed: TxQueue::EMPTY,
             goodbye: None,
-            tries_again: false,
             ktls,
             tx: Layer::Ours,
             rx: Layer::Ours,

@@ -10,12 +10,19 @@ use crate::proto::App;
 use crate::ring::{Sock, Token};
 use crate::sys::addr::SockAddr;
 use crate::time::Time;
+use std::collections::VecDeque;
+
+/// Connections that a place has before it stands behind all others. The last one to be freed is the
+/// next one to be taken, since it is in the cache: without a rest one place would soon be through
+/// with its generations.
+const TURNS: u32 = 1 << 16;
 
 /// The connections of one shard. Places are touched when first used, so a large bound costs
 /// address space only.
 pub(crate) struct Table {
     places: Vec<Conn>,
-    free: Vec<u32>,
+    /// Those that rest in front.
+    free: VecDeque<u32>,
     max: usize,
     used: usize,
     peak: usize,
@@ -25,7 +32,7 @@ impl Table {
     pub(crate) fn new(max: usize) -> Self {
         Self {
             places: Vec::with_capacity(max),
-            free: Vec::with_capacity(max),
+            free: VecDeque::with_capacity(max),
             max,
             used: 0,
             peak: 0,
@@ -50,7 +57,7 @@ impl Table {
 
     /// Takes a place.
     pub(crate) fn insert(&mut self, phase: Phase, protocol: Protocol, now: Time) -> Result<u32> {
-        let index = match self.free.pop() {
+        let index = match self.free.pop_back() {
             Some(index) => index,
             None if self.places.len() < self.max => {
                 self.places.push(blank());
@@ -76,8 +83,13 @@ impl Table {
         conn.app = App::Raw;
         conn.enter(Phase::Free);
         conn.generation = next_generation(conn.generation);
+        let is_to_rest = conn.generation.is_multiple_of(TURNS);
         self.used -= 1;
-        self.free.push(index);
+        if is_to_rest {
+            self.free.push_front(index);
+        } else {
+            self.free.push_back(index);
+        }
     }
 
     #[inline]
@@ -157,6 +169,7 @@ const fn blank() -> Conn {
         stalled: Span::NONE,
         endpoint: u64::MAX,
         user_data: 0,
+        acked: 0,
         bytes_received: 0,
         bytes_sent: 0,
         last_rx: Time::ZERO,
@@ -187,5 +200,20 @@ mod tests {
         assert_eq!(table.insert(Phase::Open, Protocol::Tcp, Time::ZERO), Ok(index));
         assert!(table.find(old_id).is_none() && table.of_token(old_token).is_none());
         assert!(table.get(ConnId::from_u64(0)).is_err());
+    }
+
+    #[test]
+    fn places_take_turns_so_that_ids_come_again_late() {
+        let mut table = Table::new(2);
+        let take = |table: &mut Table| table.insert(Phase::Open, Protocol::Tcp, Time::ZERO);
+        let both = [take(&mut table).unwrap(), take(&mut table).unwrap()];
+        both.iter().for_each(|index| table.remove(*index));
+        let mut turns = [0; 2];
+        for _ in 0..3 * TURNS {
+            let index = take(&mut table).unwrap();
+            table.remove(index);
+            turns[index as usize] += 1;
+        }
+        assert!(turns.iter().all(|turns| *turns >= TURNS - 2), "{turns:?}");
     }
 }

@@ -14,6 +14,9 @@ pub(crate) const NO_SEGMENT: u32 = u32::MAX;
 /// No transmit block.
 pub(crate) const NO_BLOCK: u32 = u32::MAX;
 
+/// One connection forwards up to so much of the free segments: an eighth.
+const FORWARD_SHARE: usize = 8;
+
 /// Where a segment's bytes are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Source {
@@ -39,6 +42,15 @@ pub(crate) struct Segment {
     pub(crate) ptr: *const u8,
     pub(crate) source: Source,
     pub(crate) len: u32,
+}
+
+/// How a segment was appended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Appended {
+    /// On its own, with its hold.
+    Behind,
+    /// The last one became longer: one of both holds is too many.
+    Joined,
 }
 
 /// A segment behind the first, in the list of its connection.
@@ -138,6 +150,14 @@ impl Segments {
         self.capacity
     }
 
+    /// Whether one connection may queue another segment of what it forwards. What it may have falls
+    /// with what is free, as with receive buffers: one whose peer does not read leaves room to the
+    /// others.
+    pub(crate) fn may_forward(&self, queue: &TxQueue) -> bool {
+        let room = self.room();
+        queue.is_empty() || (room > 0 && queue.segments as usize <= (room / FORWARD_SHARE).max(1))
+    }
+
     /// Segments that can still be queued, whatever the queue.
     pub(crate) const fn room(&self) -> usize {
         self.capacity - self.used
@@ -159,6 +179,14 @@ impl Segments {
         self.used += 1;
         self.peak = self.peak.max(self.used);
         Some(index)
+    }
+
+    /// Appends a segment, or joins it to the last one. `None` when the bound is reached.
+    pub(crate) fn append(&mut self, queue: &mut TxQueue, segment: Segment) -> Option<Appended> {
+        if self.join_last(queue, &segment) {
+            return Some(Appended::Joined);
+        }
+        self.push(queue, segment).then_some(Appended::Behind)
     }
 
     /// Appends a segment; false when the bound is reached.
@@ -195,6 +223,22 @@ impl Segments {
         node.next = self.free;
         self.free = index;
         self.used -= 1;
+    }
+
+    /// Makes the last segment longer by what lies right behind it in the same memory, unless the
+    /// last one is under way.
+    fn join_last(&mut self, queue: &mut TxQueue, next: &Segment) -> bool {
+        if queue.busy >= queue.segments {
+            return false;
+        }
+        let last = self.last(queue);
+        let joins = last.source == next.source
+            && last.ptr.wrapping_add(last.len as usize) == next.ptr
+            && last.len.checked_add(next.len).is_some();
+        if joins {
+            self.grow_last(queue, next.len);
+        }
+        joins
     }
 
     fn last<'a>(&'a mut self, queue: &'a mut TxQueue) -> &'a mut Segment {
@@ -367,9 +411,10 @@ impl Blocks {
         self.free.push(index);
     }
 
-    /// What zero-copy sends of a connection keep until their notifications.
-    pub(crate) fn pinned_of(&self, conn: crate::ids::ConnId) -> impl Iterator<Item = &Source> {
-        self.blocks.iter().filter(move |b| b.busy && b.conn == conn).flat_map(|b| &b.pinned)
+    /// Whether another block may be kept until a peer acknowledges what it was sent: a part of them
+    /// stays with those whose sends end soon.
+    pub(crate) fn may_be_pinned(&self) -> bool {
+        self.free.len() > self.blocks.len() / 4
     }
 
     /// Blocks of sends whose last completion did not come yet.

@@ -86,15 +86,15 @@ impl Engine {
             self.retry_connects();
             self.resend();
         }
-        if self.lists.endpoint_starved {
+        if self.lists.endpoint_starved != 0 {
             self.lists.endpoint_work = true;
         }
         if !self.lists.endpoint_work {
             return;
         }
         self.lists.endpoint_work = false;
-        self.lists.endpoint_starved = false;
-        for index in self.endpoints.indices() {
+        self.lists.endpoint_starved = 0;
+        for index in self.endpoints.indices_from(self.lists.endpoint_first) {
             let Some(Endpoint { ready: true, closing: false, kind, .. }) = self.endpoints.at(index)
             else {
                 continue;
@@ -105,6 +105,7 @@ impl Engine {
                 EndpointKind::Quic(_) => self.quic_receive(index),
             }
         }
+        self.lists.endpoint_first = self.lists.endpoint_first.wrapping_add(1);
     }
 
     fn accept_from(&mut self, index: u32) {

@@ -80,6 +80,7 @@ impl Engine {
         tls: Option<Start>,
     ) -> Result<ConnId> {
         config.validate()?;
+        crate::sys::tcp::check_connecting(&config)?;
         let now = self.ring.now();
         let index = self.conns.insert(Phase::Waiting, Protocol::Tcp, now)?;
         let conn = self.conns.at(index);
@@ -257,13 +258,19 @@ impl Engine {
     }
 
     /// Takes a connected stream socket from outside in.
-    pub(crate) fn adopt_stream(&mut self, fd: Fd, protocol: Protocol, app: App) -> Result<ConnId> {
+    pub(crate) fn adopt_stream(
+        &mut self,
+        fd: Fd,
+        protocol: Protocol,
+        app: App,
+        timeouts: ConnTimeouts,
+    ) -> Result<ConnId> {
         let peer = self.ring.peer_addr(fd)?;
         let now: Time = self.ring.now();
         let index = self.conns.insert(Phase::Open, protocol, now)?;
         let conn = self.conns.at(index);
         conn.peer = peer;
-        conn.configure(app, ConnTimeouts::default());
+        conn.configure(app, timeouts);
         let id = conn.id(index);
         self.announce_later(index, fd);
         Ok(id)

@@ -10,7 +10,6 @@
 
 use super::Engine;
 use crate::code;
-use crate::conn::tx::Source;
 use crate::conn::{Flags, Phase, Span};
 use crate::error::Result;
 use crate::ids::{ConnId, Protocol};
@@ -167,21 +166,8 @@ impl Engine {
         let conn = self.conns.at(index);
         conn.enter(Phase::Ended);
         let id = conn.id(index);
-        if self.guards.used() > 0 {
-            self.tell_pinned(id);
-        }
         if !self.client_ended(index) {
             self.lists.notices.push_back(id);
-        }
-    }
-
-    /// Guard writes whose notification is still due are told now: nothing may follow
-    /// `Disconnected`.
-    fn tell_pinned(&mut self, id: ConnId) {
-        for source in self.blocks.pinned_of(id) {
-            if let Source::Guard { guard } = *source {
-                self.guards.tell(guard);
-            }
         }
     }
 

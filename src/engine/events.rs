@@ -126,8 +126,8 @@ impl Engine {
         if let Some((timer, token)) = self.pop_timer() {
             return Some(Event::Timer { timer, token });
         }
-        if std::mem::take(&mut self.pressure_due) {
-            return Some(Event::PoolPressure { info: self.cascade.info() });
+        if let Some(info) = self.cascade.tell() {
+            return Some(Event::PoolPressure { info });
         }
         Some(match self.pop_notice()? {
             Notice::Connected { conn } => self.connected(conn, u64::MAX)?,

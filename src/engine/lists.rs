@@ -8,7 +8,16 @@ use std::collections::VecDeque;
 
 use crate::conn::{Conn, Flags};
 use crate::ids::ConnId;
+use crate::pool::Class;
 use crate::time::Time;
+
+/// Of [`Lists::endpoint_starved`]: the pressure has to fall.
+pub(super) const FOR_PRESSURE: u8 = 1 << 7;
+
+/// Of [`Lists::endpoint_starved`]: a buffer of that class has to come home.
+pub(super) const fn starved_bit(class: Class) -> u8 {
+    1 << class as u8
+}
 
 pub(super) struct Lists {
     /// Connections with something to send.
@@ -19,8 +28,13 @@ pub(super) struct Lists {
     pub(super) buffer_waiters: VecDeque<ConnId>,
     /// Connections with a `Writable` or a `Disconnected` to be handed out.
     pub(super) notices: VecDeque<ConnId>,
-    /// Connections whose send the kernel could not take for want of memory.
+    /// Connections with something to send that the kernel could not take for want of memory: they
+    /// rest until `retry_at`.
     pub(super) resend: Vec<ConnId>,
+    /// Connections of HTTP with an answer that found no room: they rest, too.
+    pub(super) unanswered: Vec<ConnId>,
+    /// Until then no send is a zero-copy one: the kernel would not pin more memory.
+    pub(super) zero_copy_after: Time,
     /// The connection whose bytes wait for room in the event queue: no completion is taken while
     /// there is one.
     pub(super) stalled: Option<ConnId>,
@@ -28,8 +42,10 @@ pub(super) struct Lists {
     pub(super) udp_dirty: VecDeque<u32>,
     /// Some endpoint can be accepted or received from at once.
     pub(super) endpoint_work: bool,
-    /// Some endpoint waits for a buffer.
-    pub(super) endpoint_starved: bool,
+    /// Some endpoint waits for a buffer of these classes, a bit each, or for the pressure to fall.
+    pub(super) endpoint_starved: u8,
+    /// The endpoint that is looked at first, so that each is at times.
+    pub(super) endpoint_first: u32,
     /// When to look again at endpoints that rest and at connects that wait.
     pub(super) retry_at: Time,
     /// Connections that ended by `close` with events still queued.
@@ -46,10 +62,13 @@ impl Lists {
             buffer_waiters: VecDeque::with_capacity(connections),
             notices: VecDeque::with_capacity(connections * 2),
             resend: Vec::new(),
+            unanswered: Vec::new(),
+            zero_copy_after: Time::ZERO,
             stalled: None,
             udp_dirty: VecDeque::with_capacity(endpoints),
             endpoint_work: false,
-            endpoint_starved: false,
+            endpoint_starved: 0,
+            endpoint_first: 0,
             retry_at: Time::MAX,
             muted: 0,
             holding: 0,
@@ -71,7 +90,7 @@ impl Lists {
 
     /// Whether a buffer that comes home from another thread would let something go on.
     pub(super) fn is_starved(&self) -> bool {
-        self.endpoint_starved
+        self.endpoint_starved != 0
             || !self.starved.is_empty()
             || !self.buffer_waiters.is_empty()
             || self.holding > 0

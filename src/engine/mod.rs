@@ -61,7 +61,7 @@ use crate::conn::tx::{Blocks, Segments};
 use crate::conn::{Flags, Phase};
 use crate::error::Result;
 use crate::event::inbox::Inbox;
-use crate::pool::{Cascade, Pool, PressureState};
+use crate::pool::{Cascade, Class, Pool, PressureState, Use};
 use crate::ring::{Completion, Fd, Op, Ring, Tag, Token, Wait};
 use crate::stats::IoStats;
 use crate::sync::gate::Gate;
@@ -75,7 +75,7 @@ use connect::Plans;
 pub(crate) use events::peer_addr;
 use fleet::Fleet;
 pub(crate) use http::HttpPlan;
-use lists::Lists;
+use lists::{Lists, starved_bit};
 pub(crate) use quic::{QuicCommand, QuicPlan};
 use spin::Spinner;
 use udp::Notes;
@@ -140,7 +140,6 @@ pub(crate) struct Engine {
     lend_target: u32,
     /// How many of them, as of this tick: below it, what comes home is lent again at once.
     lend_now: u32,
-    pressure_due: bool,
     /// The kernel has no TLS: it is not asked again.
     ktls_absent: bool,
     pub(crate) now: Time,
@@ -195,7 +194,6 @@ impl Engine {
             trace: audit::Trace::new(config.debug.trace_completions),
             lend_target,
             lend_now: 0,
-            pressure_due: false,
             ktls_absent: false,
             now,
             stats: IoStats::default(),
@@ -220,12 +218,13 @@ impl Engine {
         }
         self.now = self.ring.now();
         self.reclaim();
-        self.inbox.reopen();
+        self.inbox.reopen(self.lists.endpoint_work);
         self.run_commands();
         self.run_uploads();
         self.resume_stalled();
         self.resume_http();
         self.run_completions();
+        self.inbox.open_to_endpoints();
         self.run_endpoints();
         self.run_conn_timers();
         self.quic.rest();
@@ -262,7 +261,7 @@ impl Engine {
             || self.clients.has_notice()
             || self.user_timers.has_due()
             || self.lists.has_notice()
-            || self.pressure_due
+            || self.cascade.has_news()
     }
 
     /// Whether there is something to do that no completion will announce.
@@ -273,10 +272,25 @@ impl Engine {
             || self.http.has_work()
             || self.clients.has_work()
             || self.has_command_to_run()
+            || self.can_go_on()
+    }
+
+    /// Whether something that waits for room would find it: it came back since the last tick, with
+    /// the events that were handed out.
+    fn can_go_on(&self) -> bool {
+        let lists = &self.lists;
+        let is_starved = |class| lists.endpoint_starved & starved_bit(class) != 0;
+        let received = [Class::Slots, Class::Gro].into_iter();
+        received.filter(|class| is_starved(*class)).any(|class| self.pool.has_for(class, Use::Rx))
+            || (!lists.buffer_waiters.is_empty() && self.can_serve_buffer_waiters())
     }
 
     /// Enters the kernel if that can do anything, and sleeps if nothing else is to be done.
     fn wait(&mut self, timeout: Duration) -> Result<()> {
+        if self.pressure() != PressureState::Healthy {
+            // It may have fallen since the last tick.
+            self.update_pressure();
+        }
         if timeout.is_zero() || self.has_local_work() {
             if !self.ring.has_work() {
                 return Ok(());
@@ -313,7 +327,9 @@ impl Engine {
 
     /// Blocks until a completion or a wake-up, or for as long as it may; how long that was.
     fn block(&mut self, wait: Wait) -> Result<Wait> {
-        let mut starved = self.lists.is_starved() || self.http.is_starved();
+        let mut starved = self.lists.is_starved()
+            || self.http.is_starved()
+            || self.pressure() >= PressureState::Critical;
         if self.looks_further {
             starved |= self.fleet_is_starved();
             self.publish();
@@ -418,7 +434,6 @@ impl Engine {
         }
         let pools = self.pool_stats().pools;
         if let Some(info) = self.cascade.update(&pools) {
-            self.pressure_due = true;
             crate::trace::pressure(&info);
             self.pool.set_strict(info.state >= PressureState::Warning);
             // Falling pressure lets listeners and sockets go on.

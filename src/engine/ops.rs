@@ -2,13 +2,17 @@
 
 use super::Engine;
 use super::ktls::unpassed;
-use crate::conn::tx::{Segment, Source};
+use super::send::release;
+use crate::conn::tx::{Appended, Segment, Source};
 use crate::conn::{Conn, Flags, Phase};
 use crate::error::{IoError, PoolKind, Result};
 use crate::event::inbox::Payload;
 use crate::ids::{ConnId, Protocol, StreamId};
 use crate::pool::WriteGuard;
 use crate::pool::{Class, RawSend, SendBuffer, Use};
+
+/// The longest guard: 4 GiB without the last 4096 bytes, whose lengths are the numbers of errors.
+const GUARD_LEN_MAX: u32 = u32::MAX - 4096;
 
 impl Engine {
     /// A connection that takes writes.
@@ -149,8 +153,11 @@ impl Engine {
     /// Queues a segment; the caller made sure that there is room.
     pub(super) fn append(&mut self, index: u32, ptr: *const u8, source: Source, len: u32) {
         let conn = self.conns.at(index);
-        let pushed = self.segments.push(&mut conn.tx, Segment { ptr, source, len });
-        debug_assert!(pushed, "the caller looked for room");
+        let appended = self.segments.append(&mut conn.tx, Segment { ptr, source, len });
+        debug_assert!(appended.is_some(), "the caller looked for room");
+        if appended == Some(Appended::Joined) {
+            release(&mut self.pool, &mut self.guards, source);
+        }
     }
 
     pub(super) fn want_writable(&mut self, conn: ConnId, for_buffers: bool) {
@@ -168,9 +175,14 @@ impl Engine {
         [Class::Slots, Class::Stream].into_iter().any(|class| self.pool.has_for(class, Use::TxBulk))
     }
 
+    /// Whether there is room for those whose write waited for it.
+    pub(super) fn can_serve_buffer_waiters(&self) -> bool {
+        self.has_buffers_to_write() && self.segments.room() > 0
+    }
+
     /// Those whose write waited for buffers are told when there are some again.
     pub(super) fn serve_buffer_waiters(&mut self) {
-        while self.has_buffers_to_write() && self.segments.room() > 0 {
+        while self.can_serve_buffer_waiters() {
             let Some(id) = self.lists.buffer_waiters.pop_front() else { return };
             let Some(conn) = self.conns.find(id) else { continue };
             conn.unset(Flags::WAITS_FOR_BUFFERS);
@@ -291,17 +303,20 @@ impl Engine {
         let Some((buf, _)) = self.place_in_current(data) else {
             return self.quic_forward(conn, data);
         };
-        if self.segments.room() == 0 {
-            return Err(IoError::exhausted(PoolKind::SendQueue));
-        }
         if data.is_empty() {
             return Ok(());
+        }
+        let (entry, len) = (self.conns.at(conn.index()), data.len() as u32);
+        let waiting = entry.secure.as_ref().map_or(&entry.tx, |secure| &secure.unsealed);
+        let is_full = self.segments.room() == 0;
+        if !self.segments.may_forward(waiting) || waiting.bytes.checked_add(len).is_none() {
+            self.want_writable(conn, is_full);
+            return Err(IoError::exhausted(PoolKind::SendQueue));
         }
         self.pool.hold(buf);
         self.start_write_clock(conn.index());
         let source = Source::Buf { buf, own: false };
-        let segment = Segment { ptr: data.as_ptr(), source, len: data.len() as u32 };
-        self.enqueue(conn.index(), segment);
+        self.enqueue(conn.index(), Segment { ptr: data.as_ptr(), source, len });
         Ok(())
     }
 
@@ -335,8 +350,8 @@ impl Engine {
             return self.quic_write_guard((conn, stream), memory, token, usize::MAX, error);
         }
         let (ptr, len) = (memory.bytes().as_ptr(), memory.bytes().len());
-        let Ok(len) = u32::try_from(len) else {
-            return Err(IoError::BufferTooLarge { len, max: u32::MAX as usize });
+        let Some(len) = u32::try_from(len).ok().filter(|len| *len <= GUARD_LEN_MAX) else {
+            return Err(IoError::BufferTooLarge { len, max: GUARD_LEN_MAX as usize });
         };
         let entry = self.conns.at(conn.index());
         let unsealed = entry.secure.as_ref().map_or(0, |secure| secure.unsealed.bytes);

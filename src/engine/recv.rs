@@ -603,6 +603,11 @@ impl Engine {
         if !conn.has(Flags::STARVED) {
             conn.set(Flags::STARVED);
             let id = conn.id(index);
+            if self.lists.starved.len() == self.lists.starved.capacity() {
+                // There is a place for each connection that lives.
+                let is_there = |id: &crate::ids::ConnId| self.conns.peek(*id).is_some();
+                self.lists.starved.retain(is_there);
+            }
             self.lists.starved.push_back(id);
         }
     }

@@ -14,11 +14,15 @@ use crate::ids::Protocol;
 use crate::pool::{Pool, PressureState};
 use crate::ring::{Completion, Op, Tag, Token};
 use crate::sys::{SHUT_WR, errno};
+use std::time::Duration;
 
 /// Bytes of one send operation at most.
 const SEND_BYTES_MAX: usize = 1 << 24;
 /// How long a send rests that the kernel could not take for want of memory.
-const RESEND_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
+const RESEND_PAUSE: Duration = Duration::from_millis(1);
+/// How long all sends copy after the kernel would not pin more memory (`RLIMIT_MEMLOCK`, which is
+/// the user's: others may use it up, too).
+const ZERO_COPY_PAUSE: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Puts the connection on the list of those with something to send.
@@ -113,7 +117,7 @@ impl Engine {
         }
         conn.tx.busy = count;
         let op = match (zero_copy, single) {
-            (true, true) => Op::SendZc { sock, ptr, len },
+            (true, true) => Op::SendZc { sock, ptr, len: len.min(SEND_BYTES_MAX as u32) },
             (true, false) => Op::SendMsgZc { sock, gather: gather.seal() },
             (false, _) => Op::SendMsg { sock, gather: gather.seal(), whole: !is_kernels },
         };
@@ -129,11 +133,12 @@ impl Engine {
         self.effective.zero_copy_send
             && uring.zero_copy_send != Toggle::Off
             && conn.protocol == Protocol::Tcp
-            && !conn.has(Flags::KERNEL_TX)
+            && !conn.has(Flags::KERNEL_TX | Flags::NO_ZERO_COPY)
             && conn.tx.bytes as usize >= uring.zero_copy_min
             && room
             && (conn.pinned as usize) < self.config.send_high_water
-            && (uring.zero_copy_send == Toggle::On || !conn.has(Flags::NO_ZERO_COPY))
+            && self.blocks.may_be_pinned()
+            && self.now >= self.lists.zero_copy_after
     }
 
     // ---- completions
@@ -192,7 +197,8 @@ impl Engine {
             if let Some(conn) = self.conns.find(id) {
                 conn.pinned -= bytes;
                 conn.last_tx = self.now;
-                if completion.result as u32 & Completion::ZC_COPIED != 0 {
+                let was_copied = completion.result as u32 & Completion::ZC_COPIED != 0;
+                if was_copied && self.config.uring.zero_copy_send == Toggle::Auto {
                     conn.set(Flags::NO_ZERO_COPY);
                 }
             }
@@ -261,6 +267,7 @@ impl Engine {
 
     pub(super) fn after_send(&mut self, index: u32, result: i32) {
         let conn = self.conns.at(index);
+        let was_zero_copy = conn.has(Flags::SEND_IS_ZC);
         conn.unset(Flags::SEND_BUSY | Flags::SEND_IS_ZC);
         conn.tx.busy = 0;
         if conn.phase != Phase::Open {
@@ -269,6 +276,11 @@ impl Engine {
         match -result {
             // Zero from a send of more than zero bytes would spin: treat it as the error it is.
             0 if !conn.tx.is_empty() => return self.on_send_error(index, errno::EPIPE),
+            // It may not pin so much: it can still copy.
+            errno::ENOBUFS | errno::ENOMEM if was_zero_copy => {
+                self.stats.zero_copy_refused += 1;
+                self.lists.zero_copy_after = self.now.saturating_add(ZERO_COPY_PAUSE);
+            }
             errno::EAGAIN | errno::ENOBUFS | errno::ENOMEM => return self.send_again_later(index),
             errno::EINTR => {}
             errno::EOPNOTSUPP if !conn.has(Flags::NO_ZERO_COPY) => conn.set(Flags::NO_ZERO_COPY),
@@ -281,33 +293,35 @@ impl Engine {
         self.offer_credit(index);
     }
 
-    /// The kernel is short of memory for the moment: a pause, rather than a spin.
+    /// The kernel is short of memory for the moment: a pause, rather than a spin. For so long the
+    /// connection stands on another list of those with something to send.
     pub(super) fn send_again_later(&mut self, index: u32) {
         let conn = self.conns.at(index);
-        let id = conn.id(index);
-        let listed =
-            conn.secure.as_mut().is_some_and(|s| std::mem::replace(&mut s.tries_again, true));
-        if !listed {
+        if !conn.has(Flags::DIRTY) {
+            conn.set(Flags::DIRTY);
+            let id = conn.id(index);
             self.lists.resend.push(id);
+            self.look_again_later();
         }
+    }
+
+    /// The lists of what rests are looked at after a pause.
+    pub(super) fn look_again_later(&mut self) {
         self.lists.retry_at = self.lists.retry_at.min(self.now.saturating_add(RESEND_PAUSE));
     }
 
     pub(super) fn resend(&mut self) {
+        // They are marked already.
+        self.lists.dirty.append(&mut self.lists.resend);
         // What is still without room puts itself behind, for the next time.
-        let count = self.lists.resend.len();
+        let count = self.lists.unanswered.len();
         for at in 0..count {
-            let id = self.lists.resend[at];
-            let Some(conn) = self.conns.find(id) else { continue };
-            if let Some(secure) = &mut conn.secure {
-                secure.tries_again = false;
-            }
-            if conn.phase == Phase::Open {
-                self.mark_dirty(id.index());
+            let id = self.lists.unanswered[at];
+            if self.conns.get(id).is_ok_and(|conn| conn.phase == Phase::Open) {
                 self.http_try_again(id.index());
             }
         }
-        self.lists.resend.drain(..count);
+        self.lists.unanswered.drain(..count);
     }
 
     pub(super) fn mark_dirty_if_due(&mut self, index: u32) {
@@ -452,7 +466,7 @@ fn hold(pool: &mut Pool, guards: &mut Guards, source: Source) {
 }
 
 #[inline]
-fn release(pool: &mut Pool, guards: &mut Guards, source: Source) {
+pub(super) fn release(pool: &mut Pool, guards: &mut Guards, source: Source) {
     match source {
         Source::Buf { buf, .. } => pool.release(buf),
         Source::Guard { guard } => guards.release(guard),

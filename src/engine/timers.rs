@@ -111,6 +111,9 @@ impl Engine {
             }
             match overdue(conn, now) {
                 Some(_) if self.stays_overdue(id) => {}
+                Some(code::WRITE_TIMEOUT | code::IDLE_TIMEOUT) if self.sends_on(id.index()) => {
+                    self.arm_unless_over(id);
+                }
                 Some(code) => self.begin_end(id.index(), code, false),
                 None => {
                     self.run_race(id);
@@ -119,6 +122,26 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Whether the peer takes a send in that is longer than the limit that has passed: one
+    /// completion tells of all of it. Of a peer that is gone that is said once more than is true,
+    /// since what is sent again counts as sent, and what it last acknowledged is not known before.
+    fn sends_on(&mut self, index: u32) -> bool {
+        let conn = self.conns.at(index);
+        let is_sending = conn.has(Flags::SEND_BUSY) || conn.pinned > 0;
+        if !is_sending || conn.protocol != Protocol::Tcp {
+            return false;
+        }
+        let since = self.now.saturating_since(conn.last_tx);
+        let Ok(info) = self.ring.tcp_info(conn.sock.fd) else { return false };
+        let conn = self.conns.at(index);
+        let was_acked = std::mem::replace(&mut conn.acked, info.bytes_acked) != info.bytes_acked;
+        let sends_on = was_acked && info.sent_ago < since;
+        if sends_on {
+            conn.last_tx = self.now;
+        }
+        sends_on
     }
 
     /// The same, unless the connection has ended in the meantime.

@@ -13,6 +13,7 @@
 use std::net::SocketAddr;
 
 use super::Engine;
+use super::lists::{FOR_PRESSURE, starved_bit};
 use crate::config::{Config, GRO_BUFFER_SIZE, UdpEndpointConfig};
 use crate::error::{IoError, PoolKind, Result};
 use crate::event::record::{Kind, Record};
@@ -161,12 +162,12 @@ impl Engine {
         }
         if self.pressure() >= PressureState::Drain {
             self.notes.unstage(&mut self.pool);
-            self.lists.endpoint_starved = true;
+            self.lists.endpoint_starved |= FOR_PRESSURE;
             return;
         }
         let asked = self.notes.stage(&mut self.pool, class, max, ask);
         if asked == 0 {
-            self.lists.endpoint_starved = true;
+            self.lists.endpoint_starved |= starved_bit(class);
             return;
         }
         self.notes.batch.want(asked, has_control);

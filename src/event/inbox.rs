@@ -6,13 +6,18 @@
 use super::record::{Kind, Record};
 use crate::pool::BufId;
 
+/// An eighth is kept for connections to be accepted and datagrams: a stream that brings messages
+/// without end would fill every tick.
+const ENDPOINT_SHARE: usize = 8;
+
 /// Records in order of arrival.
 pub(crate) struct Inbox {
     /// A power of two, so that positions wrap by a mask.
     ring: Box<[Record]>,
     capacity: usize,
-    /// The capacity, or less while the queue counts as full.
+    /// The capacity, or less while the queue counts as full or a part is kept.
     limit: usize,
+    is_shut: bool,
     head: usize,
     tail: usize,
     /// Where the payload lies that `next_event` handed out last; its buffer is held until the next
@@ -32,7 +37,7 @@ impl Inbox {
     pub(crate) fn new(capacity: usize) -> Self {
         let empty = Record::bare(Kind::User, 0, 0);
         let ring = vec![empty; capacity.next_power_of_two()].into_boxed_slice();
-        Self { ring, capacity, limit: capacity, head: 0, tail: 0, current: None }
+        Self { ring, capacity, limit: capacity, is_shut: false, head: 0, tail: 0, current: None }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -57,12 +62,21 @@ impl Inbox {
     /// From now on it counts as full: nothing may be queued behind what waits for a buffer.
     pub(crate) const fn shut(&mut self) {
         self.limit = self.len();
+        self.is_shut = true;
     }
 
-    /// It has its whole capacity again.
+    /// It has its capacity again, or what that is without a part that is kept for endpoints.
     #[inline]
-    pub(crate) const fn reopen(&mut self) {
-        self.limit = self.capacity;
+    pub(crate) const fn reopen(&mut self, keeps: bool) {
+        self.is_shut = false;
+        self.limit = self.capacity - if keeps { self.capacity / ENDPOINT_SHARE } else { 0 };
+    }
+
+    /// What was kept for endpoints is theirs now.
+    pub(crate) const fn open_to_endpoints(&mut self) {
+        if !self.is_shut {
+            self.limit = self.capacity;
+        }
     }
 
     /// Appends a record. The caller has to look first whether there is [room](Self::room): every

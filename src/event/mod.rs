@@ -292,7 +292,8 @@ pub enum Event<'poll> {
         /// Where it is.
         new_peer: SocketAddr,
     },
-    /// A guard write ended, and its memory is released.
+    /// A guard write ended, and its memory is released: nothing refers to it any more. Where the
+    /// kernel still does when the connection ends, this comes after `Disconnected`.
     SendDone {
         /// The connection.
         conn: ConnId,
@@ -352,9 +353,9 @@ pub enum Event<'poll> {
         /// How long there is.
         deadline: Duration,
     },
-    /// The pools changed their state.
+    /// The pools changed their state. What was taken back before it could be told is not.
     PoolPressure {
-        /// The new state, the old one, and the pool that caused it.
+        /// The new state, the one that was told last, and the pool that caused it.
         info: PoolPressureInfo,
     },
 }

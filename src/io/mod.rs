@@ -65,9 +65,14 @@ use crate::trace;
 ///     while let Some(event) = events.next_event() {
 ///         match event {
 ///             Event::StreamFrame { conn, stream, data, .. } => {
-///                 sender.stream_write(conn, stream, data)?;
+///                 // A client that is gone, or that reads nothing, ends alone.
+///                 if sender.stream_write(conn, stream, data) != Ok(data.len()) {
+///                     let _ = sender.close(conn);
+///                 }
 ///             }
-///             Event::ReadClosed { conn, .. } => sender.close_graceful(conn, Duration::ZERO)?,
+///             Event::ReadClosed { conn, .. } => {
+///                 let _ = sender.close_graceful(conn, Duration::ZERO);
+///             }
 ///             _ => {}
 ///         }
 ///     }
@@ -83,6 +88,9 @@ pub struct Io {
 
 impl Io {
     /// Makes a shard: allocates its pools, opens its ring and tries it.
+    ///
+    /// Raises the soft `RLIMIT_NOFILE` of the process to the hard one: every connection is a
+    /// descriptor.
     ///
     /// # Errors
     /// [`IoError::InvalidConfig`](crate::IoError::InvalidConfig) names the field;

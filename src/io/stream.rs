@@ -62,7 +62,7 @@ both! {
     ///
     /// # Errors
     /// As `stream_write`, and `QueueFull` at the high-water mark or `PoolExhausted` (then
-    /// `Event::Writable` follows).
+    /// `Event::Writable` follows); `InvalidArgument` for a buffer of another `Io`.
     pub fn stream_write_buffer(
         &mut self_,
         conn: ConnId,
@@ -87,8 +87,9 @@ both! {
     ///
     /// # Errors
     /// As `stream_write`; `InvalidArgument` when `data` is not of the current event;
-    /// `PoolExhausted` when the send queues are full; `QueueFull` for a QUIC stream on which too
-    /// much waits.
+    /// `PoolExhausted` when the send queues are full, or this connection has its share of them (an
+    /// eighth of what is free; then `Event::Writable` follows); `QueueFull` for a QUIC stream on
+    /// which too much waits.
     #[inline]
     pub fn forward(&mut self_, conn: ConnId, stream: StreamId, data: &[u8]) -> Result<()> {
         self_.forward(conn, stream, data)
@@ -100,7 +101,8 @@ both! {
     /// connection; what its window does not take waits there, as a buffer does.
     ///
     /// # Errors
-    /// As `stream_write_buffer`; `PoolExhausted` also when `Config::guard_count` are under way.
+    /// As `stream_write_buffer`; `PoolExhausted` also when `Config::guard_count` are under way;
+    /// `BufferTooLarge` for more than 4 GiB less 4 KiB.
     pub fn stream_write_guard(
         &mut self_,
         conn: ConnId,
@@ -140,7 +142,8 @@ both! {
     }
 
     /// Stops reading, so that the peer's window closes. What the kernel had handed over already
-    /// still comes as events.
+    /// still comes as events. A connection that `close_graceful` ends goes on reading, up to the
+    /// peer's FIN; one that can no longer send ends, since nothing would come of it any more.
     ///
     /// # Errors
     /// `StaleConn`.

@@ -78,19 +78,26 @@ both! {
         self_.adopt_listener(socket, Terms::new(timeouts, None, proxy.as_ref())?, framing)
     }
 
-    /// Takes over a connected TCP or Unix socket. `Event::Connected` follows.
+    /// Takes over a connected TCP or Unix socket, without time limits. `Event::Connected` follows.
     ///
     /// # Errors
     /// `InvalidArgument` when it is not a connected stream socket; `PoolExhausted`. The descriptor
     /// is closed then.
     pub fn adopt_stream(&mut self_, socket: OwnedFd, framing: Option<Framing>) -> Result<ConnId> {
-        let fd = socket.into_raw_fd();
-        let added = match self_.ring.adopt(fd) {
-            Ok(Adopted::Stream(protocol)) => self_.adopt_stream(fd, protocol, App::new(framing)),
-            Ok(_) => Err(NOT_A_STREAM),
-            Err(error) => Err(error),
-        };
-        added.inspect_err(|_| self_.ring.close_now(fd))
+        self_.adopt_any_stream(socket, ConnTimeouts::default(), framing)
+    }
+
+    /// The same with time limits.
+    ///
+    /// # Errors
+    /// As [`adopt_stream`](Self::adopt_stream).
+    pub fn adopt_stream_with(
+        &mut self_,
+        socket: OwnedFd,
+        timeouts: ConnTimeouts,
+        framing: Option<Framing>,
+    ) -> Result<ConnId> {
+        self_.adopt_any_stream(socket, timeouts, framing)
     }
 }
 
@@ -104,6 +111,22 @@ const NOT_A_STREAM: IoError = IoError::InvalidArgument {
 };
 
 impl crate::engine::Engine {
+    fn adopt_any_stream(
+        &mut self,
+        socket: OwnedFd,
+        timeouts: ConnTimeouts,
+        framing: Option<Framing>,
+    ) -> Result<ConnId> {
+        let fd = socket.into_raw_fd();
+        let app = App::new(framing);
+        let added = match self.ring.adopt(fd) {
+            Ok(Adopted::Stream(protocol)) => self.adopt_stream(fd, protocol, app, timeouts),
+            Ok(_) => Err(NOT_A_STREAM),
+            Err(error) => Err(error),
+        };
+        added.inspect_err(|_| self.ring.close_now(fd))
+    }
+
     pub(super) fn tcp_listen(
         &mut self,
         config: &TcpListenConfig,

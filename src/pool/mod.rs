@@ -94,7 +94,9 @@ const NO_OWNER: u32 = u32::MAX;
 struct Slot {
     ptr: NonNull<u8>,
     /// Queued records, the current event, queued sends, and one for all that left the shard.
-    holds: u16,
+    /// 32 bits: one payload can be forwarded to every connection there may be, and received bytes
+    /// can be very many messages.
+    holds: u32,
     class: Class,
     usage: Use,
     /// It left the shard as one or more `OwnedSlot`s.

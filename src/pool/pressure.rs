@@ -11,12 +11,15 @@ pub enum PressureState {
     /// There is room: uses may borrow beyond their shares.
     #[default]
     Healthy,
-    /// The shares 60/10/25/5 hold strictly.
+    /// The shares 60/10/25/5 hold strictly. From `pool_pressure_pct` on; this state and the next
+    /// two are left when the use has fallen 5 points below where they begin.
     Warning,
-    /// New connections wait in the kernel's backlog, and no payload may be detached.
+    /// New connections wait in the kernel's backlog, and a payload that is detached is copied. From
+    /// half of what is above `pool_pressure_pct` on: 90 % by default.
     Critical,
     /// Streams are received in small portions and datagrams not at all until buffers come home;
-    /// what is queued is still sent.
+    /// what is queued is still sent. From nine tenths of what is above `pool_pressure_pct` on: 98 %
+    /// by default.
     Drain,
 }
 
@@ -32,7 +35,8 @@ pub enum ReferencePool {
     RxRing,
     /// Entries of the send queues.
     TxRing,
-    /// The completion queue.
+    /// Completions that were taken from the kernel's queue and wait for room in the event queue,
+    /// over the entries of that queue.
     CompletionRing,
     /// Jumbo buffers, for partial messages.
     ScratchPool,
@@ -101,7 +105,8 @@ pub struct PoolStats {
     pub handle_reserve: u32,
     /// Times that receiving had to pause because no buffer was free.
     pub starved_total: u64,
-    /// Datagrams that were dropped because no buffer was free to send or receive them.
+    /// Datagrams that were accepted and dropped, because the kernel refused them. Those that no
+    /// buffer was free for are refused by name, or wait in the socket.
     pub datagrams_dropped_total: u64,
 }
 
@@ -119,7 +124,7 @@ impl PoolStats {
 pub struct PoolPressureInfo {
     /// The state now.
     pub state: PressureState,
-    /// The state before the last transition.
+    /// The state before the last transition; in an event, the one that was told last.
     pub previous: PressureState,
     /// The fullest pool.
     pub pool: ReferencePool,
@@ -134,6 +139,8 @@ pub(crate) const HYSTERESIS_PCT: u8 = 5;
 pub(crate) struct Cascade {
     thresholds: [u8; 3],
     info: PoolPressureInfo,
+    /// The state that was told last.
+    told: PressureState,
 }
 
 impl Cascade {
@@ -148,11 +155,20 @@ impl Cascade {
                 pool: ReferencePool::FreeStack,
                 used_pct: 0,
             },
+            told: PressureState::Healthy,
         }
     }
 
-    pub(crate) const fn info(&self) -> PoolPressureInfo {
-        self.info
+    /// Whether the state is another one than was told last.
+    pub(crate) fn has_news(&self) -> bool {
+        self.info.state != self.told
+    }
+
+    /// What is to be told of the state, once: transitions that were taken back in the meantime are
+    /// not.
+    pub(crate) fn tell(&mut self) -> Option<PoolPressureInfo> {
+        let previous = std::mem::replace(&mut self.told, self.info.state);
+        (previous != self.told).then_some(PoolPressureInfo { previous, ..self.info })
     }
 
     pub(crate) const fn state(&self) -> PressureState {

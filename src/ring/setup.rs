@@ -43,9 +43,10 @@ pub(super) fn build(config: &UringConfig, fixed_wanted: u32) -> Result<Built> {
     let (ring, plan) = create(config)?;
     require(&ring)?;
     pass_a_nop(&ring)?;
-    let registered = register_ring_fd(&ring, config.register_ring_fd)?;
     let fixed_max = u32::try_from(nofile).unwrap_or(u32::MAX);
     let fixed_files = fixed::register(&ring, config.fixed_files, fixed_wanted.min(fixed_max))?;
+    // The last step: it takes one of the thread's places, and only `Drop` gives that back.
+    let registered = register_ring_fd(&ring, config.register_ring_fd)?;
     let effective = Effective {
         backend: "io_uring",
         kernel: Some(kernel::version()),

@@ -516,6 +516,10 @@ impl Uring {
     }
 
     pub(crate) fn linger_zero(&mut self, fd: Fd) -> Result<()> {
+        if self.fork.is_child() {
+            // The socket is its parent's, too, and so is the option.
+            return Err(IoError::Forked);
+        }
         socket::linger_zero(fd)
     }
 

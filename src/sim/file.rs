@@ -95,6 +95,8 @@ pub(super) struct Stream {
     pub(super) orphan: bool,
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
+    /// When something last went to the peer.
+    pub(super) sent_at_ns: u64,
 }
 
 impl Stream {
@@ -119,6 +121,7 @@ impl Stream {
             orphan: false,
             bytes_sent: 0,
             bytes_received: 0,
+            sent_at_ns: 0,
         }
     }
 

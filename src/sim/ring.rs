@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::fault::Fault;
 use super::file::{Addr, FileId, Kind, Listener, Stream};
@@ -389,6 +390,7 @@ impl SimRing {
     pub(crate) fn tcp_info(&mut self, fd: Fd) -> Result<TcpInfo> {
         let run = |kernel: &mut Kernel, file| {
             let rtt_us = (kernel.faults.shape.latency_min_ns / 500) as u32;
+            let now_ns = kernel.now_ns;
             let Some(s) = kernel.files.stream(file).filter(|s| !s.is_unix) else {
                 return Err(libc::EOPNOTSUPP);
             };
@@ -399,6 +401,7 @@ impl SimRing {
                 mss: 1460,
                 bytes_sent: s.bytes_sent,
                 bytes_acked: s.bytes_sent - s.outbound.len() as u64,
+                sent_ago: Duration::from_nanos(now_ns - s.sent_at_ns),
                 bytes_received: s.bytes_received,
                 ..TcpInfo::default()
             })

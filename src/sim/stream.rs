@@ -229,7 +229,9 @@ impl Kernel {
             return;
         }
         let Some(peer_id) = peer_id else { return };
+        let now_ns = self.now_ns;
         let Some(s) = self.files.stream_mut(id) else { return };
+        s.sent_at_ns = now_ns;
         let ports = [Some(&s.local), s.remote.as_ref()].map(|addr| addr.map_or(0, Addr::port));
         let mut bytes = mem::take_front(&mut s.outbound, count);
         self.corrupt(ports, &mut bytes);

@@ -3,6 +3,7 @@
 //! Role: the answers, as plain data. Not role: the calls, which are in `socket`.
 
 use crate::ids::Protocol;
+use std::time::Duration;
 
 /// The parts of `TCP_INFO` that are worth reporting, tcp(7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +26,8 @@ pub(crate) struct TcpInfo {
     pub(crate) bytes_sent: u64,
     /// Payload bytes that the peer acknowledged.
     pub(crate) bytes_acked: u64,
+    /// How long ago payload was last sent, for the first time or again.
+    pub(crate) sent_ago: Duration,
     /// Payload bytes received.
     pub(crate) bytes_received: u64,
     /// Segments sent.

@@ -49,10 +49,22 @@ pub(crate) fn listen(config: &TcpListenConfig) -> Result<i32> {
     Ok(socket.release())
 }
 
-/// A socket that is ready to be connected to `peer`.
-pub(crate) fn connecting(config: &TcpConnectConfig, peer: &SockAddr) -> Result<i32> {
+/// Whether the options of a socket to be can be set: before a host is looked up for it.
+pub(crate) fn check_connecting(config: &TcpConnectConfig) -> Result<()> {
+    buffers_of(config)?;
+    config.keepalive.map_or(Ok(()), |keepalive| keepalive_values(keepalive).map(drop))?;
+    config.user_timeout.map_or(Ok(()), |limit| user_timeout_ms(limit).map(drop))
+}
+
+fn buffers_of(config: &TcpConnectConfig) -> Result<(Option<i32>, Option<i32>)> {
     let recv = optional_int("TcpConnectConfig::recv_buffer", config.recv_buffer)?;
     let send = optional_int("TcpConnectConfig::send_buffer", config.send_buffer)?;
+    Ok((recv, send))
+}
+
+/// A socket that is ready to be connected to `peer`.
+pub(crate) fn connecting(config: &TcpConnectConfig, peer: &SockAddr) -> Result<i32> {
+    let (recv, send) = buffers_of(config)?;
     let family = peer.family();
     if config.bind.is_some_and(|addr| SockAddr::from(addr).family() != family) {
         return Err(IoError::InvalidArgument {
@@ -92,11 +104,15 @@ fn set_stream(
         socket.set("TCP_KEEPCNT", TCP, libc::TCP_KEEPCNT, count)?;
     }
     if let Some(limit) = user_timeout {
-        let ms = u64::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        let ms = int("user_timeout", ms, 1, "1 ms to 2,147,483,647 ms")?;
+        let ms = user_timeout_ms(limit)?;
         socket.set("TCP_USER_TIMEOUT", TCP, libc::TCP_USER_TIMEOUT, ms)?;
     }
     Ok(())
+}
+
+fn user_timeout_ms(limit: Duration) -> Result<i32> {
+    let ms = u64::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    int("user_timeout", ms, 1, "1 ms to 2,147,483,647 ms")
 }
 
 fn keepalive_values(keepalive: Keepalive) -> Result<(i32, i32, i32)> {
@@ -144,6 +160,7 @@ pub(crate) fn info(fd: i32) -> Result<TcpInfo> {
         lost: half(32),
         bytes_sent: whole(200),
         bytes_acked: whole(120),
+        sent_ago: Duration::from_millis(u64::from(half(44))),
         bytes_received: whole(128),
         segs_out: half(136),
         segs_in: half(140),

@@ -225,4 +225,11 @@ impl Endpoints {
     pub(crate) fn indices(&self) -> impl Iterator<Item = u32> + use<> {
         0..self.places.len() as u32
     }
+
+    /// All of them, beginning with the one that `turn` says.
+    pub(crate) fn indices_from(&self, turn: u32) -> impl Iterator<Item = u32> + use<> {
+        let count = self.places.len() as u32;
+        let first = turn.checked_rem(count).unwrap_or(0);
+        (first..count).chain(0..first)
+    }
 }

@@ -11,6 +11,7 @@ mod churn;
 mod closing;
 mod datagrams;
 mod debugging;
+mod fair;
 mod lifetime;
 mod limits;
 #[path = "../common/linger.rs"]

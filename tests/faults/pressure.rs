@@ -88,6 +88,32 @@ fn each_transition_is_told_once() {
     world.must_be_idle();
 }
 
+#[test]
+fn it_is_told_from_where_it_was_told_last() {
+    use PressureState::{Critical, Drain, Healthy};
+    let (mut world, _, conn, client) = stuck();
+    assert_eq!(told(&mut world), []);
+    // Nobody takes the first one out.
+    fill(&mut world, conn, 80);
+    world.io.poll(Duration::ZERO).unwrap();
+    fill(&mut world, conn, 90);
+    assert_eq!(told(&mut world), [(Healthy, Critical, ReferencePool::TxRing)]);
+    fill(&mut world, conn, 98);
+    world.io.poll(Duration::ZERO).unwrap();
+    assert_eq!(world.io.pool_pressure().unwrap().state, Drain);
+    let reader = drain(client);
+    let start = Instant::now();
+    while world.io.pool_pressure().is_some() {
+        world.io.poll(Duration::from_millis(5)).unwrap();
+        assert!(start.elapsed() < PATIENCE);
+    }
+    // Up to `Drain` and down to `Healthy`: one step, that is down.
+    assert_eq!(told(&mut world), [(Critical, Healthy, ReferencePool::TxRing)]);
+    world.io.close_graceful(conn, PATIENCE).unwrap();
+    world.until("the end", |_| reader.is_finished());
+    world.must_be_idle();
+}
+
 /// Reads to the end, on a thread of its own; how many bytes came.
 fn drain(mut client: TcpStream) -> std::thread::JoinHandle<usize> {
     std::thread::spawn(move || {

@@ -124,6 +124,10 @@ fn memory_of_an_aborted_zero_copy_write_is_kept_while_the_kernel_refers_to_it() 
     shard.run_for(Duration::from_millis(50));
     shard.io.close(conn).unwrap();
     assert_eq!(shard.wait_end(conn).0, code::LOCAL_CLOSE);
+    // The peer has read nothing: the kernel has most of it to send, from where it lies.
+    assert_eq!(Arc::strong_count(&memory), 2, "the kernel refers to it");
+    assert_eq!(shard.count(|seen| matches!(seen, Seen::SendDone { .. })), 0, "and it is not told");
+    assert!(!shard.io.is_idle());
     // What the kernel took is still delivered, and it is right.
     let reader = thread::spawn(move || {
         let mut got = Vec::new();

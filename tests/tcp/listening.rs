@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use zero_io::{ConnTimeouts, IoError, PoolKind};
+use zero_io::{ConnTimeouts, IoError, PoolKind, code};
 
 use crate::common::{Seen, Shard, TICK, assert_same, dial, localhost, plain_listener};
 
@@ -39,6 +39,19 @@ fn an_adopted_stream_works() {
     let mut got = [0; 6];
     peer.read_exact(&mut got).unwrap();
     assert_eq!(&got, b"answer");
+    shard.finish();
+}
+
+#[test]
+fn an_adopted_stream_has_the_time_limits_that_it_is_given() {
+    let mut shard = Shard::new();
+    let (listener, addr) = plain_listener();
+    let _peer = dial(addr);
+    let (socket, _) = listener.accept().unwrap();
+    let mut timeouts = ConnTimeouts::default();
+    timeouts.idle = Some(Duration::from_millis(50));
+    let conn = shard.io.adopt_stream_with(OwnedFd::from(socket), timeouts, None).unwrap();
+    assert_eq!(shard.wait_end(conn), (code::IDLE_TIMEOUT, false));
     shard.finish();
 }
 

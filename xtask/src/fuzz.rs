@@ -12,7 +12,11 @@ use crate::board::{Failure, Report, Step};
 use crate::job::Job;
 use crate::tally::Tally;
 use crate::{Outcome, paths, setup, toolchain};
-use std::path::PathBuf;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
 
 /// Seconds for each target in the gate.
 pub(crate) const GATE_SECONDS: u64 = 8;
@@ -22,6 +26,8 @@ pub(crate) const RELEASE_SECONDS: u64 = 3600;
 const DEFAULT_SECONDS: u64 = 60;
 /// Building, and what libFuzzer takes beyond its own limit.
 const SLACK_S: u64 = 900;
+/// What libFuzzer's line of the executions starts with.
+const EXECUTED: &str = "stat::number_of_executed_units:";
 /// Longest input.
 const INPUT_LEN_MAX: u32 = 64 * 1024;
 
@@ -103,19 +109,36 @@ fn fuzz(way: Way, only: Option<&str>, seconds: u64) -> Step {
         };
     }
     let binary = build(way)?;
-    let mut crashed = Vec::new();
-    for target in chosen {
-        let found_nothing = run_target(&binary, target, seconds)?;
-        tally.passed += u64::from(found_nothing);
-        tally.failed += u64::from(!found_nothing);
-        if !found_nothing {
-            crashed.push(target.as_str());
-        }
-    }
+    let crashed = run_targets(&binary, &chosen, seconds)?;
+    tally.failed = crashed.len() as u64;
+    tally.passed = chosen.len() as u64 - tally.failed;
     match crashed.is_empty() {
         true => Ok(Report { tally, note }),
         false => Err(Failure { tally, why: format!("found something: {}", crashed.join(", ")) }),
     }
+}
+
+/// Fuzzes the targets, as many at a time as there are processors; those that found something.
+fn run_targets(binary: &Path, targets: &[&String], seconds: u64) -> Outcome<Vec<String>> {
+    let next = AtomicUsize::new(0);
+    let take_turns = || -> Outcome<Vec<String>> {
+        let mut crashed = Vec::new();
+        while let Some(target) = targets.get(next.fetch_add(1, Relaxed)) {
+            if !run_target(binary, target, seconds)? {
+                crashed.push(target.to_string());
+            }
+        }
+        Ok(crashed)
+    };
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..processors).map(|_| scope.spawn(take_turns)).collect();
+        let mut crashed = Vec::new();
+        for worker in workers {
+            crashed.extend(worker.join().map_err(|_| "a fuzzer's thread panicked")??);
+        }
+        Ok(crashed)
+    })
 }
 
 fn manifest_job(command: &str) -> Job {
@@ -152,7 +175,7 @@ fn build(way: Way) -> Outcome<PathBuf> {
 }
 
 /// Fuzzes one target; whether it found nothing.
-fn run_target(binary: &std::path::Path, target: &str, seconds: u64) -> Outcome<bool> {
+fn run_target(binary: &Path, target: &str, seconds: u64) -> Outcome<bool> {
     let fuzz = paths::root()?.join("fuzz");
     let made = |kind: &str| {
         let dir = fuzz.join(kind).join(target);
@@ -171,8 +194,13 @@ fn run_target(binary: &std::path::Path, target: &str, seconds: u64) -> Outcome<b
     if fuzz.join("seeds").join(target).is_dir() {
         job = job.arg(format!("fuzz/seeds/{target}"));
     }
-    let ran = job.run()?;
-    if !ran.ok {
+    let ran = job.quiet().run()?;
+    if ran.ok {
+        let executed = |line: &String| line.strip_prefix(EXECUTED).map(|n| n.trim().to_string());
+        let executed = ran.lines.iter().find_map(executed).unwrap_or_default();
+        println!("{target}: nothing found in {executed} executions, {seconds} s");
+    } else {
+        println!("{}", ran.lines.join("\n"));
         println!("{target}: {}; the input is in fuzz/artifacts/{target}/", ran.end);
     }
     Ok(ran.ok)

@@ -95,7 +95,9 @@ impl Engine {
                 let Some(http) = machine(self.conns.at(index)) else { return };
                 http.put_back_early(reply);
                 if !std::mem::replace(&mut http.tries_again, true) {
-                    self.send_again_later(index);
+                    let id = self.conns.at(index).id(index);
+                    self.lists.unanswered.push(id);
+                    self.look_again_later();
                 }
                 return;
             }
