@@ -194,7 +194,7 @@ impl Kernel {
         group: u16,
         entries: u16,
     ) -> Result<(), i32> {
-        if let Some(errno) = self.forced_failure() {
+        if let Some(errno) = self.forced_failure("register_buf_ring") {
             return Err(errno);
         }
         if !entries.is_power_of_two() || self.nodes[node].groups.contains_key(&group) {

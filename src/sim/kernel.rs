@@ -25,6 +25,8 @@ use crate::rng::Rng;
 const VIOLATION_COUNT_MAX: usize = 32;
 /// What a look at the clock costs: a loop that waits for a moment ends.
 const CLOCK_READ_NS: u64 = 20;
+/// Operations whose names are kept: more than a test lets fail one by one.
+const OPERATION_NAME_COUNT_MAX: usize = 4_096;
 /// How far the clock moves while some node has work that it was not polled for.
 const BUSY_STEP_NS: u64 = 1_000;
 
@@ -114,6 +116,7 @@ pub(super) struct Kernel {
     pub(super) trace: Trace,
     pub(super) violations: Vec<String>,
     pub(super) operation_count: u64,
+    pub(super) operation_names: Vec<&'static str>,
     /// Follows from every byte on the network, in order.
     pub(super) carried: u64,
     /// What its thread knows it by, once something is passed between its nodes.
@@ -142,6 +145,7 @@ impl Kernel {
             trace: Trace::default(),
             violations: Vec::new(),
             operation_count: 0,
+            operation_names: Vec::new(),
             carried: 0,
             number: None,
             schedule: BinaryHeap::new(),
@@ -192,8 +196,11 @@ impl Kernel {
     }
 
     /// Counts an operation that can fail; the errno with which this one must.
-    pub(super) fn forced_failure(&mut self) -> Option<i32> {
+    pub(super) fn forced_failure(&mut self, name: &'static str) -> Option<i32> {
         self.operation_count += 1;
+        if self.operation_names.len() < OPERATION_NAME_COUNT_MAX {
+            self.operation_names.push(name);
+        }
         self.faults.forced(self.operation_count)
     }
 

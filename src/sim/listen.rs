@@ -20,6 +20,8 @@ const SYN_ATTEMPT_MAX: u32 = 6;
 const SYN_RETRY_NS: u64 = 1_000_000_000;
 /// When an attempt without any answer is given up.
 const CONNECT_GIVE_UP_NS: u64 = 127_000_000_000;
+/// What an accept answers that loses its connection.
+const LOST_WITH: [i32; 3] = [libc::ECONNABORTED, libc::EPROTO, libc::EPERM];
 
 impl Kernel {
     /// A socket that listens at `wanted`.
@@ -82,13 +84,12 @@ impl Kernel {
         if self.nodes[node].fd_count() >= self.faults.shape.fd_count_max as usize {
             return Err(libc::EMFILE);
         }
-        let aborted = self.hit(Fault::AcceptAborted);
+        if self.hit(Fault::AcceptAborted) {
+            self.lose_first(id);
+            return Err(self.pick(&LOST_WITH));
+        }
         let Some(listener) = self.files.listener_mut(id) else { return Err(libc::EINVAL) };
         let Some(child) = listener.backlog.pop_front() else { return Ok(None) };
-        if aborted {
-            self.abort_stream(child);
-            return Err(self.pick(&[libc::ECONNABORTED, libc::EPROTO, libc::EPERM]));
-        }
         let remote = self.files.stream(child).and_then(|s| s.remote.clone());
         if let Some(file) = self.files.get_mut(child) {
             file.node = node;
@@ -96,6 +97,27 @@ impl Kernel {
         // The backlog's reference becomes the descriptor's.
         let fd = self.nodes[node].fd_insert(child);
         Ok(Some((fd, remote.unwrap_or(Addr::Unix))))
+    }
+
+    /// A failed accept: K22, what concerns one connection loses it.
+    pub(super) fn accept_fails(
+        &mut self,
+        node: usize,
+        fd: Fd,
+        errno: i32,
+    ) -> Result<Option<(Fd, Addr)>, i32> {
+        let id = self.fd_file(node, fd, "accept")?;
+        if LOST_WITH.contains(&errno) {
+            self.lose_first(id);
+        }
+        Err(errno)
+    }
+
+    fn lose_first(&mut self, listener: FileId) {
+        let backlog = self.files.listener_mut(listener).map(|listener| &mut listener.backlog);
+        if let Some(child) = backlog.and_then(std::collections::VecDeque::pop_front) {
+            self.abort_stream(child);
+        }
     }
 
     /// Gives a connection up from this side.

@@ -74,7 +74,7 @@ impl SimRing {
         shown: impl FnOnce(&T) -> i64,
     ) -> Result<T> {
         let kernel = &mut *self.kernel.borrow_mut();
-        let result = match kernel.forced_failure() {
+        let result = match kernel.forced_failure(name) {
             Some(errno) => Err(errno),
             None => run(kernel, self.node),
         };
@@ -299,9 +299,13 @@ impl SimRing {
 
     #[inline(never)]
     pub(crate) fn accept(&mut self, listener: Fd) -> Result<Option<(Fd, SockAddr)>> {
-        let run = |kernel: &mut Kernel, node| kernel.accept(node, listener);
+        let kernel = &mut *self.kernel.borrow_mut();
+        let result = match kernel.forced_failure("accept4") {
+            Some(errno) => kernel.accept_fails(self.node, listener, errno),
+            None => kernel.accept(self.node, listener),
+        };
         let shown = |got: &Option<(Fd, Addr)>| got.as_ref().map_or(-1, |(fd, _)| (*fd).into());
-        let got = self.call("accept4", run, shown)?;
+        let got = kernel.called(self.node, "accept4", result, shown)?;
         Ok(got.map(|(fd, addr)| (fd, sock_addr(&addr))))
     }
 
@@ -498,7 +502,7 @@ impl SimRing {
         let kernel = &mut *self.kernel.borrow_mut();
         let sent = match kernel.fd_file(self.node, fd, name) {
             _ if data.is_empty() => 0,
-            Ok(id) => kernel.send_at_once(self.node, id, data),
+            Ok(id) => kernel.send_at_once(self.node, name, id, data),
             Err(errno) => -errno,
         };
         kernel.trace(self.node, What::Call(name, sent.into()));

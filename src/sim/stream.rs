@@ -86,8 +86,14 @@ impl Kernel {
     }
 
     /// A send that does not wait: a count, or a negative errno.
-    pub(super) fn send_at_once(&mut self, node: usize, id: FileId, data: &[u8]) -> i32 {
-        if let Some(errno) = self.forced_failure() {
+    pub(super) fn send_at_once(
+        &mut self,
+        node: usize,
+        name: &'static str,
+        id: FileId,
+        data: &[u8],
+    ) -> i32 {
+        if let Some(errno) = self.forced_failure(name) {
             return -errno;
         }
         // K6 holds for these sends as well: they would go between the bytes of another.

@@ -64,7 +64,7 @@ impl Kernel {
             }
         }
         self.nodes[node].pending.insert(serial, Pending::new(token, work, file));
-        if let Some(errno) = self.forced_failure() {
+        if let Some(errno) = self.forced_failure(name(&op)) {
             return self.fail(me, errno);
         }
         // K17: an installation is done in its turn, so that what follows may name the slot.
@@ -155,7 +155,7 @@ impl Kernel {
         };
         self.release(file);
         // K19: whatever a close answers, the descriptor is gone.
-        if let Some(errno) = self.forced_failure() {
+        if let Some(errno) = self.forced_failure("IORING_OP_CLOSE") {
             return -errno;
         }
         if self.hit(Fault::CloseError) { -self.pick(&[libc::EINTR, libc::EIO]) } else { 0 }
@@ -169,7 +169,7 @@ impl Kernel {
             return -libc::EBADF;
         };
         self.release(file);
-        self.forced_failure().map_or(0, |errno| -errno)
+        self.forced_failure("IORING_OP_CLOSE").map_or(0, |errno| -errno)
     }
 
     // ---- trying
@@ -527,5 +527,22 @@ impl Kernel {
         let serial = self.serial();
         self.nodes[node].pending.insert(serial, Pending::new(token, Work::Wake, None));
         self.nodes[node].wake_serial = Some(serial);
+    }
+}
+
+/// What a test calls an operation.
+const fn name(op: &Op) -> &'static str {
+    match op {
+        Op::RecvMulti { .. } => "IORING_OP_RECV",
+        Op::Send { .. } => "IORING_OP_SEND",
+        Op::SendMsg { .. } => "IORING_OP_SENDMSG",
+        Op::SendZc { .. } => "IORING_OP_SEND_ZC",
+        Op::SendMsgZc { .. } => "IORING_OP_SENDMSG_ZC",
+        Op::Connect { .. } => "IORING_OP_CONNECT",
+        Op::Install { .. } => "IORING_OP_FILES_UPDATE",
+        Op::Poll { .. } => "IORING_OP_POLL_ADD",
+        Op::Cancel { .. } => "IORING_OP_ASYNC_CANCEL",
+        Op::Shutdown { .. } => "IORING_OP_SHUTDOWN",
+        Op::CloseFd { .. } | Op::CloseSlot { .. } => "IORING_OP_CLOSE",
     }
 }

@@ -179,6 +179,14 @@ impl World {
         self.kernel.borrow().operation_count
     }
 
+    /// What the `n`-th of them was (from 1): the call, or the ring's opcode. `None` when there was
+    /// none, or too many before.
+    #[must_use]
+    pub fn operation_name(&self, n: u64) -> Option<&'static str> {
+        let at = usize::try_from(n).ok()?.checked_sub(1)?;
+        self.kernel.borrow().operation_names.get(at).copied()
+    }
+
     /// A number that follows from every byte on the network so far, in order.
     #[must_use]
     pub fn carried(&self) -> u64 {

@@ -231,6 +231,27 @@ fn hazard_37_exhaustion_leaves_the_connection_in_the_backlog() {
 }
 
 #[test]
+fn k22_a_failed_accept_loses_the_connection_that_it_concerns() {
+    for (errno, is_lost) in [(libc::ENFILE, false), (libc::ECONNABORTED, true)] {
+        let world = World::new(1, Faults::none());
+        let mut a = Host::new(&world, 8);
+        let mut b = Host::new(&world, 0);
+        let (listener, addr) = listen(&mut b, 16);
+        let to = SockAddr::from(addr);
+        let fd = connect(&mut a, &to);
+        settle(&world, &mut [&mut a, &mut b]);
+        world.set_faults(Faults::fail_nth(world.operations() + 1, errno));
+        assert!(b.ring.accept(listener).is_err());
+        assert_eq!(world.operation_name(world.operations()), Some("accept4"));
+        assert_eq!(b.ring.accept(listener).unwrap().is_none(), is_lost);
+        a.recv(fd);
+        let seen = settle(&world, &mut [&mut a, &mut b]);
+        let ends = if is_lost { &[-libc::ECONNRESET][..] } else { &[] };
+        assert_eq!(results(&seen[0], Tag::Recv), ends);
+    }
+}
+
+#[test]
 fn sigkill_of_a_peer_is_a_reset_or_a_fin() {
     let (world, mut a, b, fd, _) = pair(Faults::none());
     a.recv(fd);
