@@ -304,8 +304,10 @@ impl Kernel {
         if s.phase != Phase::Open {
             return;
         }
-        // What was received before stays readable. The errno is Linux's: tcp_reset().
-        s.error = if s.fin_received { libc::EPIPE } else { libc::ECONNRESET };
+        // What was received before stays readable. The errno is Linux's, tcp_reset(): EPIPE in
+        // CLOSE-WAIT alone.
+        let is_close_wait = s.fin_received && !s.fin_queued;
+        s.error = if is_close_wait { libc::EPIPE } else { libc::ECONNRESET };
         s.phase = Phase::Dead;
         s.outbound.clear();
         let orphan = s.orphan;

@@ -252,6 +252,37 @@ fn k22_a_failed_accept_loses_the_connection_that_it_concerns() {
 }
 
 #[test]
+fn k21_what_a_reset_says_follows_the_state() {
+    // Whether each side has said FIN: established, CLOSE-WAIT, FIN-WAIT-1, LAST-ACK or CLOSING.
+    for (peers_fin, own_fin, errno) in [
+        (false, false, libc::ECONNRESET),
+        (true, false, libc::EPIPE),
+        (false, true, libc::ECONNRESET),
+        (true, true, libc::ECONNRESET),
+    ] {
+        let (world, mut a, mut b, fd, peer) = pair(Faults::none());
+        let shutdown = |host: &mut Host, fd| {
+            let op = Op::Shutdown { sock: Sock::plain(fd), how: libc::SHUT_WR };
+            host.ring.push(op, Token::new(Tag::Shutdown, 0, fd as u32));
+        };
+        if peers_fin {
+            shutdown(&mut b, peer);
+            settle(&world, &mut [&mut a, &mut b]);
+        }
+        if own_fin {
+            shutdown(&mut a, fd);
+            // Its FIN is still on its way when the reset leaves.
+            a.poll();
+        }
+        b.ring.linger_zero(peer).unwrap();
+        b.ring.close_now(peer);
+        world.advance_by(Duration::from_secs(1));
+        a.send(fd, b"anybody?");
+        assert_eq!(results(&a.poll(), Tag::Send), [-errno], "{peers_fin} {own_fin}");
+    }
+}
+
+#[test]
 fn sigkill_of_a_peer_is_a_reset_or_a_fin() {
     let (world, mut a, b, fd, _) = pair(Faults::none());
     a.recv(fd);
