@@ -239,7 +239,13 @@ impl SimRing {
             listener.unix_name = Some(name.to_vec());
             kernel.listen_unix(node, name, listener)
         };
-        self.call("listen", run, |fd| (*fd).into())
+        self.call("listen", run, |fd| (*fd).into()).map_err(|error| match error {
+            // A name that is taken is bind(2)'s answer.
+            IoError::Os { errno, .. } if errno.0 == libc::EADDRINUSE => {
+                IoError::os("bind", errno.0)
+            }
+            other => other,
+        })
     }
 
     #[inline(never)]

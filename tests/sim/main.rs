@@ -33,6 +33,8 @@ mod secure;
 #[path = "secure_off.rs"]
 mod secure;
 mod short;
+mod stage;
+mod stories;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
