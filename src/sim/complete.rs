@@ -78,9 +78,12 @@ impl Kernel {
         }
     }
 
-    /// Whether the completion queue has no room: multishots end then (K13).
-    pub(super) fn is_crowded(&self, node: usize) -> bool {
-        self.nodes[node].unreaped_count() + 1 >= self.faults.shape.cq_entries as usize
+    /// Whether the completion queue has no room: then a multishot ends (K13), which is counted.
+    pub(super) fn is_crowded(&mut self, node: usize) -> bool {
+        let node = &mut self.nodes[node];
+        let is_crowded = node.unreaped_count() + 1 >= self.faults.shape.cq_entries as usize;
+        node.overflow_count += u64::from(is_crowded);
+        is_crowded
     }
 
     // ---- one enter

@@ -152,6 +152,8 @@ pub(super) struct Node {
     pub(super) posted: Vec<Posted>,
     pub(super) cq: VecDeque<Posted>,
     pub(super) overflow: VecDeque<Posted>,
+    /// How often a multishot ended because the queue was full.
+    pub(super) overflow_count: u64,
     pub(super) claims: BTreeMap<Claim, u32>,
     pub(super) groups: BTreeMap<u16, Group>,
     /// Provided memory: address to length.
@@ -177,6 +179,7 @@ impl Node {
             posted: Vec::new(),
             cq: VecDeque::new(),
             overflow: VecDeque::new(),
+            overflow_count: 0,
             claims: BTreeMap::new(),
             groups: BTreeMap::new(),
             provided: BTreeMap::new(),

@@ -232,6 +232,12 @@ impl World {
         kernel.nodes[node].pending.len() + kernel.nodes[node].unreaped_count()
     }
 
+    /// How often a multishot of a node ended because the completion queue was full.
+    #[must_use]
+    pub fn overflows(&self, node: usize) -> u64 {
+        self.kernel.borrow().nodes[node].overflow_count
+    }
+
     /// Files in the whole world, those included that only finish sending.
     #[must_use]
     pub fn files(&self) -> usize {

@@ -12,6 +12,7 @@ mod extras;
 #[cfg(feature = "http")]
 mod files;
 mod flow;
+mod hazards;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(not(feature = "http"))]
