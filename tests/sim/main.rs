@@ -27,6 +27,7 @@ mod quic;
 #[path = "quic_off.rs"]
 mod quic;
 mod race;
+mod reset;
 mod scenario;
 #[cfg(feature = "tls")]
 mod secure;
