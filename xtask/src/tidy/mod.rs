@@ -12,6 +12,7 @@ mod hazards;
 mod ledger;
 mod lexer;
 mod markdown;
+mod programs;
 mod sizes;
 mod source;
 mod strata;
@@ -81,6 +82,7 @@ fn check(root: &Path) -> Outcome<Vec<Finding>> {
     }
     findings.extend(ledger::check(root, &sources)?);
     findings.extend(hazards::check(root, &sources)?);
+    findings.extend(programs::check(&sources));
     findings.extend(documents::check(root)?);
     findings.sort();
     findings.dedup();

@@ -56,14 +56,14 @@ fn shipped_line_count(source: &Source) -> usize {
 }
 
 #[derive(Debug)]
-struct Function {
-    name: String,
-    at: usize,
+pub(super) struct Function {
+    pub(super) name: String,
+    pub(super) at: usize,
     lines: usize,
 }
 
 /// Functions with a body, nested ones too.
-fn functions(code: &str) -> Vec<Function> {
+pub(super) fn functions(code: &str) -> Vec<Function> {
     let mut found = Vec::new();
     for at in super::source::words(code, "fn ") {
         let name: String = code[at + 3..].chars().take_while(|c| is_word(*c as u8)).collect();
@@ -77,8 +77,8 @@ fn functions(code: &str) -> Vec<Function> {
     found
 }
 
-/// Where the body of the function at `at` opens; `None` for one without a body.
-fn body_of(code: &str, at: usize) -> Option<usize> {
+/// Where the body of the function or `impl` at `at` opens; `None` for one without a body.
+pub(super) fn body_of(code: &str, at: usize) -> Option<usize> {
     let bytes = code.as_bytes();
     let mut i = at;
     while i < bytes.len() {
