@@ -1,5 +1,5 @@
-//! Sizes: files of one noun, functions that fit a screen, lines of 100 columns, and a header that
-//! says what the file is for.
+//! Sizes: files of one noun, functions that fit a screen, lines of 100 columns, examples that are
+//! read at a glance, and a header that says what the file is for.
 
 use super::Finding;
 use super::lexer::is_word;
@@ -11,6 +11,25 @@ const FILE_LINES_MAX: usize = 700;
 const FUNCTION_LINES_MAX: usize = 70;
 /// Characters of a line.
 const COLUMNS_MAX: usize = 100;
+
+/// Lines of a file of the examples, all of them counted.
+const EXAMPLE_LINES_MAX: usize = 80;
+
+/// Files of examples that may be longer, and why.
+const LONG_EXAMPLES: &[(&str, &str)] = &[
+    ("examples/cluster.rs", "a whole server: five protocols on several shards, and how they end"),
+    ("examples/http_client.rs", "a command with options, as users of curl know them"),
+    ("examples/http_workers.rs", "both that workers do: calculate, and take a body as it comes"),
+    ("examples/quic_client.rs", "a command with options, and every way in which a stream ends"),
+    (
+        "examples/quic/echo.rs",
+        "what several examples share: the echo of streams, with back-pressure",
+    ),
+    (
+        "examples/quic_perf/client.rs",
+        "a measuring program: three kinds of load, and what it prints",
+    ),
+];
 
 /// Functions that may be longer: file, name, and why.
 const LONG_FUNCTIONS: &[(&str, &str, &str)] =
@@ -30,6 +49,7 @@ pub(crate) fn check(source: &Source) -> Vec<Finding> {
     if is_test_file {
         return findings;
     }
+    findings.extend(example(source));
     if !source.text.starts_with("//!") && !source.text.starts_with("#!") {
         let what = "no `//!` header: role, not-role, invariants";
         findings.push(Finding::new(path, 1, what));
@@ -47,6 +67,21 @@ pub(crate) fn check(source: &Source) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// An example that is too long, or that is named as one and is not.
+fn example(source: &Source) -> Option<Finding> {
+    if !source.path.starts_with("examples/") {
+        return None;
+    }
+    let lines = source.text.lines().count();
+    let excepted = LONG_EXAMPLES.iter().any(|(file, _)| *file == source.path);
+    let what = match (lines > EXAMPLE_LINES_MAX, excepted) {
+        (true, false) => format!("{lines} lines, an example has at most {EXAMPLE_LINES_MAX}"),
+        (false, true) => format!("{lines} lines: LONG_EXAMPLES has no need to name it"),
+        _ => return None,
+    };
+    Some(Finding::new(&source.path, 0, what))
 }
 
 /// Lines that are not wholly inside a test item.
@@ -114,6 +149,20 @@ mod tests {
         assert_eq!(breaches(&"const A: u8 = 1;\n".repeat(FILE_LINES_MAX)).len(), 1);
         let tests = "#[cfg(test)]\nmod tests {\n".to_string() + &"fn a() {}\n".repeat(900) + "}\n";
         assert_eq!(breaches(&tests).len(), 0);
+    }
+
+    #[test]
+    fn examples_are_short_or_named() {
+        let breaches = |path: &str, lines: usize| {
+            let text = format!("//! An example.\n{}", "// x\n".repeat(lines - 1));
+            check(&snippet(path, &text)).len()
+        };
+        assert_eq!(breaches("examples/tcp_echo.rs", EXAMPLE_LINES_MAX), 0);
+        assert_eq!(breaches("examples/tcp_echo.rs", EXAMPLE_LINES_MAX + 1), 1);
+        assert_eq!(breaches("examples/showcase/main.rs", EXAMPLE_LINES_MAX + 1), 1);
+        assert_eq!(breaches("examples/cluster.rs", EXAMPLE_LINES_MAX + 1), 0);
+        assert_eq!(breaches("examples/cluster.rs", EXAMPLE_LINES_MAX), 1);
+        assert_eq!(breaches("src/ids.rs", EXAMPLE_LINES_MAX + 1), 0);
     }
 
     #[test]
