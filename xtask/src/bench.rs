@@ -1,5 +1,8 @@
 //! Measurements: suites of `benches/`, and comparisons with peers of `benches/peers`.
 //!
+//! Without a suite: all of them in one run, with all peers, in few rounds. A suite that fails does
+//! not keep the others from running.
+//!
 //! `benches/peers` is a workspace of its own, so that its dependencies stay out of this one. A
 //! suite `tcp` there is the script `run-tcp.sh [ROUNDS] [SECONDS]`; it prints one table. It finds
 //! the engine's servers in ZERO_IO_EXAMPLES, and ZERO_IO_PEERS says whether to run them against
@@ -7,92 +10,131 @@
 
 use crate::args::Args;
 use crate::job::Job;
+use crate::manifest::{self, Bench};
 use crate::{Outcome, paths, setup};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-pub(crate) const USAGE: &str = "[SUITE] [--peers] [--counts] [--rounds N]..";
+pub(crate) const USAGE: &str = "[SUITE | --list] [--peers] [--counts] ..";
 /// Rounds that a comparison needs at least to mean something.
 const ROUNDS_DEFAULT: u32 = 5;
+/// Rounds where nobody asked for a suite: an overview.
+const ROUNDS_OF_ALL: u32 = 2;
 /// Suites with figures that are counted, not timed (`run-counts.sh`).
 const COUNTED_SUITES: &[&str] = &["tcp", "http", "ws"];
 /// Suites that need no more than sockets; the others have servers of whole protocols as peers.
 const SOCKET_SUITES: &[&str] = &["tcp", "tls", "udp"];
-/// What the suites of `benches/` need of the engine; others need its default features alone.
-const BENCH_FEATURES: &[(&str, &str)] = &[
-    ("instructions", "_sim"),
-    ("http_parse", "_sim,http"),
-    ("quic_instructions", "_sim,quic"),
-    ("tls_record", "_sim,tls"),
-];
 const BUILD_LIMIT_S: u64 = 3600;
 const SUITE_LIMIT_S: u64 = 2 * 3600;
 
 pub(crate) fn run(mut args: Args) -> Outcome<()> {
+    let list = args.flag("--list");
     let peers = args.flag("--peers");
     let counts = args.flag("--counts");
-    let rounds = args.value("--rounds")?.unwrap_or(ROUNDS_DEFAULT);
+    let rounds: Option<u32> = args.value("--rounds")?;
     let seconds: Option<f32> = args.value("--secs")?;
     let suite = args.positional();
     args.finish()?;
-    let root = paths::root()?;
-    let suites = suites(&root);
-    let Some(suite) = suite else {
-        println!("suites: {}", suites.join(", "));
+    let suites = Suites::find()?;
+    if list {
+        println!("suites: {}", suites.names().join(", "));
         return Ok(());
+    }
+    let Some(suite) = suite else {
+        return match counts {
+            true => Err(format!("--counts needs a suite: {}", COUNTED_SUITES.join(", "))),
+            false => suites.run_all(rounds.unwrap_or(ROUNDS_OF_ALL), seconds).map(drop),
+        };
     };
-    if !suites.contains(&suite) {
-        return Err(format!("no suite `{suite}`: {}", suites.join(", ")));
+    let Suites { root, own, compared } = &suites;
+    let bench = own.iter().find(|bench| bench.name == suite);
+    let is_compared = compared.contains(&suite);
+    if bench.is_none() && !is_compared {
+        return Err(format!("no suite `{suite}`: {}", suites.names().join(", ")));
     }
-    if root.join(format!("benches/{suite}.rs")).is_file() {
-        let features = BENCH_FEATURES.iter().find(|(name, _)| *name == suite);
-        let features = features.map_or("", |(_, features)| features);
-        let job = Job::cargo(&["bench", "--package", "zero-io", "--features", features]);
-        job.args(["--bench", &suite]).limit_s(SUITE_LIMIT_S).run()?.good()?;
+    if let Some(bench) = bench {
+        measure(bench)?;
     }
-    if script(&root, &suite).is_file() {
-        build(&root, &[&suite], peers)?;
+    if is_compared {
+        build(root, &[&suite], peers)?;
         match counts {
-            true => count(&root, &suite)?,
-            false => compare(&root, &suite, peers, rounds, seconds)?,
+            true => count(root, &suite)?,
+            false => compare(root, &suite, peers, rounds.unwrap_or(ROUNDS_DEFAULT), seconds)?,
         }
     }
     Ok(())
 }
 
-/// Every comparison, with all peers: for a release.
+/// Everything, with all peers: for a release. How many suites that is.
 pub(crate) fn all(rounds: u32) -> Outcome<usize> {
-    let root = paths::root()?;
-    let mut compared = suites(&root);
-    compared.retain(|suite| script(&root, suite).is_file());
-    build(&root, &compared.iter().map(String::as_str).collect::<Vec<_>>(), true)?;
-    for suite in &compared {
-        compare(&root, suite, true, rounds, None)?;
-        if COUNTED_SUITES.contains(&suite.as_str()) {
-            count(&root, suite)?;
+    Suites::find()?.run_all(rounds, None)
+}
+
+/// What there is to measure.
+struct Suites {
+    root: PathBuf,
+    /// Those of `benches/`.
+    own: Vec<Bench>,
+    /// Those with a script in `benches/peers`.
+    compared: Vec<String>,
+}
+
+impl Suites {
+    fn find() -> Outcome<Self> {
+        let root = paths::root()?;
+        let own = manifest::benches(&paths::read(&root.join("Cargo.toml"))?);
+        let scripts = paths::list(&root.join("benches/peers"));
+        let names = scripts.iter().filter_map(|path| {
+            let name = path.file_name()?.to_str()?;
+            Some(name.strip_prefix("run-")?.strip_suffix(".sh")?.to_string())
+        });
+        let compared = names.filter(|name| !["all", "counts"].contains(&name.as_str())).collect();
+        Ok(Self { root, own, compared })
+    }
+
+    /// All names, sorted.
+    fn names(&self) -> Vec<&str> {
+        let own = self.own.iter().map(|bench| bench.name.as_str());
+        let mut names: Vec<_> = own.chain(self.compared.iter().map(String::as_str)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    fn run_all(&self, rounds: u32, seconds: Option<f32>) -> Outcome<usize> {
+        let Self { root, own, compared } = self;
+        let mut failed = Vec::new();
+        let mut note = |suite: &str, outcome: Outcome<()>| {
+            failed.extend(outcome.err().map(|why| format!("{suite}: {why}")));
+        };
+        for bench in own {
+            note(&bench.name, measure(bench));
+        }
+        let names = compared.iter().map(String::as_str).collect::<Vec<_>>();
+        match build(root, &names, true) {
+            Err(why) => note("the peers", Err(why)),
+            Ok(()) => {
+                for suite in names {
+                    note(suite, compare(root, suite, true, rounds, seconds));
+                    if COUNTED_SUITES.contains(&suite) {
+                        note(suite, count(root, suite));
+                    }
+                }
+            }
+        }
+        match failed.is_empty() {
+            true => Ok(self.names().len()),
+            false => Err(failed.join("; ")),
         }
     }
-    Ok(compared.len())
 }
 
-fn script(root: &Path, suite: &str) -> std::path::PathBuf {
-    root.join(format!("benches/peers/run-{suite}.sh"))
-}
-
-/// Names of the suites, sorted.
-fn suites(root: &Path) -> Vec<String> {
-    let names = |dir: &str, prefix: &str, suffix: &str| {
-        let files = paths::list(&root.join(dir));
-        let names = files.iter().filter_map(|path| {
-            let name = path.file_name()?.to_str()?;
-            Some(name.strip_prefix(prefix)?.strip_suffix(suffix)?.to_string())
-        });
-        names.filter(|name| !["all", "counts"].contains(&name.as_str())).collect::<Vec<_>>()
-    };
-    let mut all = names("benches", "", ".rs");
-    all.extend(names("benches/peers", "run-", ".sh"));
-    all.sort();
-    all.dedup();
-    all
+/// Runs a suite of `benches/`, with the features that it requires.
+fn measure(bench: &Bench) -> Outcome<()> {
+    setup::need("bench")?;
+    let features = bench.features.join(",");
+    let job = Job::cargo(&["bench", "--package", "zero-io", "--features", &features]);
+    job.args(["--bench", &bench.name]).limit_s(SUITE_LIMIT_S).run()?.good()?;
+    Ok(())
 }
 
 /// The engine's servers, and the peers that these suites need, in release mode.
@@ -159,6 +201,28 @@ print('backend', *sys.argv[1].split('-'), flush=True)
 while True:
     listener.accept()[0].close()
 ";
+
+    #[test]
+    fn every_file_of_benches_is_a_suite_and_says_what_it_requires() {
+        let suites = Suites::find().expect("the workspace");
+        let files = paths::list(&suites.root.join("benches"));
+        let names = files.iter().filter_map(|path| match path.join("main.rs").is_file() {
+            true => path.file_name()?.to_str(),
+            false => path.file_name()?.to_str()?.strip_suffix(".rs"),
+        });
+        let mut names = names.collect::<Vec<_>>();
+        names.sort_unstable();
+        let mut own: Vec<_> = suites.own.iter().map(|bench| bench.name.as_str()).collect();
+        own.sort_unstable();
+        assert_eq!(own, names);
+        let text = paths::read(&suites.root.join("Cargo.toml")).expect("the manifest");
+        let known = manifest::features(&text);
+        for Bench { name, features } in &suites.own {
+            let is_known = |feature: &String| known.iter().any(|one| one.name == *feature);
+            assert!(features.iter().all(is_known), "{name}: {features:?}");
+        }
+        assert!(suites.compared.contains(&"tcp".to_string()), "{:?}", suites.compared);
+    }
 
     #[test]
     fn hazard_155_a_server_that_is_not_what_its_label_says_is_not_measured() {

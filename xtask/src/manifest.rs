@@ -31,6 +31,32 @@ pub(crate) fn features(manifest: &str) -> Vec<Feature> {
     others.map(|(name, _)| feature(name)).collect()
 }
 
+/// A `[[bench]]`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Bench {
+    pub(crate) name: String,
+    pub(crate) features: Vec<String>,
+}
+
+/// Every bench, in the manifest's order.
+pub(crate) fn benches(manifest: &str) -> Vec<Bench> {
+    let sections = manifest.split("\n[").filter_map(|section| section.strip_prefix("[bench]]\n"));
+    let bench = |section: &str| {
+        let value = |key: &str| {
+            let found = section.lines().filter_map(|line| line.split_once('='));
+            found.filter(|(name, _)| name.trim() == key).map(|(_, value)| strings(value)).next()
+        };
+        let name = value("name").and_then(|names| names.into_iter().next()).unwrap_or_default();
+        Bench { name, features: value("required-features").unwrap_or_default() }
+    };
+    sections.map(bench).collect()
+}
+
+/// What stands in quotes.
+fn strings(value: &str) -> Vec<String> {
+    value.split('"').skip(1).step_by(2).map(String::from).collect()
+}
+
 /// The declared minimum compiler version.
 pub(crate) fn rust_version(manifest: &str) -> Option<String> {
     let line = manifest.lines().find(|line| line.starts_with("rust-version"))?;
@@ -40,6 +66,16 @@ pub(crate) fn rust_version(manifest: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn benches_with_what_they_require() {
+        let manifest = "[package]\nname = \"x\"\n\n[[test]]\nname = \"t\"\n\n[[bench]]\n\
+                        name = \"a\"\nharness = false\nrequired-features = [\"b\", \"_sim\"]\n\n\
+                        [[bench]]\nname = \"c\"\npath = \"d\"\n\n[lints]\nx = []\n";
+        let found = benches(manifest);
+        let found: Vec<_> = found.iter().map(|b| (b.name.as_str(), b.features.join(","))).collect();
+        assert_eq!(found, [("a", "b,_sim".to_string()), ("c", String::new())]);
+    }
 
     #[test]
     fn features_and_defaults() {
