@@ -1,7 +1,8 @@
 //! docs/UNSAFE.md: every file that uses `unsafe`, how often, why it is sound and how that is shown.
 //!
-//! The word is counted in shipped code: blocks, functions, traits and impls alike. A file that is
-//! not in the ledger, a count that moved and a row whose file is gone are findings.
+//! The word is counted in shipped code: blocks, functions, traits and impls alike. Findings are a
+//! file that is not in the ledger, a count that moved, a row whose file is gone, and a file beyond
+//! the places that the ledger's first rule names.
 
 use super::Finding;
 use super::markdown::{Table, cell_code, tables};
@@ -19,7 +20,10 @@ pub(crate) fn check(root: &Path, sources: &[Source]) -> Outcome<Vec<Finding>> {
     if !path.is_file() {
         return Ok(vec![Finding::new(LEDGER, 0, "the ledger of unsafe code is missing")]);
     }
-    Ok(compare(&paths::read(&path)?, &counts(sources)))
+    let (text, counts) = (paths::read(&path)?, counts(sources));
+    let mut findings = compare(&text, &counts);
+    findings.extend(compare_places(&text, &counts));
+    Ok(findings)
 }
 
 /// Writes the true counts into the rows that are there.
@@ -27,6 +31,39 @@ pub(crate) fn fix(root: &Path, sources: &[Source]) -> Outcome<()> {
     let path = root.join(LEDGER);
     let fixed = with_counts(&paths::read(&path)?, &counts(sources));
     std::fs::write(&path, fixed).map_err(|e| format!("{LEDGER}: {e}"))
+}
+
+/// What the first rule begins with.
+const PLACES: &str = "- Unsafe code lives in ";
+
+/// Directories and files of the first rule, from the root; with the rule's line.
+fn places(ledger: &str) -> Option<(usize, Vec<String>)> {
+    let at = ledger.lines().position(|line| line.starts_with(PLACES))?;
+    let goes_on = |line: &&str| line.starts_with(' ');
+    let lines = ledger.lines().skip(at);
+    let rule: String = lines.clone().take(1).chain(lines.skip(1).take_while(goes_on)).collect();
+    let spans = rule.split('`').skip(1).step_by(2);
+    let is_path = |span: &&str| span.ends_with('/') || span.ends_with(".rs");
+    Some((at + 1, spans.filter(is_path).map(|span| format!("src/{span}")).collect()))
+}
+
+/// Files beyond the places, and places without a file.
+fn compare_places(ledger: &str, counts: &BTreeMap<String, usize>) -> Vec<Finding> {
+    let Some((line, places)) = places(ledger) else {
+        return vec![Finding::new(LEDGER, 0, format!("no rule that begins with `{PLACES}`"))];
+    };
+    let is_in = |file: &str, place: &str| match place.ends_with('/') {
+        true => file.starts_with(place),
+        false => file == place,
+    };
+    let mut findings = Vec::new();
+    for file in counts.keys().filter(|file| !places.iter().any(|place| is_in(file, place))) {
+        findings.push(Finding::new(file, 0, format!("unsafe code where {LEDGER} has no place")));
+    }
+    for place in places.iter().filter(|place| !counts.keys().any(|file| is_in(file, place))) {
+        findings.push(Finding::new(LEDGER, line, format!("`{place}` has no unsafe code")));
+    }
+    findings
 }
 
 /// Uses of `unsafe` by file, for files that have any.
@@ -124,6 +161,21 @@ mod tests {
         let ledger = LEDGER_TEXT.replace("| P1 |", "| |");
         let counts = counts(&[snippet("src/pool/slab.rs", "unsafe {} unsafe {}")]);
         assert_eq!(compare(&ledger, &counts).len(), 1);
+    }
+
+    #[test]
+    fn the_first_rule_names_every_place_and_no_other() {
+        let rule =
+            "x\n\n- Unsafe code lives in `pool/`,\n  and in `ids.rs`. `tidy` looks.\n- No `y/`.\n";
+        let check = |paths: &[&str]| {
+            let files = paths.iter().map(|path| snippet(path, "unsafe {}")).collect::<Vec<_>>();
+            compare_places(rule, &counts(&files)).len()
+        };
+        assert_eq!(check(&["src/pool/slab.rs", "src/pool/quic/a.rs", "src/ids.rs"]), 0);
+        assert_eq!(check(&["src/pool/slab.rs", "src/ids.rs", "src/engine/mod.rs"]), 1);
+        assert_eq!(check(&["src/pool/slab.rs", "src/ids.rs", "src/y/a.rs"]), 1);
+        assert_eq!(check(&["src/pool/slab.rs"]), 1);
+        assert_eq!(compare_places("nothing", &counts(&[])).len(), 1);
     }
 
     #[test]
