@@ -1,5 +1,6 @@
 //! Connections that come and go.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -73,6 +74,7 @@ fn churn() {
     let start = Instant::now();
     let mut ended = 0;
     let mut last_used = [0_u64; 64];
+    let mut open = BTreeMap::new();
     std::thread::scope(|scope| {
         for client in 0..CLIENTS {
             scope.spawn(move || {
@@ -82,18 +84,30 @@ fn churn() {
             });
         }
         while ended < cycles / CLIENTS * CLIENTS {
-            assert!(start.elapsed() < PATIENCE * 8, "{ended} ended; {:?}", world.io.io_stats());
+            if start.elapsed() > PATIENCE * 8 {
+                let stats =
+                    open.iter().map(|(conn, step)| (conn, step, world.io.conn_stats(*conn)));
+                let stats: Vec<_> = stats.collect();
+                panic!("{ended} ended; open are {stats:?}; {:?}", world.io.io_stats());
+            }
             world.turn(Duration::from_millis(50));
             for event in world.log.drain(..) {
                 match event {
-                    Ev::Disconnected(..) => ended += 1,
+                    Ev::Disconnected(conn, ..) => {
+                        assert!(open.remove(&conn).is_some(), "{conn} ended twice");
+                        ended += 1;
+                    }
                     // A half-close: no answer to it, but the end.
-                    Ev::ReadClosed(conn) => drop(world.io.close(conn).is_ok()),
+                    Ev::ReadClosed(conn) => {
+                        open.insert(conn, "the client has closed");
+                        drop(world.io.close(conn).is_ok());
+                    }
                     Ev::Connected(conn) => {
                         let number = conn.as_u64();
                         let place = &mut last_used[(number & 63) as usize];
                         assert!(number > *place, "{conn} was given before");
                         *place = number;
+                        open.insert(conn, "connected");
                     }
                     _ => {}
                 }
