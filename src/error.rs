@@ -466,7 +466,7 @@ pub enum IoError {
         /// The limit.
         max: usize,
     },
-    /// The shard of this handle was dropped. What was queued and not yet taken is dropped.
+    /// The shard of this handle was dropped. What it had not done yet is dropped.
     #[error("the Io of this handle is gone; nothing was sent")]
     IoGone,
     /// A routing strategy that was asked for by name cannot be had.

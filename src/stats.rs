@@ -91,7 +91,7 @@ counters! {
         quic_rx_copied,
         /// Commands taken from handles.
         commands,
-        /// Commands of handles that came too late: their connection had ended.
+        /// Commands of handles that came too late: their connection had ended, or was being closed.
         commands_refused,
     }
 }

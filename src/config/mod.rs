@@ -217,7 +217,8 @@ pub struct Config {
     /// Events that one `poll` queues at most; what is beyond stays in the kernel. Default 256;
     /// 16 to 65,536.
     pub max_events_per_poll: usize,
-    /// Bytes one connection may have queued for sending before `stream_write` accepts no more.
+    /// Bytes one connection may have queued for sending before `stream_write` accepts no more, and
+    /// writes of handles wait.
     /// Default 256 KiB; 4096 to 1 GiB.
     pub send_high_water: usize,
     /// Entries of the send queues of all connections together, besides the first of each. Default
@@ -233,8 +234,9 @@ pub struct Config {
     /// the bound is exceeded by at most the buffers that the kernel had been lent, which are never
     /// all (a sixth of `stream_buffer_count` stays).
     pub held_buffers_max: usize,
-    /// Commands that handles may have queued. Default 1024; 2 to 1,048,576, rounded up to a power
-    /// of two.
+    /// Commands that handles may have under way, those that wait for their connection included, of
+    /// which each connection may have as many as are left for others. Default 1024; 2 to 1,048,576,
+    /// rounded up to a power of two.
     pub handle_queue_entries: usize,
     /// Use of a pool, in percent, from which the state is `Warning`. Default 80; 10 to 95.
     pub pool_pressure_pct: u8,

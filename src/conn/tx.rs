@@ -92,6 +92,11 @@ impl TxQueue {
         self.segments == 0
     }
 
+    /// Segments in the queue.
+    pub(crate) const fn len(&self) -> usize {
+        self.segments as usize
+    }
+
     /// Whether it is one segment.
     #[inline]
     pub(crate) const fn is_single(&self) -> bool {

@@ -36,6 +36,7 @@ mod http_client;
 mod ktls;
 mod lists;
 mod ops;
+mod parked;
 mod preface;
 #[cfg(feature = "quic")]
 pub(crate) mod quic;
@@ -65,17 +66,18 @@ use crate::pool::{Cascade, Class, Pool, PressureState, Use};
 use crate::ring::{Completion, Fd, Op, Ring, Tag, Token, Wait};
 use crate::stats::IoStats;
 use crate::sync::gate::Gate;
-use crate::sync::mpsc::{Consumer, Producer, channel};
+use crate::sync::mpsc::Consumer;
 use crate::sys::batch::SendBatch;
 use crate::time::Time;
 use crate::time::wheel::Wheel;
 use crate::transport::Endpoints;
-pub(crate) use command::Command;
+pub(crate) use command::{Command, Requests};
 use connect::Plans;
 pub(crate) use events::peer_addr;
 use fleet::Fleet;
 pub(crate) use http::HttpPlan;
 use lists::{Lists, starved_bit};
+use parked::Parked;
 pub(crate) use quic::{QuicCommand, QuicPlan};
 use spin::Spinner;
 use udp::Notes;
@@ -116,13 +118,15 @@ pub(crate) struct Engine {
     clients: http_client::Clients,
     proxied: preface::Proxied,
     commands: Consumer<Command>,
-    /// The oldest one, when it found no room.
-    command_waits: Option<Command>,
+    /// The oldest one, a post, when it found no room.
+    post_waits: Option<Command>,
+    /// Those that wait for their connection.
+    parked: Parked,
     /// A command waits, or there is a fleet: one look for what hardly ever is.
     looks_further: bool,
     /// The other shards, if this one has joined some.
     fleet: Option<Box<Fleet>>,
-    producer: Producer<Command>,
+    producer: Requests,
     gate: Arc<Gate>,
     cascade: Cascade,
     /// Up to this many segments nothing changes while all is `Healthy`.
@@ -152,7 +156,7 @@ impl Engine {
         let effective = ring.effective();
         let cascade = Cascade::new(config.pool_pressure_pct);
         let pool = Pool::new(&config, ring.waker(), |count| cascade.calm_max(count))?;
-        let (producer, commands) = channel(config.handle_queue_entries);
+        let (producer, commands) = command::requests(&config);
         let entries = config.stream_buffer_count.next_power_of_two() as u16;
         ring.group_register(STREAM_GROUP, entries)?;
         ring.arm_wake();
@@ -178,7 +182,8 @@ impl Engine {
             clients: http_client::Clients::new(),
             proxied: preface::Proxied::default(),
             commands,
-            command_waits: None,
+            post_waits: None,
+            parked: Parked::new(producer.capacity()),
             looks_further: false,
             fleet: None,
             producer,
@@ -322,7 +327,8 @@ impl Engine {
     fn next_due(&self) -> Time {
         let wheels = [&self.conn_timers, &self.user_timers];
         let timers = wheels.into_iter().filter_map(Wheel::next_deadline);
-        timers.fold(self.lists.retry_at.min(self.clients.next_due()), Time::min)
+        let others = [self.lists.retry_at, self.clients.next_due(), self.parked.due];
+        timers.chain(others).fold(Time::MAX, Time::min)
     }
 
     /// Blocks until a completion or a wake-up, or for as long as it may; how long that was.
@@ -334,11 +340,12 @@ impl Engine {
             starved |= self.fleet_is_starved();
             self.publish();
         }
-        self.gate.prepare_sleep();
+        let is_called = self.gate.prepare_sleep();
         if starved {
             self.pool.shared().want_returns.prepare_sleep();
         }
-        let has_work = self.has_command_to_run()
+        let has_work = is_called
+            || self.has_command_to_run()
             || self.http.has_work()
             || (starved && self.pool.shared().has_returned());
         let wait = if has_work { Wait::None } else { wait };
@@ -446,7 +453,7 @@ impl Engine {
     }
 
     /// A way for other threads to reach this shard.
-    pub(crate) fn handle_parts(&self) -> (Producer<Command>, Arc<Gate>) {
+    pub(crate) fn handle_parts(&self) -> (Requests, Arc<Gate>) {
         (self.producer.clone(), Arc::clone(&self.gate))
     }
 

@@ -5,6 +5,7 @@ use super::end::Notice;
 use super::events::NOTHING_TO_DETACH;
 use super::ops::NOT_OF_THIS_EVENT;
 use crate::config::ClusterConfig;
+use crate::conn::Conn;
 use crate::error::{IoError, Result};
 use crate::event::Event;
 use crate::ids::{ConnId, EndpointId, StreamId};
@@ -153,6 +154,10 @@ impl Engine {
 
     pub(super) const fn quic_event<'a>(&mut self, _: ConnId, signal: Signal) -> Event<'a> {
         match signal {}
+    }
+
+    pub(super) const fn quic_waits(&self, _: &Conn, _: StreamId) -> bool {
+        false
     }
 
     pub(super) const fn quic_write(

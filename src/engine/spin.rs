@@ -75,6 +75,7 @@ impl Engine {
         let found = loop {
             if self.ring.has_work()
                 || self.has_command_to_run()
+                || self.gate.was_called()
                 || self.http.has_work()
                 || self.pool.shared().has_returned()
             {

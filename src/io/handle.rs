@@ -4,24 +4,41 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{Command, Engine};
+use crate::engine::{Command, Engine, Requests};
 use crate::error::{IoError, PoolKind, Result};
 use crate::ids::{ConnId, EndpointId, StreamId};
 use crate::pool::WriteGuard;
 use crate::pool::{PoolShared, SendBuffer};
 use crate::sync::gate::Gate;
-use crate::sync::mpsc::{Producer, PushError};
+use crate::sync::mpsc::PushError;
 
 /// Sends through a shard from any thread. Cheap to clone.
 ///
-/// What one thread asks through one handle is done in that order. A request is all or nothing;
-/// that it was taken says that the shard will do it, not that it was done: if the connection ends
-/// first, `Event::Disconnected` is the answer. A write for which the shard's send queues or guard
-/// writes have no room waits for some, and what was asked for later with it. The shard is woken
-/// only if it sleeps.
+/// What one thread asks of one stream, or of one UDP socket, through one handle is done in that
+/// order, and so are its posts. A request is all or nothing; that it was taken says that the shard
+/// will do it, not that it was done: if the connection ends first, `Event::Disconnected` is the
+/// answer, `IoStats::commands_refused` counts what came too late, and of guard writes among that
+/// `Event::SendDone` says `SendOutcome::Aborted`, maybe after `Disconnected`. That the loop itself
+/// shuts down or closes the connection is such an end.
+///
+/// A write waits while the connection is being established, TLS handshake included, while
+/// `Config::send_high_water` bytes are queued there, or as many pieces as slots hold that many
+/// bytes, and while the shard's send queues or guard writes have no room; a datagram waits for room
+/// in its socket's queue. What is asked of that stream or socket later waits behind it, as does a
+/// graceful close of the connection, whose time runs meanwhile. Requests for others, posts, and a
+/// close at once do not wait.
+///
+/// `Config::handle_queue_entries` bounds what waits, too, and a connection or socket may have only
+/// as many requests under way as are left for others: half of them, if it is the only one. Then
+/// `QueueFull` is the answer, for that one until its peer reads. Posts and closes at once need no
+/// more than room in the queue.
+///
+/// The shard is woken only if it sleeps. When its `Io` goes, what it has not done yet is dropped:
+/// nothing of it is sent, no `SendDone` comes, memory and buffers are released. Whoever needs to
+/// know that something was done has the loop say so before it ends.
 #[derive(Clone)]
 pub struct IoHandle {
-    commands: Producer<Command>,
+    commands: Requests,
     gate: Arc<Gate>,
     pool: Arc<PoolShared>,
     /// Whether the shard has guard writes.
@@ -36,7 +53,7 @@ impl IoHandle {
     }
 
     pub(crate) const fn from_parts(
-        commands: Producer<Command>,
+        commands: Requests,
         gate: Arc<Gate>,
         pool: Arc<PoolShared>,
         guards: bool,
@@ -56,6 +73,11 @@ impl IoHandle {
         })?;
         self.nudge();
         Ok(())
+    }
+
+    /// A buffer of another shard is refused here: later there would be nobody to tell.
+    pub(super) fn check(&self, buffer: &SendBuffer) -> Result<()> {
+        buffer.check_of(&self.pool)
     }
 
     fn nudge(&self) {
@@ -108,19 +130,24 @@ impl IoHandle {
     /// Has a buffer sent from where it lies: one of this handle, or of a received payload
     /// ([`OwnedSlot::try_into_send_buffer`](crate::OwnedSlot::try_into_send_buffer)).
     ///
+    /// A buffer that [`send_buffer_for`](crate::Io::send_buffer_for) made for a QUIC connection
+    /// goes to QUIC connections only: for another one it is counted as refused.
+    ///
     /// # Errors
-    /// `QueueFull`, `IoGone`: the buffer went back to the pool.
+    /// `QueueFull`, `IoGone`: the buffer went back to the pool. `InvalidArgument` for a buffer of
+    /// another shard.
     pub fn stream_write_buffer(
         &self,
         conn: ConnId,
         stream: StreamId,
         buffer: SendBuffer,
     ) -> Result<()> {
+        self.check(&buffer)?;
         self.push(Command::Write { conn, stream, buffer, copied: false })
     }
 
     /// Has memory sent that stays where it is; `Event::SendDone` with this token comes to the
-    /// shard's loop.
+    /// shard's loop, also when nothing of it could be sent.
     ///
     /// # Errors
     /// `QueueFull`, `IoGone`; `PoolExhausted` where `Config::guard_count` is 0.
@@ -137,7 +164,8 @@ impl IoHandle {
         self.push(Command::WriteGuard { conn, stream, memory: memory.into(), token: Some(token) })
     }
 
-    /// Copies a datagram into the reserve and has it sent.
+    /// Copies a datagram into the reserve and has it sent. `IoStats::commands_refused` counts those
+    /// that the socket cannot send at all: it was closed, or has no way to that address.
     ///
     /// # Errors
     /// `BufferTooLarge` above `Config::pool_slot_size`; `QueueFull`, `PoolExhausted`, `IoGone`.
@@ -187,7 +215,7 @@ impl IoHandle {
         self.push(Command::Post { token, buffer: Some(buffer) })
     }
 
-    /// Makes a sleeping `poll` return. No event.
+    /// Makes a sleeping `poll` return, or the next one that would sleep. No event.
     ///
     /// # Errors
     /// `IoGone`.
@@ -195,7 +223,9 @@ impl IoHandle {
         if self.pool.is_gone() {
             return Err(IoError::IoGone);
         }
-        self.pool.wake();
+        if self.gate.calls() {
+            self.pool.wake();
+        }
         Ok(())
     }
 }

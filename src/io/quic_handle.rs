@@ -6,9 +6,12 @@ use crate::error::Result;
 use crate::ids::{ConnId, StreamId};
 use crate::pool::SendBuffer;
 
-/// Of QUIC connections, too, what was taken is done in order: a write for which a stream's window
-/// has no room waits at the stream, and the end behind it. `IoStats::commands_refused` counts what
-/// came too late, and datagrams that could not be sent.
+/// Of QUIC connections, too, what was taken of one stream is done in order: a write for which a
+/// stream's window has no room waits at the stream, and the end behind it; beyond
+/// `Config::send_high_water` bytes, what follows waits as with other protocols. Writes of handles
+/// wait for the end of the handshake. Resets, `stop_sending`, datagrams and `close_with` are done
+/// at once. `IoStats::commands_refused` counts what came too late, and datagrams that could not be
+/// sent.
 impl IoHandle {
     fn quic(&self, conn: ConnId, command: QuicCommand) -> Result<()> {
         self.push(Command::Quic { conn, command })
@@ -26,8 +29,10 @@ impl IoHandle {
     /// Has a buffer sent as a datagram, from where it lies.
     ///
     /// # Errors
-    /// `QueueFull`, `IoGone`: the buffer went back to where it came from.
+    /// `QueueFull`, `IoGone`: the buffer went back to where it came from. `InvalidArgument` for a
+    /// buffer of another shard.
     pub fn send_datagram_buffer(&self, conn: ConnId, buffer: SendBuffer) -> Result<()> {
+        self.check(&buffer)?;
         self.quic(conn, QuicCommand::Datagram { buffer, is_copy: false })
     }
 

@@ -101,9 +101,15 @@ impl SendBuffer {
         self.shared.is_kept(self.buf)
     }
 
-    /// Whether the buffer is of this pool.
-    pub(crate) fn is_of(&self, shared: &Arc<PoolShared>) -> bool {
-        Arc::ptr_eq(&self.shared, shared)
+    /// Whether the buffer is of this pool: one that another shard has may not be sent by this one.
+    pub(crate) fn check_of(&self, shared: &Arc<PoolShared>) -> Result<()> {
+        if Arc::ptr_eq(&self.shared, shared) {
+            return Ok(());
+        }
+        Err(IoError::InvalidArgument {
+            what: "send buffer",
+            why: "it belongs to another Io; take one from the Io that sends it",
+        })
     }
 }
 
@@ -117,13 +123,7 @@ impl Pool {
 
     /// A buffer that another shard has may not be sent by this one.
     pub(crate) fn check_own(&self, buffer: &SendBuffer) -> Result<()> {
-        if buffer.is_of(&self.shared) {
-            return Ok(());
-        }
-        Err(IoError::InvalidArgument {
-            what: "send buffer",
-            why: "it belongs to another Io; take one from the Io that sends it",
-        })
+        buffer.check_of(&self.shared)
     }
 
     /// Nor may one of which QUIC alone knows the memory be sent by another protocol.

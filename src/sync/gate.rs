@@ -11,6 +11,9 @@
 //!   push (publish)                           prepare_sleep()
 //!   if needs_wake() { write eventfd }        if anything is queued { awake(); run }
 //!                                            else { block; awake(); run }
+//!
+//! waker, who has pushed nothing            shard
+//!   if calls() { write eventfd }             if prepare_sleep() { awake(); run }
 //! ```
 //!
 //! Invariants:
@@ -20,12 +23,16 @@
 //! - G2: at most one wake per `prepare_sleep`: SLEEPING is left by one exchange.
 //! - G3: a wake may still be on its way after [`Gate::awake`] (it says so); then the eventfd
 //!   becomes readable once for nothing.
+//! - G4: a call that comes while the shard is awake is kept for its next sleep, which then is none.
+//!   What wakes it up meanwhile takes the call with it: the shard has run since.
 
 use super::Padded;
 use super::atomic::{AtomicU32, Ordering, fence};
 
 const AWAKE: u32 = 0;
 const SLEEPING: u32 = 1;
+/// Awake, and called: the next sleep is none.
+const CALLED: u32 = 2;
 
 /// Whether the shard sleeps; shared by the shard and all of its handles.
 #[derive(Debug)]
@@ -40,17 +47,32 @@ impl Gate {
     }
 
     /// Shard: says that it is about to block. The shard must look at its queues after this call
-    /// and before it blocks.
-    pub(crate) fn prepare_sleep(&self) {
-        self.state.0.store(SLEEPING, Ordering::Relaxed);
+    /// and before it blocks. True when it was called: it does not block (G4).
+    pub(crate) fn prepare_sleep(&self) -> bool {
+        // Acquire: what the caller did before is seen.
+        let called = self.state.0.swap(SLEEPING, Ordering::Acquire) == CALLED;
         // G1: the store above, then the look at the queues.
         fence(Ordering::SeqCst);
+        called
     }
 
     /// Shard: says that it runs, after it blocked or because it found something to do instead.
     /// True when a pusher has claimed the wake: the eventfd was or will be written.
     pub(crate) fn awake(&self) -> bool {
-        self.state.0.swap(AWAKE, Ordering::Relaxed) == AWAKE
+        self.state.0.swap(AWAKE, Ordering::Acquire) != SLEEPING
+    }
+
+    /// Shard, awake: whether it was called; once.
+    pub(crate) fn was_called(&self) -> bool {
+        self.state.0.load(Ordering::Relaxed) == CALLED
+            && self.state.0.swap(AWAKE, Ordering::Acquire) == CALLED
+    }
+
+    /// Waker: ends the shard's sleep, or else its next one. True when the caller must wake the
+    /// shard.
+    pub(crate) fn calls(&self) -> bool {
+        // Release: what the caller did before is seen by who finds the call.
+        self.state.0.swap(CALLED, Ordering::Release) == SLEEPING
     }
 
     /// Pusher, after each push: true when the caller must wake the shard.
@@ -85,6 +107,22 @@ mod tests {
         gate.prepare_sleep();
         assert!(!gate.awake(), "nobody came");
         assert!(!gate.needs_wake());
+    }
+
+    #[test]
+    fn a_call_ends_one_sleep() {
+        let gate = Gate::new();
+        assert!(!gate.calls() && !gate.calls(), "it is awake");
+        assert!(!gate.needs_wake());
+        assert!(gate.prepare_sleep(), "the next sleep is none");
+        assert!(!gate.awake());
+        assert!(!gate.prepare_sleep(), "but the one after it is");
+        assert!(gate.calls());
+        assert!(!gate.calls() && !gate.needs_wake(), "one wake per sleep");
+        assert!(gate.awake() && !gate.prepare_sleep(), "and one sleep per wake");
+        gate.awake();
+        assert!(!gate.calls() && gate.was_called() && !gate.was_called());
+        assert!(!gate.prepare_sleep());
     }
 
     #[test]
@@ -181,9 +219,9 @@ mod loom_tests {
                 if taken == wanted {
                     break;
                 }
-                self.gate.prepare_sleep();
+                let called = self.gate.prepare_sleep();
                 sleeps += 1;
-                if idle() {
+                if !called && idle() {
                     self.eventfd.wait();
                 }
                 self.gate.awake();
@@ -202,6 +240,52 @@ mod loom_tests {
         shard.steps.pass();
         shard.returns.push(index);
         shard.wake();
+    }
+
+    /// Something that the shard does not look at before it sleeps, and a call.
+    fn call(shard: &Shard, flag: &AtomicU32) {
+        shard.steps.pass();
+        flag.fetch_add(1, Ordering::Relaxed);
+        if shard.gate.calls() {
+            shard.wakes.fetch_add(1, Ordering::Relaxed);
+            shard.eventfd.notify();
+        }
+    }
+
+    #[test]
+    fn loom_gate_one_call_ends_a_sleep() {
+        loom::model(|| {
+            let shard = Shard::new();
+            let flag = Arc::new(AtomicU32::new(0));
+            let caller = {
+                let (shard, flag) = (Arc::clone(&shard), Arc::clone(&flag));
+                thread::spawn(move || call(&shard, &flag))
+            };
+            shard.run(1, || flag.swap(0, Ordering::Relaxed) as usize, || true);
+            caller.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn loom_gate_a_call_and_a_push_lose_no_wake() {
+        bounded(TWO_PUSHERS_PREEMPTIONS, || {
+            let shard = Shard::new();
+            let flag = Arc::new(AtomicU32::new(0));
+            let (producer, consumer) = mpsc::channel(2);
+            let caller = {
+                let (shard, flag) = (Arc::clone(&shard), Arc::clone(&flag));
+                thread::spawn(move || call(&shard, &flag))
+            };
+            let pusher = {
+                let shard = Arc::clone(&shard);
+                thread::spawn(move || push(&shard, &producer, 1))
+            };
+            let take =
+                || flag.swap(0, Ordering::Relaxed) as usize + consumer.pop().into_iter().count();
+            shard.run(2, take, || consumer.is_empty());
+            caller.join().unwrap();
+            pusher.join().unwrap();
+        });
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! piece of this folder. [`mpsc`] carries commands in, [`gate`] wakes the shard when it sleeps,
 //! [`freelist`] lends slots out, [`refcount`] counts who still reads a lent slot, and [`returns`]
 //! brings it home. [`spsc`] carries the body of an upload out, and [`marks`] says which of them the
-//! shard has to look at. [`board`] shows a shard's counters to whoever asks.
+//! shard has to look at. [`board`] shows a shard's counters to whoever asks, and [`shares`] keep
+//! one connection's commands from taking all of the room.
 //! Not its role: file descriptors (the caller of the gate writes the eventfd) and the memory of
 //! the slots (these pieces move indices, never pointers).
 //!
@@ -21,6 +22,7 @@ pub(crate) mod marks;
 pub(crate) mod mpsc;
 pub(crate) mod refcount;
 pub(crate) mod returns;
+pub(crate) mod shares;
 pub(crate) mod spsc;
 
 #[cfg(loom)]

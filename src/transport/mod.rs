@@ -180,6 +180,15 @@ impl Endpoints {
         }
     }
 
+    /// The same, to be looked at only.
+    pub(crate) fn peek_udp(&self, endpoint: EndpointId) -> Option<&UdpSocket> {
+        let found = self.places.get(endpoint.index() as usize)?.1.as_ref()?;
+        match &found.kind {
+            Kind::Udp(udp) if found.generation == endpoint.generation() => Some(udp),
+            _ => None,
+        }
+    }
+
     /// The descriptor of a socket of UDP, whatever is spoken on it.
     pub(crate) fn datagrams_fd(&mut self, endpoint: EndpointId) -> Result<Fd> {
         let found = self.get(endpoint)?;

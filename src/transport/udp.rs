@@ -148,10 +148,15 @@ impl UdpSocket {
                 why: "a train has at most 64 datagrams; send several trains",
             });
         }
-        if self.queue.len() >= self.queue_max {
+        if self.is_full() {
             return Err(IoError::QueueFull { queue: "UDP send", capacity: self.queue_max });
         }
         Ok(())
+    }
+
+    /// Whether no more may be queued now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.queue.len() >= self.queue_max
     }
 
     /// Queues a datagram; whether the socket has to go on the list of those with something to send.

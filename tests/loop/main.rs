@@ -9,4 +9,5 @@ mod room;
 mod shards;
 mod sleeping;
 mod timers;
+mod waiting;
 mod watches;

@@ -30,15 +30,15 @@ fn alone_a_command_that_waits_for_room_does_not_keep_the_loop_awake() {
     let (mut shard, handle, conn, peer) = jam();
     handle.stream_write_guard(conn, STREAM, "the second", 2).unwrap();
     handle.post(3).unwrap();
+    shard.wait("the post", |seen| matches!(seen, Seen::User { token: 3, .. }).then_some(()));
     shard.run_for(Duration::from_millis(50));
     let (start, polls) = (Instant::now(), shard.io.io_stats().polls);
     shard.run_for(Duration::from_millis(300));
     let polls = shard.io.io_stats().polls - polls;
     assert!(polls < 200, "{polls} polls in {:?} that had nothing to do", start.elapsed());
-    assert_eq!(shard.seen, [], "in order");
+    assert_eq!(shard.seen, [], "it waits");
     // Room comes, and the rest is done.
     let reader = std::thread::spawn(move || read_to_end(peer));
-    shard.wait("the post", |seen| matches!(seen, Seen::User { token: 3, .. }).then_some(()));
     let done = |token| {
         move |seen: &Seen| match seen {
             Seen::SendDone { token: t, outcome, .. } if *t == token => Some(*outcome),

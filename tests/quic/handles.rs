@@ -85,6 +85,50 @@ fn what_threads_write_arrives_whole_and_in_order() {
 }
 
 #[test]
+fn a_stream_that_is_not_read_keeps_no_other_and_has_its_share() {
+    const ENTRIES: usize = 64;
+    for backend in BOTH {
+        let mut net = Net::with(backend, 2, |c| {
+            c.handle_queue_entries = ENTRIES;
+            c.send_high_water = 20_000;
+        });
+        let (conn, accepted) = net.pair(|l| l.transport.stream_window = 10_000, |_| ());
+        let io = &mut net.nodes[CLIENT].io;
+        let [stuck, other] = [(); 2].map(|()| io.stream_open(conn, StreamDir::Uni).unwrap());
+        assert_eq!(io.stream_write(conn, stuck, b"x"), Ok(1));
+        let handle = io.handle();
+        net.until("it", |net| net.nodes[SERVER].got(accepted, stuck).frames > 0);
+        net.nodes[SERVER].io.stream_pause(accepted, stuck).unwrap();
+        net.run_for(Duration::from_millis(5));
+        let (mut taken, mut in_vain) = (0, 0);
+        while in_vain < 50 {
+            match handle.stream_write(conn, stuck, &[7; 1000]) {
+                Ok(()) => (taken, in_vain) = (taken + 1, 0),
+                Err(IoError::PoolExhausted { .. }) => net.run_for(Duration::from_millis(1)),
+                Err(error) => {
+                    assert_eq!(error, IoError::QueueFull { queue: "handle", capacity: ENTRIES });
+                    in_vain += 1;
+                    net.run_for(Duration::from_millis(1));
+                }
+            }
+        }
+        // The window, the mark, and half of the queue.
+        assert!((40..100).contains(&taken), "{taken}");
+        insist(|| handle.stream_write_guard(conn, other, "goes on", 3));
+        insist(|| handle.stream_finish(conn, other));
+        net.until("the other", |net| net.nodes[SERVER].got(accepted, other).closed);
+        assert_eq!(net.nodes[SERVER].got(accepted, other).data, b"goes on");
+        // What waits is sent when it is read, in order.
+        net.nodes[SERVER].io.stream_resume(accepted, stuck).unwrap();
+        insist(|| handle.close_graceful(conn, PATIENCE));
+        net.until("all of it", |net| net.nodes[SERVER].got(accepted, stuck).closed);
+        assert_eq!(net.nodes[SERVER].got(accepted, stuck).data.len(), 1 + 1000 * taken);
+        assert_eq!(net.nodes[CLIENT].io.io_stats().commands_refused, 0);
+        net.all_home();
+    }
+}
+
+#[test]
 fn datagrams_resets_and_ends_from_a_thread() {
     for backend in BOTH {
         let mut net = Net::new(backend);

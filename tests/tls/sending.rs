@@ -217,6 +217,35 @@ fn handles_write_small_and_large() {
     }
 }
 
+/// What is asked for before the handshake is done is sent after it, in order.
+#[test]
+fn handles_write_before_the_handshake_is_done() {
+    let world = World::new();
+    for version in BOTH {
+        let mut shard = Shard::new();
+        let tls = world.server.server().versions(version, version).build().unwrap();
+        let (endpoint, addr) = listen(&mut shard, tls);
+        let conn = shard.io.tls_connect(addr, world.ca.client().build().unwrap()).unwrap();
+        let handle = shard.io.handle();
+        let long = pattern(4, 50_000);
+        handle.stream_write(conn, STREAM, b"header ").unwrap();
+        shard.step(Duration::ZERO);
+        handle.stream_write(conn, STREAM, &long).unwrap();
+        handle.stream_write_guard(conn, STREAM, "guard ", 1).unwrap();
+        let served = shard.wait_connected(Some(endpoint));
+        handle.stream_write(conn, STREAM, b"body").unwrap();
+        let wanted = [b"header ", &long[..], b"guard body"].concat();
+        assert_eq!(wait_done(&mut shard, 1), (6, SendOutcome::Sent));
+        shard.until("all of it", |shard| shard.bytes_of(served).len() >= wanted.len());
+        assert_same(&shard.bytes_of(served), &wanted);
+        assert_eq!(shard.io.io_stats().commands_refused, 0);
+        handle.close_graceful(conn, Duration::from_secs(10)).unwrap();
+        shard.wait_end(conn);
+        shard.wait_end(served);
+        shard.finish();
+    }
+}
+
 /// What a handle was promised is not lost because buffers are few for the moment.
 #[test]
 fn handles_lose_nothing_when_buffers_are_few() {

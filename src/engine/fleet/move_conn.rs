@@ -109,6 +109,7 @@ impl Engine {
             .union(Flags::SEND_FAILED);
         let is_untold = self.has_untold(conn);
         let is_client = self.is_client(conn.index());
+        let is_asked = self.parked.has_conn(conn);
         let entry = self.conns.get(conn)?;
         let why = if entry.protocol == Protocol::Quic {
             Some("it is one of QUIC, whose socket others share")
@@ -124,6 +125,8 @@ impl Engine {
             Some("it is on its way already")
         } else if entry.has(OVER) {
             Some("it is being closed")
+        } else if is_asked {
+            Some("what handles asked of it waits there")
         } else {
             None
         };

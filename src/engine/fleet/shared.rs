@@ -25,7 +25,7 @@ use super::publish::{Posted, WORDS};
 use super::ready::ClusterReadiness::{Draining, Ready, Starting, Stopped};
 use super::ready::{ClusterReadiness, Readiness};
 use crate::config::{ClusterConfig, ClusterWarnings, DrainOptions, EffectiveRouting};
-use crate::engine::Command;
+use crate::engine::Requests;
 use crate::engine::quic::Ferry;
 use crate::error::{IoError, PoolKind, Result};
 use crate::pool::{PoolShared, SendBuffer};
@@ -91,7 +91,7 @@ pub(crate) struct Resident {
     pub(crate) gate: Arc<Gate>,
     pub(crate) pool: Arc<PoolShared>,
     /// What its handles ask for goes there.
-    pub(crate) commands: Producer<Command>,
+    pub(crate) commands: Requests,
     /// Whether it has guard writes.
     pub(crate) guards: bool,
     /// Once it has a listener of QUIC.

@@ -1,9 +1,11 @@
 //! What handles ask of QUIC connections from other threads, besides what they ask of all.
 
+use crate::conn::{Conn, Phase};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::ids::{ConnId, StreamId};
 use crate::pool::SendBuffer;
+use crate::proto::App;
 
 /// One request of another thread.
 pub(crate) enum QuicCommand {
@@ -37,6 +39,17 @@ impl QuicCommand {
 }
 
 impl Engine {
+    /// Whether a handle's write to a stream has to wait: for the handshake, as all that is sent
+    /// from where it lies, or for what waits at the stream already.
+    pub(in crate::engine) fn quic_waits(&self, conn: &Conn, stream: StreamId) -> bool {
+        match &conn.app {
+            App::Quic(session) if conn.phase == Phase::Open => {
+                session.must_wait(stream, self.config.send_high_water)
+            }
+            _ => false,
+        }
+    }
+
     pub(in crate::engine) fn quic_command(
         &mut self,
         conn: ConnId,

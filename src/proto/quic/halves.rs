@@ -68,6 +68,11 @@ impl Halves {
         self.halves.get_mut(at)
     }
 
+    /// The same, to be looked at only.
+    pub(super) fn peek(&self, id: StreamId) -> Option<&SendHalf> {
+        self.halves.get(*self.places.get(&id.as_u64())?)
+    }
+
     pub(super) fn remove(&mut self, id: StreamId) -> Option<SendHalf> {
         let at = self.places.remove(&id.as_u64())?;
         self.last = None;

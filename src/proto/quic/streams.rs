@@ -127,6 +127,11 @@ impl Streams {
         self.sending.find(id)
     }
 
+    /// The same, to be looked at only.
+    pub(super) fn peek(&self, id: StreamId) -> Option<&SendHalf> {
+        self.sending.peek(id)
+    }
+
     /// The halves that wait for the machine, or of which `Writable` is owed.
     pub(super) fn waiting(&self) -> Vec<StreamId> {
         let waiting = self.sending.iter().filter(|(_, half)| half.is_waiting || half.is_closed);

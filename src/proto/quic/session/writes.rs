@@ -17,7 +17,7 @@
 use bytes::Bytes;
 use quinn_proto::{FinishError, VarInt, WriteError};
 
-use super::{Session, Signal, wire_id};
+use super::{Phase, Session, Signal, wire_id};
 use crate::error::Result;
 use crate::ids::StreamId;
 use crate::pool::quic::cells::Cells;
@@ -125,6 +125,16 @@ impl Session {
         let is_full = half.waiting >= waiting_max;
         half.is_waiting |= is_full;
         Ok(is_full)
+    }
+
+    /// The same for who is owed nothing, before the handshake is done too.
+    pub(crate) fn must_wait(&self, id: StreamId, waiting_max: usize) -> bool {
+        let half = self.streams.peek(id).filter(|half| !half.is_ended);
+        match self.phase {
+            Phase::Handshaking => true,
+            Phase::Open => half.is_some_and(|half| half.waiting >= waiting_max),
+            Phase::Lost | Phase::Closed => false,
+        }
     }
 
     /// Hands accepted bytes to the machine, or has them wait.
