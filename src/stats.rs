@@ -63,6 +63,9 @@ counters! {
         bytes_received,
         /// Bytes handed to the kernel on streams.
         bytes_sent,
+        /// Sends on streams that were handed to the kernel as zero-copy ones
+        /// (`UringConfig::zero_copy_send`). It may have copied all the same, as loopback does.
+        zero_copy_sends,
         /// Payload bytes copied in user space on the way in.
         bytes_copied_rx,
         /// Payload bytes copied in user space on the way out, those included that handles copied.

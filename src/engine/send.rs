@@ -97,6 +97,7 @@ impl Engine {
             return;
         };
         let token = if zero_copy {
+            self.stats.zero_copy_sends += 1;
             conn.set(Flags::SEND_IS_ZC);
             Token::new(Tag::SendZc, self.blocks.at(block).generation, block)
         } else {

@@ -63,6 +63,8 @@ fn hazard_01_dropped_with_everything_under_way() {
             for _ in 0..round {
                 world.turn(Duration::ZERO);
             }
+            let lent = world.io.io_stats().zero_copy_sends;
+            assert_eq!(lent > 0, round % 3 != 1, "{lent} zero-copy sends in round {round}");
             let kept = std::mem::take(&mut world.kept);
             let copies: Vec<Vec<u8>> = kept.iter().map(|(_, slot)| slot.to_vec()).collect();
             let start = Instant::now();

@@ -90,6 +90,7 @@ fn mixed(config: Config) {
     let sent = |e: &&Ev| matches!(e, Ev::SendDone(_, _, _, SendOutcome::Sent));
     world.until("every guard's end", |w| w.log.iter().filter(sent).count() == guards);
     world.must_be_idle();
+    assert!(world.io.io_stats().zero_copy_sends > 0, "{:?}", world.io.io_stats());
 }
 
 #[test]
@@ -118,6 +119,7 @@ fn hazard_04_a_peer_that_never_reads_pins_no_memory_for_good() {
     world.io.stream_write_guard(conn, S0, Arc::clone(&data), 1).unwrap();
     assert_eq!(world.end_of(conn), (code::WRITE_TIMEOUT, false));
     world.until("the memory", |_| Arc::strong_count(&data) == 1);
+    assert!(world.io.io_stats().zero_copy_sends > 0, "it was copied");
     drop(client);
     world.must_be_idle();
 }
@@ -148,6 +150,7 @@ fn hazard_56_zero_copy_memory_is_held_until_the_kernel_lets_go() {
         c.uring.zero_copy_min = 1024;
     }));
     for abort in [false, true] {
+        let before = world.io.io_stats().zero_copy_sends;
         let (conn, client) = world.pair();
         let data: Vec<Arc<Vec<u8>>> = (0..4).map(|n| Arc::new(pattern(n, 1 << 20))).collect();
         for (n, data) in (0..).zip(&data) {
@@ -168,6 +171,7 @@ fn hazard_56_zero_copy_memory_is_held_until_the_kernel_lets_go() {
             finish(&mut world, conn, reader);
             world.end_of(conn);
         }
+        assert!(world.io.io_stats().zero_copy_sends > before, "it was copied");
         world.until("the memory", |_| data.iter().all(|d| Arc::strong_count(d) == 1));
         world.must_be_idle();
     }
@@ -196,6 +200,8 @@ fn hazard_56_zero_copy_buffers_are_not_used_again_before_the_notification() {
     let reader = reader(client);
     let got = finish(&mut world, conn, reader);
     assert!(got == data, "{} bytes, not as they were written", got.len());
+    let lent = world.io.io_stats().zero_copy_sends;
+    assert!(lent > 50, "{lent} of 120 buffers were lent");
     world.end_of(conn);
     world.must_be_idle();
 }
