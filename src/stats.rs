@@ -77,7 +77,8 @@ counters! {
         datagrams_received,
         /// Datagrams (and trains of them) handed to the kernel.
         datagrams_sent,
-        /// Datagrams that the kernel refused and that were dropped.
+        /// Datagrams that were accepted for sending and dropped: the kernel refused them, or had
+        /// not taken them a second after their socket was closed.
         datagrams_dropped,
         /// Errors reported by UDP sockets.
         udp_errors,

@@ -486,6 +486,7 @@ fn a_closed_endpoint_says_nothing_more() {
     shard.run_for(Duration::from_millis(30));
     assert_eq!(shard.seen, []);
     let stale = IoError::StaleEndpoint { endpoint };
+    assert_eq!(receive(&socket), (b"queued".to_vec(), addr), "what was accepted goes out");
     assert_eq!(shard.io.udp_send_bytes(endpoint, to, b"x"), Err(stale));
     assert_eq!(shard.io.endpoint_close(endpoint), Err(stale));
     assert_eq!(shard.io.local_addr(endpoint), Err(stale));
@@ -498,6 +499,78 @@ fn a_closed_endpoint_says_nothing_more() {
 }
 
 #[test]
+#[test]
+fn what_is_queued_is_sent_before_its_socket_closes() {
+    // Several batches, and what the peer's receive buffer holds.
+    const COUNT: u64 = 150;
+    let mut shard = Shard::new();
+    let (endpoint, addr) = bind(&mut shard, "127.0.0.1:0", |_| ());
+    let (socket, to) = plain("127.0.0.1:0");
+    for n in 0..COUNT {
+        shard.io.udp_send_bytes(endpoint, to, &n.to_le_bytes()).unwrap();
+    }
+    // One that the kernel refuses holds nothing up: EACCES, without SO_BROADCAST.
+    shard.io.udp_send_bytes(endpoint, "255.255.255.255:9".parse().unwrap(), b"all").unwrap();
+    shard.io.udp_send_bytes(endpoint, to, &COUNT.to_le_bytes()).unwrap();
+    shard.io.endpoint_close(endpoint).unwrap();
+    assert!(!shard.io.is_idle(), "datagrams wait");
+    shard.run_for(Duration::from_millis(20));
+    for n in 0..=COUNT {
+        assert_same(&receive(&socket).0, &n.to_le_bytes());
+    }
+    let stats = shard.io.io_stats();
+    assert_eq!((stats.datagrams_sent, stats.datagrams_dropped), (COUNT + 1, 1));
+    shard.finish();
+    UdpSocket::bind(addr).expect("the port is free again");
+}
+
+/// What is sent back lies where it was received, and so does its sender's address.
+#[test]
+fn what_is_forwarded_is_sent_before_its_socket_closes() {
+    let mut shard = Shard::new();
+    let (endpoint, addr) = bind(&mut shard, "127.0.0.1:0", |_| ());
+    let (socket, from) = plain("127.0.0.1:0");
+    socket.send_to(b"back to me", addr).unwrap();
+    let mut forwarded = false;
+    while !forwarded {
+        shard.io.poll(TICK).unwrap();
+        let (mut events, mut sender) = shard.io.split();
+        while let Some(Event::UdpRecv { data, .. }) = events.next_event() {
+            sender.udp_forward(endpoint, from, data).unwrap();
+            sender.endpoint_close(endpoint).unwrap();
+            forwarded = true;
+        }
+    }
+    shard.step(Duration::ZERO);
+    assert_eq!(receive(&socket), (b"back to me".to_vec(), addr));
+    shard.finish();
+}
+
+#[test]
+fn buffers_of_trains_are_told_of() {
+    let mut shard = Shard::with(|c| c.gro_buffer_count = 20);
+    let (_, addr) = bind(&mut shard, "127.0.0.1:0", |c| c.gro = true);
+    let (socket, _) = plain("127.0.0.1:0");
+    let idle = shard.io.pool_stats().gro_buffers;
+    assert_eq!((idle.used, idle.capacity), (0, 20));
+    socket.send_to(b"kept", addr).unwrap();
+    let mut kept = None;
+    while kept.is_none() {
+        shard.io.poll(TICK).unwrap();
+        if let Some(Event::UdpRecv { .. }) = shard.io.next_event() {
+            kept = shard.io.detach_event_data();
+        }
+    }
+    shard.run_for(Duration::from_millis(5));
+    let stats = shard.io.pool_stats();
+    assert_eq!((stats.gro_buffers.used, stats.detached), (1, 1));
+    assert!(stats.gro_buffers.peak >= 1);
+    drop(kept);
+    shard.step(Duration::ZERO);
+    assert_eq!(shard.io.pool_stats().gro_buffers.used, 0);
+    shard.finish();
+}
+
 fn a_burst_is_received_whole_and_fairly() {
     const COUNT: usize = 2000;
     let mut shard = Shard::with(|c| c.max_events_per_poll = 16);

@@ -16,7 +16,7 @@ use crate::pool::PressureState;
 use crate::proto::preface::Next;
 use crate::proto::tls::{Acceptor, Start, TlsFailure};
 use crate::proto::{App, Speaks};
-use crate::ring::{Completion, Fd, Op, Sock, Tag};
+use crate::ring::{Completion, Fd, Op, Sock, Tag, Token};
 use crate::sys::POLLIN;
 use crate::sys::addr::SockAddr;
 use crate::time::Time;
@@ -26,6 +26,8 @@ use crate::transport::{Endpoint, Kind as EndpointKind, Listener, Terms};
 const ACCEPTS_PER_TICK_MAX: usize = 64;
 /// How long accepting rests when descriptors or kernel memory are exhausted.
 const REST: std::time::Duration = std::time::Duration::from_millis(50);
+/// How long a closed socket of datagrams tries to send what was queued.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Engine {
     /// Takes a listening socket in.
@@ -85,6 +87,7 @@ impl Engine {
             self.lists.endpoint_work = true;
             self.retry_connects();
             self.resend();
+            self.end_lingering();
         }
         if self.lists.endpoint_starved != 0 {
             self.lists.endpoint_work = true;
@@ -257,7 +260,7 @@ impl Engine {
     // ---- closing an endpoint
 
     /// Stops accepting or receiving. Connections that were accepted go on; those in the backlog
-    /// are reset.
+    /// are reset. Datagrams that were queued are sent.
     pub(crate) fn endpoint_close(&mut self, id: EndpointId) -> Result<()> {
         self.endpoints.get(id)?;
         if !self.quic_lingers(id.index()) {
@@ -266,24 +269,60 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends what is under way on an endpoint's descriptor, and closes it then.
+    /// Ends what is under way on an endpoint's descriptor, and closes it then, behind what it has
+    /// to send.
     pub(super) fn end_endpoint(&mut self, index: u32) {
+        let now = self.now;
         let Some(endpoint) = self.endpoints.at(index) else { return };
         endpoint.closing = true;
         endpoint.ready = false;
-        let out_armed = endpoint.kind.out_armed().is_some_and(|armed| *armed);
-        let tokens = [
-            endpoint.armed.then(|| endpoint.token(endpoint.kind.readable(), index)),
-            out_armed.then(|| endpoint.token(Tag::UdpWritable, index)),
-        ];
-        for target in tokens.into_iter().flatten() {
-            self.ring.push(Op::Cancel { target }, crate::ring::Token::IGNORE);
+        if endpoint.armed {
+            let target = endpoint.token(endpoint.kind.readable(), index);
+            self.ring.push(Op::Cancel { target }, Token::IGNORE);
         }
-        self.drop_datagrams(index);
+        self.notes.unstage(&mut self.pool);
+        if let EndpointKind::Udp(udp) = &mut endpoint.kind
+            && !udp.queue.is_empty()
+        {
+            udp.linger_until = now.saturating_add(LINGER);
+            self.lists.retry_at = self.lists.retry_at.min(udp.linger_until);
+            return;
+        }
+        self.cancel_writable(index);
         self.finish_endpoint(index);
     }
 
-    /// Closes the descriptor once no poll refers to it.
+    /// Ends the poll for writability, if it is armed.
+    fn cancel_writable(&mut self, index: u32) {
+        let Some(endpoint) = self.endpoints.at(index) else { return };
+        if endpoint.kind.out_armed().is_some_and(|armed| *armed) {
+            let target = endpoint.token(Tag::UdpWritable, index);
+            self.ring.push(Op::Cancel { target }, Token::IGNORE);
+        }
+    }
+
+    /// Gives up what closed sockets could not send in time.
+    fn end_lingering(&mut self) {
+        for index in self.endpoints.indices() {
+            let Some(Endpoint { closing: true, kind: EndpointKind::Udp(udp), .. }) =
+                self.endpoints.at(index)
+            else {
+                continue;
+            };
+            if udp.queue.is_empty() {
+                continue;
+            }
+            if self.now < udp.linger_until {
+                self.lists.retry_at = self.lists.retry_at.min(udp.linger_until);
+                continue;
+            }
+            self.drop_datagrams(index);
+            self.cancel_writable(index);
+            self.finish_endpoint(index);
+        }
+    }
+
+    /// Closes the descriptor once no poll refers to it and nothing is to be sent on it.
     pub(super) fn finish_endpoint(&mut self, index: u32) {
         let Some(endpoint) = self.endpoints.at(index) else { return };
         if endpoint.closing && !endpoint.is_busy() {

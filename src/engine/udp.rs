@@ -330,7 +330,7 @@ impl Engine {
     fn flush_socket(&mut self, index: u32) {
         loop {
             let Some(endpoint) = self.endpoints.at(index) else { return };
-            let fd = endpoint.fd;
+            let (fd, closing) = (endpoint.fd, endpoint.closing);
             let EndpointKind::Udp(udp) = &mut endpoint.kind else {
                 return self.quic_flush_listed(index);
             };
@@ -351,6 +351,9 @@ impl Engine {
             }
             let staged = self.send_batch.len();
             if staged == 0 {
+                if closing {
+                    self.finish_endpoint(index);
+                }
                 return;
             }
             match self.ring.udp_send(fd, &mut self.send_batch) {
@@ -438,11 +441,10 @@ impl Engine {
     pub(super) fn on_udp_writable(&mut self, completion: Completion) {
         let Some(endpoint) = self.endpoints.of_token(completion.token) else { return };
         let index = completion.token.index();
-        let closing = endpoint.closing;
         if let Some(out_armed) = endpoint.kind.out_armed() {
             *out_armed = false;
         }
-        if closing {
+        if endpoint.closing && !has_unsent(endpoint) {
             return self.finish_endpoint(index);
         }
         let EndpointKind::Udp(udp) = &mut endpoint.kind else {
@@ -454,12 +456,12 @@ impl Engine {
         }
     }
 
-    /// Frees what waits to be sent on a socket that is being closed, and the buffers that wait for
-    /// what it receives.
+    /// Gives up what waits to be sent on a socket.
     pub(super) fn drop_datagrams(&mut self, index: u32) {
-        self.notes.unstage(&mut self.pool);
         let Some(endpoint) = self.endpoints.at(index) else { return };
         let EndpointKind::Udp(udp) = &mut endpoint.kind else { return };
+        udp.dropped += udp.queue.len() as u64;
+        self.stats.datagrams_dropped += udp.queue.len() as u64;
         while let Some(datagram) = udp.queue.pop_front() {
             self.pool.release(datagram.buf);
         }

@@ -227,7 +227,10 @@ both! {
 
     /// Closes a listener or UDP socket. Accepted connections go on; those still in the backlog are
     /// reset, or refused where it is QUIC: its port is in use until its last connection is over. No
-    /// event of a closed UDP socket follows.
+    /// event of a closed UDP socket follows. What was queued on it is sent first, by the next
+    /// `poll`: until then its port is in use, and so is its place among `Config::max_endpoints`. A
+    /// kernel that has no room for it is waited for a second at most; what is left then is dropped
+    /// and counted (`IoStats::datagrams_dropped`).
     ///
     /// # Errors
     /// `StaleEndpoint`.

@@ -64,7 +64,16 @@ impl Kind {
         }
     }
 
-    /// Whether a poll for writability is armed; `None` where there is none.
+    /// Whether a poll for writability is armed.
+    const fn is_out_armed(&self) -> bool {
+        match self {
+            Self::Listener(_) => false,
+            Self::Udp(udp) => udp.out_armed,
+            Self::Quic(quic) => quic.is_out_armed(),
+        }
+    }
+
+    /// The same, to be changed; `None` where there is none.
     pub(crate) const fn out_armed(&mut self) -> Option<&mut bool> {
         match self {
             Self::Listener(_) => None,
@@ -90,7 +99,8 @@ pub(crate) struct Endpoint {
     pub(crate) armed: bool,
     /// There may be something to accept or to receive.
     pub(crate) ready: bool,
-    /// `endpoint_close` was called: the descriptor is closed when the polls have ended.
+    /// `endpoint_close` was called: the descriptor is closed when what was queued is sent and the
+    /// polls have ended.
     pub(crate) closing: bool,
     /// The application does not know it, or not any more: a QUIC socket goes on until the last of
     /// its connections is over.
@@ -102,9 +112,14 @@ impl Endpoint {
         Token::new(tag, self.generation, index)
     }
 
-    /// Whether the kernel still refers to the descriptor.
-    pub(crate) fn is_busy(&mut self) -> bool {
-        self.armed || self.kind.out_armed().is_some_and(|armed| *armed)
+    /// Whether the kernel still refers to the descriptor, or datagrams wait to be sent on it.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.polls() > 0 || matches!(&self.kind, Kind::Udp(udp) if !udp.queue.is_empty())
+    }
+
+    /// How many polls of it are under way.
+    const fn polls(&self) -> u64 {
+        self.armed as u64 + self.kind.is_out_armed() as u64
     }
 }
 

@@ -157,6 +157,10 @@ impl QuicSocket {
         &mut self.out_armed
     }
 
+    pub(crate) const fn is_out_armed(&self) -> bool {
+        self.out_armed
+    }
+
     /// Whether it can send there.
     pub(crate) fn check_reach(&self, ip: IpAddr) -> Result<()> {
         let is_v4 = self.family == SockAddr::from(ANY_V4).family();

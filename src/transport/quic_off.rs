@@ -8,4 +8,8 @@ impl QuicSocket {
     pub(crate) const fn out_armed(&mut self) -> &mut bool {
         match *self {}
     }
+
+    pub(crate) const fn is_out_armed(&self) -> bool {
+        match *self {}
+    }
 }

@@ -10,6 +10,7 @@ use crate::error::{IoError, Result};
 use crate::pool::{BufId, Class};
 use crate::sys::addr::SockAddr;
 use crate::sys::batch::BATCH_MAX;
+use crate::time::Time;
 
 /// One datagram, or a train of equal ones, that waits to be sent. It holds its buffer once.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +62,8 @@ pub(crate) struct UdpSocket {
     /// Datagrams to ask for at a time.
     pub(crate) ask: usize,
     pub(crate) dropped: u64,
+    /// Closed, with datagrams in the queue: they are sent until then.
+    pub(crate) linger_until: Time,
 }
 
 /// Fewest datagrams to ask for.
@@ -87,6 +90,7 @@ impl UdpSocket {
             no_gso: false,
             ask: ASK_MIN,
             dropped: 0,
+            linger_until: Time::MAX,
         }
     }
 

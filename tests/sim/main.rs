@@ -4,6 +4,7 @@
 //! trace. See docs/SIM.md.
 
 mod chance;
+mod closing;
 mod cluster;
 mod differential;
 #[cfg(feature = "tls")]
