@@ -124,8 +124,10 @@ impl Engine {
     }
 
     /// Whether everything came home: nothing is open, queued, lent out or under way but the
-    /// buffers in the kernel's ring.
+    /// buffers in the kernel's ring and the polls that wait for something to do.
     pub(crate) fn is_idle(&self) -> bool {
+        // That of the wake-up is always armed.
+        let polls = 1 + self.endpoints.polls() + self.watches.polls();
         let slots = self.pool.gauge(Class::Slots).used as usize - self.pool.reserve_out();
         let others = [Class::Stream, Class::Gro, Class::Jumbo];
         self.conns.used() == 0
@@ -142,6 +144,7 @@ impl Engine {
             && self.quic.is_idle()
             && self.clients.is_idle()
             && self.fleet.as_ref().is_none_or(|fleet| fleet.pier.is_idle())
+            && self.ring.in_flight().is_none_or(|count| count == polls)
     }
 }
 
@@ -182,5 +185,38 @@ impl Drop for Trace {
             text.push_str(&format!("{completion:?}\n"));
         }
         crate::sys::write_stderr(&text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::ring::{Op, Ring, Sock, Token, Uring};
+    use crate::sys::POLLIN;
+
+    #[test]
+    fn with_an_operation_under_way_it_is_not_idle() {
+        let config = Config::default();
+        let ring = Uring::new(&config.uring, 0).unwrap();
+        let mut engine = Engine::new(config, Ring::Uring(ring)).unwrap();
+        let (here, mut there) = UnixStream::pair().unwrap();
+        engine.watch_fd(here.as_raw_fd(), crate::event::Readiness::READABLE, 0).unwrap();
+        engine.tick(Duration::ZERO).unwrap();
+        assert!(engine.is_idle(), "polls that wait for something are no work");
+        let sock = Sock::plain(there.as_raw_fd());
+        engine.ring.push(Op::Poll { sock, mask: POLLIN, multi: false }, Token::IGNORE);
+        assert!(!engine.is_idle(), "it is queued");
+        engine.tick(Duration::ZERO).unwrap();
+        assert!(!engine.is_idle(), "it is under way");
+        (&here).write_all(b"ready").unwrap();
+        engine.tick(Duration::from_secs(5)).unwrap();
+        assert!(engine.is_idle());
+        there.write_all(b"seen").unwrap();
     }
 }

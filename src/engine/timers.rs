@@ -52,6 +52,11 @@ impl Watches {
         self.places.get_mut(index as usize).filter(|w| w.generation == generation)
     }
 
+    /// How many polls are under way.
+    pub(super) fn polls(&self) -> u64 {
+        self.places.iter().filter(|w| w.armed).count() as u64
+    }
+
     pub(super) fn is_live(&mut self, id: WatchId) -> bool {
         self.find(id.index(), id.generation()).is_some_and(|w| w.live)
     }

@@ -52,6 +52,18 @@ pub(crate) enum Ring {
     Sim(SimRing),
 }
 
+impl Ring {
+    /// Operations that were pushed and whose last completion was not moved out. Of a simulated ring
+    /// its world knows.
+    pub(crate) const fn in_flight(&self) -> Option<u64> {
+        match self {
+            Self::Uring(ring) => Some(ring.in_flight()),
+            #[cfg(feature = "_sim")]
+            Self::Sim(_) => None,
+        }
+    }
+}
+
 /// Writes one method that every backend has under the same name.
 macro_rules! forward {
     ($(

@@ -266,6 +266,10 @@ impl Uring {
         count
     }
 
+    pub(crate) const fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
     pub(crate) fn group_register(&mut self, group: u16, entries: u16) -> Result<()> {
         let index = usize::from(group);
         if index >= GROUPS_MAX || self.groups[index].is_some() {

@@ -237,7 +237,12 @@ impl Endpoints {
         self.at(token.index()).filter(|e| e.generation == token.generation())
     }
 
-    /// Whether the descriptor of some closed endpoint is still in use by the kernel.
+    /// How many polls of endpoints are under way.
+    pub(crate) fn polls(&self) -> u64 {
+        self.places.iter().filter_map(|p| p.1.as_ref()).map(Endpoint::polls).sum()
+    }
+
+    /// Whether the descriptor of some closed endpoint is still in use.
     pub(crate) fn any_closing(&self) -> bool {
         self.places.iter().any(|p| p.1.as_ref().is_some_and(|e| e.closing || e.is_lame))
     }

@@ -1,9 +1,14 @@
 //! Connections that come and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use zero_io::{ConnId, IoError, ReferencePool};
@@ -13,6 +18,8 @@ use crate::world::*;
 /// Connections of the churn test; `ZERO_IO_CHURN` changes it.
 const CYCLES: usize = 100_000;
 const CLIENTS: usize = 2;
+/// Connections from here that are there at a time.
+const OUTGOING_AT_ONCE: usize = 8;
 
 /// A client with an address of its own in 127/8, so that ports do not run out.
 fn connect_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
@@ -57,6 +64,76 @@ fn cycle(client: usize, n: usize, addr: SocketAddr) {
     }
 }
 
+/// The other end of a connection from here: some say nothing, some wait for their echo; some reset,
+/// some say goodbye. It may be given up at any time. Whether the echo came.
+fn answer<S: Read + Write>(mut stream: S, n: usize) -> bool {
+    let word = (n as u64).to_ne_bytes();
+    if n.is_multiple_of(4) || stream.write_all(&word).is_err() {
+        return false;
+    }
+    let mut echo = [0; 8];
+    let came = n % 4 >= 2 && stream.read_exact(&mut echo).is_ok();
+    assert!(!came || echo == word, "another connection's bytes");
+    came
+}
+
+/// Peers of connections from here, on threads of their own, until they are told to stop.
+struct Peers {
+    addr: SocketAddr,
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+    /// Each tells how many echoes came.
+    threads: [JoinHandle<usize>; 2],
+}
+
+impl Peers {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("zero-io-churn-{}", std::process::id()));
+        let (tcp, unix) =
+            (TcpListener::bind("127.0.0.1:0").unwrap(), UnixListener::bind(&path).unwrap());
+        let addr = tcp.local_addr().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (first, second) = (Arc::clone(&stop), Arc::clone(&stop));
+        let tcp = std::thread::spawn(move || {
+            let mut echoes = 0;
+            for (n, stream) in tcp.incoming().enumerate() {
+                if first.load(Ordering::Relaxed) {
+                    break;
+                }
+                let stream = stream.unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                if n % 8 < 7 {
+                    linger_zero(&stream);
+                }
+                echoes += usize::from(answer(stream, n));
+            }
+            echoes
+        });
+        let unix = std::thread::spawn(move || {
+            let mut echoes = 0;
+            for (n, stream) in unix.incoming().enumerate() {
+                if second.load(Ordering::Relaxed) {
+                    break;
+                }
+                let stream = stream.unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                echoes += usize::from(answer(stream, n));
+            }
+            echoes
+        });
+        Self { addr, path, stop, threads: [tcp, unix] }
+    }
+
+    /// How many echoes came to those at TCP, and at the Unix socket.
+    fn stop(self) -> [usize; 2] {
+        self.stop.store(true, Ordering::Relaxed);
+        drop(connect(self.addr));
+        drop(UnixStream::connect(&self.path).unwrap());
+        std::fs::remove_file(&self.path).unwrap();
+        self.threads.map(|thread| thread.join().unwrap())
+    }
+}
+
 #[test]
 fn alone_connects_and_closes_leak_nothing() {
     in_a_process("churn::alone_connects_and_closes_leak_nothing", churn);
@@ -64,37 +141,58 @@ fn alone_connects_and_closes_leak_nothing() {
 
 fn churn() {
     let cycles = CYCLES / slower() as usize;
-    let cycles = std::env::var("ZERO_IO_CHURN").map_or(cycles, |n| n.parse().unwrap());
+    let cycles: usize = std::env::var("ZERO_IO_CHURN").map_or(cycles, |n| n.parse().unwrap());
+    // Each fourth is begun here, by TCP and Unix sockets in turn.
+    let outgoing = cycles / 4;
+    let accepted = (cycles - outgoing) / CLIENTS * CLIENTS;
     let quiet = strict().with(|c| c.debug.audit_every_tick = false);
     let mut world =
         World::new(quiet.with(|c| c.max_connections = 64)).with_payload(Payload::Forward);
     let addr = world.listen();
     world.turn(Duration::ZERO);
     let descriptors = open_descriptors();
+    let peers = Peers::new();
     let start = Instant::now();
-    let mut ended = 0;
+    let (mut begun, mut ended) = (0, 0);
+    let mut mine: HashSet<ConnId> = HashSet::new();
     let mut last_used = [0_u64; 64];
     let mut open = BTreeMap::new();
     std::thread::scope(|scope| {
         for client in 0..CLIENTS {
             scope.spawn(move || {
-                for n in 0..cycles / CLIENTS {
+                for n in 0..accepted / CLIENTS {
                     cycle(client, n, addr);
                 }
             });
         }
-        while ended < cycles / CLIENTS * CLIENTS {
+        while ended < accepted + outgoing {
             if start.elapsed() > PATIENCE * 8 {
                 let stats =
                     open.iter().map(|(conn, step)| (conn, step, world.io.conn_stats(*conn)));
                 let stats: Vec<_> = stats.collect();
                 panic!("{ended} ended; open are {stats:?}; {:?}", world.io.io_stats());
             }
+            while begun < outgoing && mine.len() < OUTGOING_AT_ONCE {
+                let path = peers.path.to_str().unwrap();
+                let conn = match begun % 2 {
+                    0 => world.io.tcp_connect(peers.addr),
+                    _ => world.io.uds_connect(path),
+                };
+                let conn = conn.unwrap();
+                mine.insert(conn);
+                open.insert(conn, "begun here");
+                // Some are given up before they are there.
+                if begun % 10 < 2 {
+                    world.io.close(conn).unwrap();
+                }
+                begun += 1;
+            }
             world.turn(Duration::from_millis(50));
             for event in world.log.drain(..) {
                 match event {
                     Ev::Disconnected(conn, ..) => {
                         assert!(open.remove(&conn).is_some(), "{conn} ended twice");
+                        mine.remove(&conn);
                         ended += 1;
                     }
                     // A half-close: no answer to it, but the end.
@@ -115,7 +213,10 @@ fn churn() {
             world.bytes.clear();
         }
     });
+    // Nothing that was begun is under way either.
     world.must_be_idle();
+    let echoes = peers.stop();
+    assert!(echoes.iter().all(|n| n * 5 > outgoing / 2), "{echoes:?} echoes of {outgoing} cycles");
     assert_eq!(open_descriptors(), descriptors, "descriptors leak");
     assert_eq!(world.io.pool_stats().of(ReferencePool::PerConn).used, 0);
     // Every place can still be used, and together.
