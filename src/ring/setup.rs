@@ -22,6 +22,20 @@ const SQ_ENTRIES_MIN: u32 = 64;
 /// The memory of a ring that was closed is given back a little later.
 const MEMORY_RETRIES: u32 = 4;
 const INTERRUPTIONS_MAX: usize = 16;
+/// The operations that the engine asks for.
+const NEEDED: [u8; 11] = [
+    opcode::SendMsgZc::CODE,
+    opcode::SendZc::CODE,
+    opcode::RecvMulti::CODE,
+    opcode::Send::CODE,
+    opcode::SendMsg::CODE,
+    opcode::Connect::CODE,
+    opcode::FilesUpdate::CODE,
+    opcode::PollAdd::CODE,
+    opcode::AsyncCancel::CODE,
+    opcode::Shutdown::CODE,
+    opcode::Close::CODE,
+];
 const IORING_REGISTER_RING_FDS: libc::c_long = 20;
 const IORING_UNREGISTER_RING_FDS: libc::c_long = 21;
 /// `IORING_ENTER_REGISTERED_RING`.
@@ -149,26 +163,14 @@ fn require(ring: &IoUring) -> Result<()> {
     ring.submitter()
         .register_probe(&mut probe)
         .map_err(|error| uring_error("io_uring_register", code_of(&error)))?;
-    let needed = [
-        opcode::SendMsgZc::CODE,
-        opcode::SendZc::CODE,
-        opcode::RecvMulti::CODE,
-        opcode::Send::CODE,
-        opcode::SendMsg::CODE,
-        opcode::Connect::CODE,
-        opcode::FilesUpdate::CODE,
-        opcode::PollAdd::CODE,
-        opcode::AsyncCancel::CODE,
-        opcode::Shutdown::CODE,
-        opcode::Close::CODE,
-    ];
     let params = ring.params();
-    let has_all = needed.iter().all(|code| probe.is_supported(*code));
-    if has_all && params.is_feature_ext_arg() && params.is_feature_nodrop() {
-        Ok(())
-    } else {
-        Err(too_old())
-    }
+    let has_features = params.is_feature_ext_arg() && params.is_feature_nodrop();
+    judge(has_features, |code| probe.is_supported(code))
+}
+
+/// Whether a kernel with those features, which knows those operations, will do.
+fn judge(has_features: bool, knows: impl Fn(u8) -> bool) -> Result<()> {
+    if has_features && NEEDED.into_iter().all(knows) { Ok(()) } else { Err(too_old()) }
 }
 
 /// One operation there and back.
@@ -241,4 +243,23 @@ fn register_ring_fd(ring: &IoUring, toggle: Toggle) -> Result<Option<i32>> {
         return Ok(i32::try_from(update.offset).ok());
     }
     give_up(toggle, "registering the ring's descriptor").map(|()| None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_lacks_something_is_too_old() {
+        let too_old =
+            IoError::KernelTooOld { required: kernel::REQUIRED, found: kernel::version() };
+        assert_eq!(judge(true, |_| true), Ok(()));
+        assert_eq!(judge(false, |_| true), Err(too_old));
+        for missing in NEEDED {
+            assert_eq!(judge(true, |code| code != missing), Err(too_old), "operation {missing}");
+        }
+        // What Linux 6.0 knows: all but the newest.
+        assert_eq!(judge(true, |code| code < opcode::SendMsgZc::CODE), Err(too_old));
+        assert!(NEEDED.into_iter().all(|code| code <= opcode::SendMsgZc::CODE));
+    }
 }

@@ -577,6 +577,68 @@ fn a_sandbox_that_denies_the_ring_is_named() {
 }
 
 #[test]
+fn hazard_75_a_busy_kernel_is_asked_again() {
+    subprocess::run("ring::uring::tests::hazard_75_a_busy_kernel_is_asked_again", || {
+        let busy = subprocess::Busy::new(libc::SYS_io_uring_enter);
+        for (code, size) in [(libc::EBUSY, 16), (libc::EAGAIN, 16), (libc::EBUSY, 200)] {
+            let mut ring = ring();
+            let (here, mut there) = UnixStream::pair().unwrap();
+            busy.begin(code);
+            // The last row is more than the queue holds: the kernel has no room meanwhile.
+            for n in 0..size {
+                let poll = Op::Poll { sock: plain(&here), mask: libc::POLLIN as u32, multi: false };
+                ring.push(poll, Token::new(Tag::Watch, 1, n));
+            }
+            there.write_all(b"x").unwrap();
+            let mut seen = [Completion::EMPTY; 8];
+            for wait in [Wait::None, Wait::For(1_000_000_000), Wait::Forever] {
+                let start = Instant::now();
+                assert_eq!(ring.enter(wait), Ok(()), "{code} is no error");
+                assert!(start.elapsed() < Duration::from_millis(500), "it slept all the same");
+                assert_eq!(ring.reap(&mut seen), 0, "the kernel took nothing");
+            }
+            let refused = busy.end();
+            assert!(refused >= 3, "{refused} calls were refused");
+            // Nothing was lost, doubled or overtaken.
+            let all = complete(&mut ring, size as usize);
+            let order: Vec<u32> = all.iter().map(|c| c.token.index()).collect();
+            assert_eq!(order, (0..size).collect::<Vec<_>>());
+            assert!(ring.shutdown());
+        }
+    });
+}
+
+/// The same of a whole shard: its `poll` neither fails nor forgets.
+#[test]
+fn hazard_75_a_shard_outlives_a_busy_kernel() {
+    subprocess::run("ring::uring::tests::hazard_75_a_shard_outlives_a_busy_kernel", || {
+        let busy = subprocess::Busy::new(libc::SYS_io_uring_enter);
+        for code in [libc::EBUSY, libc::EAGAIN] {
+            let mut io = crate::Io::new(crate::Config::default()).unwrap();
+            let (here, mut there) = UnixStream::pair().unwrap();
+            io.poll(Duration::ZERO).unwrap();
+            busy.begin(code);
+            io.watch_fd(here.as_raw_fd(), crate::Readiness::READABLE, 7).unwrap();
+            there.write_all(b"x").unwrap();
+            for _ in 0..20 {
+                assert_eq!(io.poll(Duration::from_millis(1)), Ok(()));
+                assert!(io.next_event().is_none(), "the kernel was not asked yet");
+            }
+            assert!(busy.end() >= 20);
+            let end = Instant::now() + Duration::from_secs(5);
+            loop {
+                io.poll(Duration::from_millis(10)).unwrap();
+                if let Some(event) = io.next_event() {
+                    assert!(matches!(event, crate::Event::FdReady { token: 7, .. }), "{event:?}");
+                    break;
+                }
+                assert!(Instant::now() < end, "it was forgotten");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_sandbox_that_hides_the_ring_is_named() {
     subprocess::run("ring::uring::tests::a_sandbox_that_hides_the_ring_is_named", || {
         subprocess::deny(libc::SYS_io_uring_setup, libc::ENOSYS);
@@ -586,6 +648,25 @@ fn a_sandbox_that_hides_the_ring_is_named() {
             denied: UringDenied::SeccompEnosys,
         };
         assert_eq!(Uring::new(&small(), 0).err(), Some(expected));
+    });
+}
+
+/// Of kernels before 6.1, `Io::new` names what there is and what it takes.
+#[test]
+fn a_kernel_that_is_too_old_is_named() {
+    subprocess::run("ring::uring::tests::a_kernel_that_is_too_old_is_named", || {
+        subprocess::look_old();
+        let found = crate::sys::kernel::version();
+        let required = KernelVersion { major: 6, minor: 1 };
+        assert_eq!(found.major, 2, "{found}");
+        // Flags that it does not know, and no ring at all.
+        for code in [libc::EINVAL, libc::ENOSYS] {
+            subprocess::deny(libc::SYS_io_uring_setup, code);
+            let error = crate::Io::new(crate::Config::default()).map(drop).unwrap_err();
+            assert_eq!(error, IoError::KernelTooOld { required, found });
+            let text = error.to_string();
+            assert!(text.contains("6.1") && text.contains(&found.to_string()), "{text}");
+        }
     });
 }
 
@@ -609,13 +690,19 @@ fn hazard_84_little_lockable_memory_halves_the_ring_and_none_is_named() {
         let entries = ring.effective().sq_entries;
         drop(ring);
         let first_that_charges = KernelVersion { major: 6, minor: 14 };
-        if entries == 1024 && crate::sys::kernel::version() < first_that_charges {
-            // Linux 6.1 and 6.12 do not charge the rings; 6.18 does.
-            return;
-        }
-        assert!((64..1024).contains(&entries), "{entries}");
+        let charges = entries != 1024 || crate::sys::kernel::version() >= first_that_charges;
         subprocess::set_limit(libc::RLIMIT_MEMLOCK, 0, 0);
         let expected = IoError::MemlockLimit { syscall: "io_uring_setup", limit_bytes: 0 };
+        let none = Uring::new(&UringConfig::default(), 0).err();
+        if charges {
+            assert!((64..1024).contains(&entries), "{entries}");
+            assert_eq!(none, Some(expected));
+        } else {
+            // Linux 6.1 and 6.12 do not charge the rings; 6.18 does.
+            assert_eq!(none, None);
+        }
+        // Whatever this kernel charges, one that has no memory for the smallest ring says so.
+        subprocess::deny(libc::SYS_io_uring_setup, libc::ENOMEM);
         assert_eq!(Uring::new(&UringConfig::default(), 0).err(), Some(expected));
     });
 }
