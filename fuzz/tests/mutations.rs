@@ -29,9 +29,10 @@ fn run_guarded(target: &Target, bytes: &[u8]) {
 
 fn seeds(target: &Target) -> Vec<Vec<u8>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target.name);
-    let mut paths: Vec<_> = std::fs::read_dir(dir)
-        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
-        .unwrap_or_default();
+    let entries = std::fs::read_dir(&dir);
+    let entries = entries.unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    assert!(!paths.is_empty(), "{} has no seed", dir.display());
     paths.sort();
     paths.iter().map(|path| std::fs::read(path).expect("a readable seed")).collect()
 }
