@@ -203,19 +203,38 @@ fn proxy() {
 }
 
 #[test]
-fn a_proxy_holds_back_a_sender_whose_receiver_does_not_read() {
+fn a_proxy_holds_back_a_client_whose_server_does_not_read() {
+    let (_proxy, client, served) = proxied();
+    hold_back(&client, &served);
+}
+
+#[test]
+fn a_proxy_holds_back_a_server_whose_client_does_not_read() {
+    let (_proxy, client, served) = proxied();
+    hold_back(&served, &client);
+}
+
+/// A proxy, and both ends of a connection through it.
+fn proxied() -> (Example, TcpStream, TcpStream) {
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = upstream.local_addr().unwrap().to_string();
-    let mut server = Example::start("proxy", &["127.0.0.1:0", &addr]);
-    let mut client = server.connect();
-    let (mut served, _) = upstream.accept().unwrap();
-    client.set_nonblocking(true).unwrap();
+    let mut proxy = Example::start("proxy", &["127.0.0.1:0", &addr]);
+    let client = proxy.connect();
+    let (served, _) = upstream.accept().unwrap();
+    served.set_read_timeout(Some(PATIENCE)).unwrap();
+    (proxy, client, served)
+}
+
+/// Writes at one end until nothing more is taken, while nobody reads at the other one; and then all
+/// of that is read.
+fn hold_back(mut sender: &TcpStream, mut receiver: &TcpStream) {
     // The kernel's buffers of both sides and 64 buffers of 32 KiB between them, with room to spare.
     const BOUND: usize = 32 << 20;
+    sender.set_nonblocking(true).unwrap();
     let block = pattern(1 << 16);
     let (mut sent, mut idle) = (0, 0);
     while idle < 20 {
-        match client.write(&block[sent % 1000..]) {
+        match sender.write(&block[sent % 1000..]) {
             Ok(n) => (sent, idle) = (sent + n, 0),
             Err(_) => {
                 idle += 1;
@@ -224,10 +243,9 @@ fn a_proxy_holds_back_a_sender_whose_receiver_does_not_read() {
         }
         assert!(sent < BOUND, "{sent} bytes were taken that nobody reads");
     }
-    client.shutdown(Shutdown::Write).unwrap();
-    served.set_read_timeout(Some(PATIENCE)).unwrap();
+    sender.shutdown(Shutdown::Write).unwrap();
     let mut received = Vec::new();
-    served.read_to_end(&mut received).unwrap();
+    receiver.read_to_end(&mut received).unwrap();
     assert_eq!(received.len(), sent, "all that was taken arrives");
 }
 
