@@ -469,6 +469,7 @@ fn a_refused_datagram_counts_as_dropped_and_not_as_sent() {
     assert_eq!(receive(&socket).0, b"one");
     let stats = shard.io.io_stats();
     assert_eq!((stats.datagrams_sent, stats.datagrams_dropped), (1, 1));
+    assert_eq!(shard.io.pool_stats().datagrams_dropped_total, 1);
     shard.finish();
 }
 
@@ -485,8 +486,8 @@ fn a_closed_endpoint_says_nothing_more() {
     shard.io.endpoint_close(endpoint).unwrap();
     shard.run_for(Duration::from_millis(30));
     assert_eq!(shard.seen, []);
-    let stale = IoError::StaleEndpoint { endpoint };
     assert_eq!(receive(&socket), (b"queued".to_vec(), addr), "what was accepted goes out");
+    let stale = IoError::StaleEndpoint { endpoint };
     assert_eq!(shard.io.udp_send_bytes(endpoint, to, b"x"), Err(stale));
     assert_eq!(shard.io.endpoint_close(endpoint), Err(stale));
     assert_eq!(shard.io.local_addr(endpoint), Err(stale));
@@ -498,7 +499,6 @@ fn a_closed_endpoint_says_nothing_more() {
     shard.finish();
 }
 
-#[test]
 #[test]
 fn what_is_queued_is_sent_before_its_socket_closes() {
     // Several batches, and what the peer's receive buffer holds.
@@ -571,6 +571,7 @@ fn buffers_of_trains_are_told_of() {
     shard.finish();
 }
 
+#[test]
 fn a_burst_is_received_whole_and_fairly() {
     const COUNT: usize = 2000;
     let mut shard = Shard::with(|c| c.max_events_per_poll = 16);

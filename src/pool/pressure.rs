@@ -103,7 +103,7 @@ pub struct PoolStats {
     pub detached: u32,
     /// Slots that are with handles or set aside for them.
     pub handle_reserve: u32,
-    /// Times that receiving had to pause because no buffer was free.
+    /// Times that a connection's receive ended for want of buffers: `IoStats::starved`.
     pub starved_total: u64,
     /// Datagrams that were accepted for sending and dropped: `IoStats::datagrams_dropped`. Those that
     /// no buffer was free for are refused by name, or wait in the socket.

@@ -215,7 +215,9 @@ fn hazard_35_reading_goes_on_after_whatever_stopped_it() {
         c.held_buffers_max = 1;
     }));
     let addr = world.listen();
-    let clients: Vec<_> = (0..10).map(|_| world.join(addr)).collect();
+    let clients: Vec<_> =
+        (0..10).map(|n| if n % 2 == 0 { world.join(addr) } else { world.reach() }).collect();
+    let starved = world.io.io_stats().starved;
     let mut rng = Rng(21);
     let mut sent = vec![Vec::new(); 10];
     for round in 0..400 {
@@ -235,6 +237,8 @@ fn hazard_35_reading_goes_on_after_whatever_stopped_it() {
             _ => world.turn(Duration::ZERO),
         }
     }
+    let starved = world.io.io_stats().starved - starved;
+    assert!(starved > 10, "a receive ended for want of buffers {starved} times");
     for (conn, _) in &clients {
         world.io.resume_recv(*conn).unwrap();
     }

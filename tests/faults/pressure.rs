@@ -1,7 +1,7 @@
 //! Pools that fill up: what is told, what gives way, and that it ends.
 
 use std::io::Read;
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -123,6 +123,67 @@ fn drain(mut client: TcpStream) -> std::thread::JoinHandle<usize> {
         }
         total
     })
+}
+
+/// At `Drain` datagrams are not received: they wait in their socket, and come when the pressure
+/// falls.
+#[test]
+fn at_drain_datagrams_wait_in_their_socket() {
+    let (mut world, _, conn, client) = stuck();
+    let endpoint = world.io.udp_bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = world.io.local_addr(endpoint).unwrap().inet().unwrap();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let from = peer.local_addr().unwrap();
+    let of = |data: &[u8]| Ev::Udp(endpoint, from, data.to_vec());
+    fill(&mut world, conn, 90);
+    told(&mut world);
+    peer.send_to(b"while critical", addr).unwrap();
+    world.until("a datagram", |w| w.has(&of(b"while critical")));
+    fill(&mut world, conn, 98);
+    told(&mut world);
+    assert_eq!(world.io.pool_pressure().unwrap().state, PressureState::Drain);
+    let before = world.io.io_stats();
+    for data in [b"first", b"other", b"third"] {
+        peer.send_to(data, addr).unwrap();
+    }
+    world.log.clear();
+    world.run_for(Duration::from_millis(100));
+    let after = world.io.io_stats();
+    assert_eq!((world.log.len(), after.datagrams_received), (0, before.datagrams_received));
+    assert!(after.polls - before.polls < 60, "they are waited for awake: {after:?}");
+    let reader = drain(client);
+    world.until("the third", |w| w.has(&of(b"third")));
+    let came: Vec<_> = world.log.iter().filter(|e| matches!(e, Ev::Udp(..))).cloned().collect();
+    assert_eq!(came, [of(b"first"), of(b"other"), of(b"third")]);
+    assert_eq!(world.io.io_stats().datagrams_dropped, 0);
+    world.io.close_graceful(conn, PATIENCE).unwrap();
+    world.until("the end", |_| reader.is_finished());
+    world.end_of(conn);
+    world.must_be_idle();
+}
+
+#[test]
+fn slots_that_are_set_aside_for_handles_are_told_of() {
+    for count in [0, 16] {
+        let mut world = World::new(strict().with(|c| c.handle_reserve_count = count));
+        let of = |world: &World| {
+            let stats = world.io.pool_stats();
+            assert_eq!(stats.of(ReferencePool::FreeStack).used, stats.handle_reserve);
+            stats.handle_reserve as usize
+        };
+        assert_eq!(of(&world), count);
+        let handle = world.io.handle();
+        let taken: Vec<_> = (0..count).map(|_| handle.send_buffer(1).unwrap()).collect();
+        let none = IoError::PoolExhausted { pool: PoolKind::HandleReserve };
+        assert_eq!(handle.send_buffer(1).map(drop), Err(none));
+        world.turn(Duration::ZERO);
+        assert_eq!(of(&world), count, "with handles, or set aside");
+        drop(taken);
+        world.turn(Duration::ZERO);
+        world.turn(Duration::ZERO);
+        assert_eq!(of(&world), count, "made up again");
+        world.must_be_idle();
+    }
 }
 
 /// From `Critical` on: who comes waits in the backlog, and a payload is copied instead of kept.

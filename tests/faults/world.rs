@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,8 @@ pub(crate) struct World {
     /// Payload bytes by connection.
     pub(crate) bytes: HashMap<ConnId, usize>,
     pub(crate) kept: Vec<(ConnId, OwnedSlot)>,
+    /// Where each of them begins among the bytes of its connection.
+    pub(crate) kept_at: Vec<usize>,
     /// Payloads that could not be kept.
     pub(crate) refused: usize,
 }
@@ -82,6 +84,7 @@ impl World {
             payload: Payload::Log,
             bytes: HashMap::new(),
             kept: Vec::new(),
+            kept_at: Vec::new(),
             refused: 0,
         }
     }
@@ -121,6 +124,18 @@ impl World {
         (conn.unwrap(), client)
     }
 
+    /// A connection from here, and its other end.
+    pub(crate) fn reach(&mut self) -> (ConnId, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let conn = self.io.tcp_connect(listener.local_addr().unwrap()).unwrap();
+        self.until("a connection", |w| w.has(&Ev::Connected(conn)));
+        let (peer, _) = listener.accept().unwrap();
+        peer.set_nodelay(true).unwrap();
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        peer.set_write_timeout(Some(PATIENCE)).unwrap();
+        (conn, peer)
+    }
+
     /// One poll, and all of its events.
     pub(crate) fn turn(&mut self, timeout: Duration) {
         self.io.poll(timeout).unwrap();
@@ -145,7 +160,9 @@ impl World {
             Event::User { token, .. } => Ev::User(token),
             Event::UdpRecv { endpoint, from, data, .. } => Ev::Udp(endpoint, from, data.to_vec()),
             Event::StreamFrame { conn, data, .. } => {
-                *self.bytes.entry(conn).or_default() += data.len();
+                let bytes = self.bytes.entry(conn).or_default();
+                let at = *bytes;
+                *bytes += data.len();
                 match self.payload {
                     Payload::Log => {
                         self.log.push(Ev::Data(conn, data.to_vec()));
@@ -154,7 +171,10 @@ impl World {
                     // The connection may have ended: its `Disconnected` says so.
                     Payload::Forward => drop(sender.forward(conn, S0, data).is_ok()),
                     Payload::Keep => match events.detach_event_data() {
-                        Some(slot) => self.kept.push((conn, slot)),
+                        Some(slot) => {
+                            self.kept.push((conn, slot));
+                            self.kept_at.push(at);
+                        }
                         None => self.refused += 1,
                     },
                 }
