@@ -105,8 +105,8 @@ pub struct PoolStats {
     pub handle_reserve: u32,
     /// Times that a connection's receive ended for want of buffers: `IoStats::starved`.
     pub starved_total: u64,
-    /// Datagrams that were accepted for sending and dropped: `IoStats::datagrams_dropped`. Those that
-    /// no buffer was free for are refused by name, or wait in the socket.
+    /// Datagrams that were accepted for sending and dropped: `IoStats::datagrams_dropped`. Those
+    /// that no buffer was free for are refused by name, or wait in the socket.
     pub datagrams_dropped_total: u64,
 }
 

@@ -317,9 +317,10 @@ fn zero_copy_sends_that_may_not_pin_memory_are_copied() {
         // SAFETY: the limit is a local that outlives the call.
         let set = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
         assert_eq!(set, 0);
-        // SAFETY: no memory is involved. Without CAP_IPC_LOCK the limit counts; somebody who is not
-        // root has none already.
+        // Without CAP_IPC_LOCK the limit counts; somebody who is not root has none already.
+        // SAFETY: no memory is involved.
         let is_root = unsafe { libc::geteuid() } == 0;
+        // SAFETY: the same.
         assert!(!is_root || unsafe { libc::setresuid(65_534, 65_534, 65_534) } == 0);
         let mut world = World::new(strict().with(|c| {
             c.uring.zero_copy_send = Toggle::On;

@@ -40,7 +40,9 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
 /// The target that a file belongs to, and its module there with `::` behind it.
 fn target_of(path: &str) -> Option<(&str, String)> {
     let (target, rest) = match path.strip_prefix("tests/") {
-        Some(rest) => rest.split_once('/').unwrap_or((rest.trim_end_matches(".rs"), "main.rs")),
+        Some(rest) => {
+            rest.split_once('/').unwrap_or_else(|| (rest.trim_end_matches(".rs"), "main.rs"))
+        }
         None => ("lib", path.strip_prefix("src/")?),
     };
     let parts = rest.trim_end_matches(".rs").split('/');
