@@ -124,11 +124,14 @@ pub(super) fn requests(config: &Config) -> (Requests, Consumer<Command>) {
 }
 
 impl Requests {
-    /// Whose share it counts to: that of its connection, or of its socket.
+    /// Whose share it counts to: that of its connection, or of its socket. Ends count to nobody's:
+    /// they find a place while there is one.
     fn share_of(&self, command: &Command) -> Option<usize> {
         let nobody = usize::MAX;
         Some(match command.key()? {
-            Key::Stream(conn, _) | Key::Conn(conn) => {
+            Key::Conn(_) => nobody,
+            _ if matches!(command, Command::ShutdownWrite { .. }) => nobody,
+            Key::Stream(conn, _) => {
                 let index = conn.index() as usize;
                 if index < self.connections { index } else { nobody }
             }

@@ -30,8 +30,8 @@ use crate::sync::mpsc::PushError;
 ///
 /// `Config::handle_queue_entries` bounds what waits, too, and a connection or socket may have only
 /// as many requests under way as are left for others: half of them, if it is the only one. Then
-/// `QueueFull` is the answer, for that one until its peer reads. Posts and closes at once need no
-/// more than room in the queue.
+/// `QueueFull` is the answer, for that one until its peer reads. Ends need no share, only a place;
+/// posts and closes at once no more than room in the queue.
 ///
 /// The shard is woken only if it sleeps. When its `Io` goes, what it has not done yet is dropped:
 /// nothing of it is sent, no `SendDone` comes, memory and buffers are released. Whoever needs to
