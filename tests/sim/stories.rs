@@ -1,5 +1,6 @@
-//! The same stories on the real ring and on the simulated one, beyond TCP (`differential`):
-//! datagrams, Unix sockets, timers and posts, watched descriptors, a full table, guards.
+//! The same stories on the real ring and on the simulated one, beyond `differential`: ends of TCP
+//! connections, datagrams, Unix sockets, timers and posts, watched descriptors, a full table,
+//! guards.
 //!
 //! What is compared is what each node was told, by its connection, socket or kind of event: between
 //! those, timing decides.
@@ -523,4 +524,95 @@ fn guards(stage: &mut Stage) -> Notes {
 #[test]
 fn guards_on_both_rings() {
     same_story(&[config(), config()], guards);
+}
+
+// ---- ends of TCP connections
+
+fn ends(stage: &mut Stage) -> Notes {
+    let mut notes = Notes::new();
+    let (listener, addr) = stage.listen(0);
+    notes.push(kind(stage.ios[1].tcp_listen(addr)));
+    let [server, client] = stage.connect(addr);
+    let own = stage.ios[1].conn_local_addr(client).expect("open");
+    notes.push(format!("{}", stage.ios[0].peer_addr(server) == Ok(own)));
+    notes.push(outcome(stage.ios[1].peer_cred(client)));
+    // With something unread.
+    stage.ios[0].pause_recv(server).expect("open");
+    stage.quiet();
+    assert_eq!(stage.ios[1].stream_write(client, STREAM, b"unread"), Ok(6));
+    stage.quiet();
+    stage.ios[0].close(server).expect("open");
+    stage.until("its end", |stage| !stage.ends(1, client).is_empty());
+    // By a reset: of an idle connection, behind our FIN, behind the peer's FIN.
+    for fin in [None, Some(1), Some(0)] {
+        let [server, client] = stage.connect(addr);
+        match fin {
+            Some(0) => {
+                stage.ios[0].shutdown_write(server, STREAM).expect("open");
+                stage.until("FIN", |stage| stage.is_read_closed(1, client));
+            }
+            Some(_) => {
+                stage.ios[1].shutdown_write(client, STREAM).expect("open");
+                stage.until("FIN", |stage| stage.is_read_closed(0, server));
+            }
+            None => {}
+        }
+        stage.ios[0].reset_on_close(server).expect("open");
+        stage.ios[0].close(server).expect("open");
+        stage.until("the server's end", |stage| !stage.ends(0, server).is_empty());
+        stage.quiet();
+        if fin == Some(0) {
+            // Nothing is read any more: the next write finds it out.
+            notes.push(format!("{}", stage.ends(1, client).len()));
+            notes.push(outcome(stage.ios[1].stream_write(client, STREAM, b"anybody?")));
+        }
+        stage.until("its end", |stage| !stage.ends(1, client).is_empty());
+    }
+    // A peer that said FIN and is gone: the first write is answered by a reset.
+    let [server, client] = stage.connect(addr);
+    stage.ios[0].close(server).expect("open");
+    stage.until("FIN", |stage| stage.is_read_closed(1, client));
+    notes.push(outcome(stage.ios[1].stream_write(client, STREAM, b"anybody?")));
+    stage.quiet();
+    let _ = stage.ios[1].stream_write(client, STREAM, b"and now?");
+    stage.until("its end", |stage| !stage.ends(1, client).is_empty());
+    // Both say FIN at the same time, and nothing else.
+    let [server, client] = stage.connect(addr);
+    stage.ios[0].close_graceful(server, PATIENCE).expect("open");
+    stage.ios[1].close_graceful(client, PATIENCE).expect("open");
+    stage.until("both ends", |stage| {
+        !stage.ends(1, client).is_empty() && !stage.ends(0, server).is_empty()
+    });
+    // A graceful end that the peer does not agree to in time.
+    let [server, client] = stage.connect(addr);
+    stage.ios[1].close_graceful(client, Duration::from_millis(30)).expect("open");
+    stage.until("its end", |stage| !stage.ends(1, client).is_empty());
+    stage.until("FIN", |stage| stage.is_read_closed(0, server));
+    stage.ios[0].close_graceful(server, PATIENCE).expect("open");
+    stage.until("the server's end", |stage| !stage.ends(0, server).is_empty());
+    // The backlog of a listener that closes.
+    let filler: Vec<_> = (0..3).map(|_| stage.connect(addr)).collect();
+    let waiting = stage.ios[1].tcp_connect(addr).expect("room");
+    stage.until("a connection", |stage| stage.is_connected(1, waiting));
+    stage.quiet();
+    stage.ios[0].endpoint_close(listener).expect("open");
+    stage.until("its end", |stage| !stage.ends(1, waiting).is_empty());
+    let refused = stage.ios[1].tcp_connect(addr).expect("room");
+    stage.until("the refusal", |stage| !stage.ends(1, refused).is_empty());
+    for [_, client] in filler {
+        assert!(stage.ends(1, client).is_empty());
+    }
+    notes
+}
+
+/// The kind of an error, where its text has an address.
+fn kind<T>(result: zero_io::Result<T>) -> String {
+    let io = result.map_err(|error| std::io::Error::from(error).kind());
+    format!("{:?}", io.err())
+}
+
+#[test]
+fn ends_of_connections_on_both_rings() {
+    let configs = [3, 16].map(|max| config().with(|c| c.max_connections = max));
+    same_story(&configs, ends);
 }
