@@ -67,6 +67,13 @@ impl Guards {
         self.used
     }
 
+    /// # Panics
+    /// When it grew past its bound.
+    pub(crate) fn audit(&self) {
+        let (places, max) = (self.entries.len(), self.capacity);
+        assert!(self.used <= places && places <= max, "{} of {places} guards", self.used);
+    }
+
     /// Keeps the memory, with one hold. `None` when the bound is reached.
     pub(crate) fn insert(
         &mut self,

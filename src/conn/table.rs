@@ -55,6 +55,13 @@ impl Table {
         self.used == self.max
     }
 
+    /// # Panics
+    /// When it grew past its bound, or a place is neither taken nor free.
+    pub(crate) fn audit(&self) {
+        let (places, free) = (self.places.len(), self.free.len());
+        assert!(places <= self.max && self.used + free == places, "{free} of {places} are free");
+    }
+
     /// Takes a place.
     pub(crate) fn insert(&mut self, phase: Phase, protocol: Protocol, now: Time) -> Result<u32> {
         let index = match self.free.pop_back() {

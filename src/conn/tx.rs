@@ -163,6 +163,13 @@ impl Segments {
         queue.is_empty() || (room > 0 && queue.segments as usize <= (room / FORWARD_SHARE).max(1))
     }
 
+    /// # Panics
+    /// When it grew past its bound.
+    pub(crate) fn audit(&self) {
+        let (places, max) = (self.nodes.len(), self.capacity);
+        assert!(self.used <= places && places <= max, "{} of {places} segments", self.used);
+    }
+
     /// Segments that can still be queued, whatever the queue.
     pub(crate) const fn room(&self) -> usize {
         self.capacity - self.used
@@ -420,6 +427,13 @@ impl Blocks {
     /// stays with those whose sends end soon.
     pub(crate) fn may_be_pinned(&self) -> bool {
         self.free.len() > self.blocks.len() / 4
+    }
+
+    /// # Panics
+    /// When a block is lent out and free, or neither.
+    pub(crate) fn audit(&self) {
+        let busy = self.blocks.iter().filter(|block| block.busy).count();
+        assert!(busy + self.free.len() == self.blocks.len(), "{busy} blocks lent out");
     }
 
     /// Blocks of sends whose last completion did not come yet.

@@ -111,7 +111,7 @@ impl Engine {
     /// Checks what must hold between ticks. A difference is a bug.
     ///
     /// # Panics
-    /// When a buffer or a place is unaccounted for.
+    /// When a buffer or a place is unaccounted for, or something grew past its bound.
     pub(crate) fn audit(&self) {
         self.pool.audit();
         let held: usize =
@@ -120,6 +120,13 @@ impl Engine {
         let holding = self.conns.iter().filter(|(_, c)| c.has(crate::conn::Flags::HOLDING)).count();
         assert!(holding == self.lists.holding as usize, "{holding} hold too many");
         assert!(self.inbox.len() <= self.inbox.capacity());
+        let connections = self.conns.max();
+        self.conns.audit();
+        self.segments.audit();
+        self.guards.audit();
+        self.blocks.audit();
+        self.plans.audit(connections);
+        self.lists.audit(connections, self.config.max_endpoints);
         self.quic_audit();
     }
 

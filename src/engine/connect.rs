@@ -60,6 +60,12 @@ impl Plans {
         })
     }
 
+    /// # Panics
+    /// When there are more than connections.
+    pub(super) fn audit(&self, connections: usize) {
+        assert!(self.list.len() <= connections, "{} plans", self.list.len());
+    }
+
     /// Nobody is connecting, and nothing is left of those who were.
     pub(super) const fn is_empty(&self) -> bool {
         self.list.is_empty() && self.attempts.is_empty()

@@ -19,6 +19,9 @@ pub(super) const fn starved_bit(class: Class) -> u8 {
     1 << class as u8
 }
 
+/// A `Connected`, a `Writable` and a `Disconnected`.
+const NOTICES_PER_CONN: usize = 3;
+
 pub(super) struct Lists {
     /// Connections with something to send.
     pub(super) dirty: Vec<ConnId>,
@@ -26,7 +29,7 @@ pub(super) struct Lists {
     pub(super) starved: VecDeque<ConnId>,
     /// Connections whose write waits for buffers.
     pub(super) buffer_waiters: VecDeque<ConnId>,
-    /// Connections with a `Writable` or a `Disconnected` to be handed out.
+    /// Connections with a `Connected`, a `Writable` or a `Disconnected` to be handed out.
     pub(super) notices: VecDeque<ConnId>,
     /// Connections with something to send that the kernel could not take for want of memory: they
     /// rest until `retry_at`.
@@ -60,7 +63,7 @@ impl Lists {
             dirty: Vec::with_capacity(connections),
             starved: VecDeque::with_capacity(connections),
             buffer_waiters: VecDeque::with_capacity(connections),
-            notices: VecDeque::with_capacity(connections * 2),
+            notices: VecDeque::with_capacity(connections * NOTICES_PER_CONN),
             resend: Vec::new(),
             unanswered: Vec::new(),
             zero_copy_after: Time::ZERO,
@@ -72,6 +75,22 @@ impl Lists {
             retry_at: Time::MAX,
             muted: 0,
             holding: 0,
+        }
+    }
+
+    /// # Panics
+    /// When a list has more entries than it was made for.
+    pub(super) fn audit(&self, connections: usize, endpoints: usize) {
+        let lists = [
+            ("dirty", self.dirty.len(), connections),
+            ("starved", self.starved.len(), connections),
+            ("waiters", self.buffer_waiters.len(), connections),
+            ("notices", self.notices.len(), connections * NOTICES_PER_CONN),
+            ("resend", self.resend.len(), connections),
+            ("UDP", self.udp_dirty.len(), endpoints),
+        ];
+        for (name, len, max) in lists {
+            assert!(len <= max, "{name}: {len} entries, at most {max}");
         }
     }
 
@@ -94,5 +113,22 @@ impl Lists {
             || !self.starved.is_empty()
             || !self.buffer_waiters.is_empty()
             || self.holding > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "notices: 7 entries, at most 6")]
+    fn a_list_beyond_its_bound_is_found() {
+        let mut lists = Lists::new(2, 1);
+        for _ in 0..6 {
+            lists.notices.push_back(ConnId::from_u64(0));
+        }
+        lists.audit(2, 1);
+        lists.notices.push_back(ConnId::from_u64(0));
+        lists.audit(2, 1);
     }
 }

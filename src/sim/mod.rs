@@ -2,7 +2,7 @@
 //!
 //! Role: stand in for Linux, deterministically from a seed and in virtual time, as unfriendly as
 //! the contract K1.. (docs/KERNEL.md) allows, and record every breach of that contract. Not role:
-//! driving an engine (tests/sim.rs does), being fast.
+//! driving an engine (tests/sim/ does), being fast.
 //!
 //! *Invariants*: nothing here reads a clock, entropy or an address order; the same seed and the
 //! same calls give the same answers. Nothing here blocks.

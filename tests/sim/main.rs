@@ -38,6 +38,7 @@ mod secure;
 mod short;
 mod stage;
 mod stories;
+mod unfetched;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
