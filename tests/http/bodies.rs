@@ -317,12 +317,13 @@ fn a_handler_may_hold_the_body_back() {
             _ => {}
         },
     );
+    let body = vec![b'x'; LEN];
     let mut client = server.dial();
     client.send(format!("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: {LEN}\r\n\r\n"));
     let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let (mut writer, count) = (client.stream.get_ref().try_clone().unwrap(), Arc::clone(&sent));
     let sender = std::thread::spawn(move || {
-        for piece in vec![b'x'; LEN].chunks(100_000) {
+        for piece in body.chunks(100_000) {
             std::io::Write::write_all(&mut writer, piece).unwrap();
             count.fetch_add(piece.len(), std::sync::atomic::Ordering::Relaxed);
         }

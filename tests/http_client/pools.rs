@@ -176,7 +176,8 @@ fn what_was_not_sent_is_sent_again() {
     let second = shard.ask(ZeroRequest::get(&url));
     let failure = shard.end_of(first).failure.unwrap();
     assert!(failure.was_sent && failure.phase == HttpPhase::Sending, "{failure:?}");
-    assert_eq!(shard.end_of(second).text(), "B");
+    let second = shard.end_of(second);
+    assert_eq!(second.text(), "B", "{second:?}");
     assert_eq!(shard.finish().retries, 1);
     server.received();
 }
