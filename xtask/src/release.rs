@@ -3,7 +3,7 @@
 use crate::Outcome;
 use crate::args::Args;
 use crate::board::{Board, Report};
-use crate::{asan, bench, features, fuzz, loom, qemu, sim, test};
+use crate::{asan, bench, features, fuzz, loom, miri, qemu, sim, test};
 
 pub(crate) const USAGE: &str = "[--fuzz-seconds N] [--seeds N] ..";
 /// Rounds of the peer tables.
@@ -23,6 +23,7 @@ pub(crate) fn run(mut args: Args) -> Outcome<()> {
     board.step("sim-long", || sim::step(seeds));
     board.step("loom-full", || loom::step(false));
     board.step("asan", asan::step);
+    board.step("miri", miri::step);
     board.step("qemu", qemu::step);
     board.step("qemu-ktls", qemu::ktls_step);
     board.step("fuzz-long", || fuzz::step(fuzz_seconds));
