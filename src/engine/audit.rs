@@ -120,13 +120,11 @@ impl Engine {
         let holding = self.conns.iter().filter(|(_, c)| c.has(crate::conn::Flags::HOLDING)).count();
         assert!(holding == self.lists.holding as usize, "{holding} hold too many");
         assert!(self.inbox.len() <= self.inbox.capacity());
-        let connections = self.conns.max();
         self.conns.audit();
         self.segments.audit();
         self.guards.audit();
         self.blocks.audit();
-        self.plans.audit(connections);
-        self.lists.audit(connections, self.config.max_endpoints);
+        self.plans.audit(self.conns.max());
         self.quic_audit();
     }
 

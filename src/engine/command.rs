@@ -177,7 +177,7 @@ impl Engine {
     }
 
     /// Runs what is parked and needs to be no longer, one lane after the other.
-    fn run_parked(&mut self) {
+    pub(super) fn run_parked(&mut self) {
         self.parked.due = Time::MAX;
         for _ in 0..self.parked.len() {
             let Some(mut lane) = self.parked.take_lane() else { return };

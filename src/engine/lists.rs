@@ -78,22 +78,6 @@ impl Lists {
         }
     }
 
-    /// # Panics
-    /// When a list has more entries than it was made for.
-    pub(super) fn audit(&self, connections: usize, endpoints: usize) {
-        let lists = [
-            ("dirty", self.dirty.len(), connections),
-            ("starved", self.starved.len(), connections),
-            ("waiters", self.buffer_waiters.len(), connections),
-            ("notices", self.notices.len(), connections * NOTICES_PER_CONN),
-            ("resend", self.resend.len(), connections),
-            ("UDP", self.udp_dirty.len(), endpoints),
-        ];
-        for (name, len, max) in lists {
-            assert!(len <= max, "{name}: {len} entries, at most {max}");
-        }
-    }
-
     /// Puts a connection on the list of those with something to send.
     #[inline]
     pub(super) fn mark_dirty(&mut self, conn: &mut Conn, id: ConnId) {
@@ -113,22 +97,5 @@ impl Lists {
             || !self.starved.is_empty()
             || !self.buffer_waiters.is_empty()
             || self.holding > 0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[should_panic(expected = "notices: 7 entries, at most 6")]
-    fn a_list_beyond_its_bound_is_found() {
-        let mut lists = Lists::new(2, 1);
-        for _ in 0..6 {
-            lists.notices.push_back(ConnId::from_u64(0));
-        }
-        lists.audit(2, 1);
-        lists.notices.push_back(ConnId::from_u64(0));
-        lists.audit(2, 1);
     }
 }

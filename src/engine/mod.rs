@@ -4,7 +4,7 @@
 //! poll:  flush what is to be sent → lend buffers → enter the kernel (spin, sleep): none of it
 //!        while completions of the last time wait
 //!        → returned buffers → commands of handles → mail of shards → stalled bytes → completions
-//!        → accepts and datagrams → connection timers → pressure → audit
+//!        → commands that waited → accepts and datagrams → connection timers → pressure → audit
 //! ```
 //!
 //! Role: order, and who is asked when. Not role: the parts, each in its own file of this folder.
@@ -229,6 +229,10 @@ impl Engine {
         self.resume_stalled();
         self.resume_http();
         self.run_completions();
+        if self.looks_further {
+            // Room goes to those that waited for it, before the application hears of it.
+            self.run_parked();
+        }
         self.inbox.open_to_endpoints();
         self.run_endpoints();
         self.run_conn_timers();

@@ -38,7 +38,6 @@ mod secure;
 mod short;
 mod stage;
 mod stories;
-mod unfetched;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
