@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use crate::conn::table::Table;
 use crate::conn::{Conn, Flags};
 use crate::ids::ConnId;
 use crate::pool::Class;
@@ -55,6 +56,15 @@ pub(super) struct Lists {
     pub(super) muted: usize,
     /// Open connections that are not read because they hold too many buffers.
     pub(super) holding: u32,
+}
+
+/// Puts a connection on a list that has a place for each one that lives: those that are gone make
+/// room.
+pub(super) fn list_living(list: &mut VecDeque<ConnId>, conns: &Table, id: ConnId) {
+    if list.len() == list.capacity() {
+        list.retain(|id| conns.peek(*id).is_some());
+    }
+    list.push_back(id);
 }
 
 impl Lists {

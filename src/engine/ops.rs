@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::ktls::unpassed;
+use super::lists::list_living;
 use super::send::release;
 use crate::conn::tx::{Appended, Segment, Source};
 use crate::conn::{Conn, Flags, Phase};
@@ -165,7 +166,7 @@ impl Engine {
         entry.set(Flags::WANT_WRITABLE);
         if for_buffers && !entry.has(Flags::WAITS_FOR_BUFFERS) {
             entry.set(Flags::WAITS_FOR_BUFFERS);
-            self.lists.buffer_waiters.push_back(conn);
+            list_living(&mut self.lists.buffer_waiters, &self.conns, conn);
         }
     }
 

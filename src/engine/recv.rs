@@ -4,6 +4,7 @@
 //! armed, and it runs after every completion and every change that could matter. Every completion
 //! that names a buffer brings it home, whoever it was for.
 
+use super::lists::list_living;
 use super::{Engine, STREAM_GROUP};
 use crate::code;
 use crate::config::MessageKind;
@@ -603,12 +604,7 @@ impl Engine {
         if !conn.has(Flags::STARVED) {
             conn.set(Flags::STARVED);
             let id = conn.id(index);
-            if self.lists.starved.len() == self.lists.starved.capacity() {
-                // There is a place for each connection that lives.
-                let is_there = |id: &crate::ids::ConnId| self.conns.peek(*id).is_some();
-                self.lists.starved.retain(is_there);
-            }
-            self.lists.starved.push_back(id);
+            list_living(&mut self.lists.starved, &self.conns, id);
         }
     }
 }
