@@ -3,6 +3,7 @@
 mod common;
 
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -280,5 +281,30 @@ fn half_close_and_peers_that_vanish() {
     let (code, clean) = shard.wait_end(conn);
     assert!(matches!(code as i32, libc::ECONNRESET | libc::EPIPE), "{code}");
     assert!(!clean);
+    shard.finish();
+}
+
+/// K29: bytes and the end right behind them, which come before the receive has run.
+#[test]
+fn an_end_right_behind_the_last_bytes_is_told() {
+    let mut shard = Shard::new();
+    for _ in 0..300 {
+        let (mine, mut peer) = UnixStream::pair().unwrap();
+        let conn = shard.io.adopt_stream(OwnedFd::from(mine), None).unwrap();
+        assert_eq!(shard.wait_connected(None), conn);
+        shard.step(Duration::ZERO);
+        let ends = thread::spawn(move || {
+            peer.write_all(&[7; 123]).unwrap();
+            peer.shutdown(Shutdown::Write).unwrap();
+            peer
+        });
+        shard.wait_read_closed(conn);
+        assert_eq!(shard.bytes_of(conn), [7; 123]);
+        let peer = shard.join(ends);
+        shard.io.close(conn).unwrap();
+        shard.wait_end(conn);
+        drop(peer);
+        shard.seen.clear();
+    }
     shard.finish();
 }

@@ -208,8 +208,11 @@ impl Engine {
             }
             if conn.has(Flags::WRITABLE_QUEUED) {
                 conn.unset(Flags::WRITABLE_QUEUED);
-                if conn.takes_writes() {
-                    let credit = high.saturating_sub(conn.tx.bytes as usize);
+                let credit = high.saturating_sub(conn.tx.bytes as usize);
+                if conn.takes_writes() && credit == 0 {
+                    // What was forwarded since took the room: later, then.
+                    conn.set(Flags::WANT_WRITABLE);
+                } else if conn.takes_writes() {
                     self.http_told(index);
                     return Some(Notice::Writable { conn: id, credit });
                 }

@@ -12,6 +12,7 @@ use crate::conn::secure::Layer;
 use crate::conn::{Flags, Phase, Span};
 use crate::error::IoError;
 use crate::event::record::{Kind, Record};
+use crate::ids::Protocol;
 use crate::pool::{BufId, Class, Owner, PressureState, Use};
 use crate::proto::Step;
 use crate::ring::{Completion, Op, Tag};
@@ -112,15 +113,29 @@ impl Engine {
         if conn.has(Flags::RECV_ARMED) {
             let held_back = paused || hands_over || conn.has(Flags::HOLDING);
             let must_end = held_back || !is_open;
-            if must_end && !conn.has(Flags::RECV_CANCELLED) {
-                conn.set(Flags::RECV_CANCELLED);
-                let target = conn.token(Tag::Recv, index);
-                self.ring.push(Op::Cancel { target }, crate::ring::Token::IGNORE);
+            if must_end {
+                self.look_at_recv(index);
             }
         } else if wanted {
             conn.set(Flags::RECV_ARMED);
             let (sock, token) = (conn.sock, conn.token(Tag::Recv, index));
-            self.ring.push(Op::RecvMulti { sock, group: STREAM_GROUP }, token);
+            let group = STREAM_GROUP;
+            // K29: a multishot one may never tell of the end of a Unix socket.
+            let op = match conn.protocol {
+                Protocol::Uds => Op::RecvOnce { sock, group },
+                _ => Op::RecvMulti { sock, group },
+            };
+            self.ring.push(op, token);
+        }
+    }
+
+    /// Has an armed receive say where the socket stands: it ends, and is armed anew.
+    pub(super) fn look_at_recv(&mut self, index: u32) {
+        let conn = self.conns.at(index);
+        if conn.has(Flags::RECV_ARMED) && !conn.has(Flags::RECV_CANCELLED) {
+            conn.set(Flags::RECV_CANCELLED);
+            let target = conn.token(Tag::Recv, index);
+            self.ring.push(Op::Cancel { target }, crate::ring::Token::IGNORE);
         }
     }
 

@@ -353,6 +353,9 @@ impl Engine {
         self.http_drop_file(index);
         if !reads_on || self.http_must_send(index) {
             self.begin_end(index, error as u64, false);
+        } else {
+            // The error was told here: an armed receive may not tell of it any more (K29).
+            self.look_at_recv(index);
         }
     }
 

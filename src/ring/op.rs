@@ -144,6 +144,8 @@ pub(crate) type PollMask = u32;
 pub(crate) enum Op {
     /// Multishot receive into the buffers of `group`: a completion with a buffer for each piece.
     RecvMulti { sock: Sock, group: u16 },
+    /// Receive into one buffer of `group`.
+    RecvOnce { sock: Sock, group: u16 },
     /// Send all of `len` bytes (`MSG_WAITALL | MSG_NOSIGNAL`); may still be short.
     Send { sock: Sock, ptr: *const u8, len: u32 },
     /// The same, gathered; unless it is to be `whole` without `MSG_WAITALL`, which the kernel's TLS

@@ -388,6 +388,10 @@ fn entry(op: Op) -> Entry {
         Op::RecvMulti { sock, group } => {
             on(sock, opcode::RecvMulti::new(target(sock), group).build())
         }
+        Op::RecvOnce { sock, group } => {
+            let recv = opcode::Recv::new(target(sock), ptr::null_mut(), 0).buf_group(group);
+            on(sock, recv.build().flags(Flags::BUFFER_SELECT))
+        }
         Op::Send { sock, ptr, len } => {
             on(sock, opcode::Send::new(target(sock), ptr, len).flags(SEND_FLAGS).build())
         }

@@ -46,6 +46,8 @@ impl Pending {
 pub(super) enum Work {
     Recv {
         group: u16,
+        /// It ends with its first piece.
+        once: bool,
     },
     Send(Sending),
     Connect {

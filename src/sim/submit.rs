@@ -86,7 +86,8 @@ impl Kernel {
         };
         let one = |ptr, len: u32| vec![mem::Piece { ptr, len: len as usize }];
         match op {
-            Op::RecvMulti { sock, group } => Some((Some(sock), Work::Recv { group })),
+            Op::RecvMulti { sock, group } => Some((Some(sock), Work::Recv { group, once: false })),
+            Op::RecvOnce { sock, group } => Some((Some(sock), Work::Recv { group, once: true })),
             Op::Send { sock, ptr, len } => send(sock, one(ptr, len), false),
             Op::SendZc { sock, ptr, len } => send(sock, one(ptr, len), true),
             Op::SendMsg { sock, gather, .. } => send(sock, mem::pieces(gather), false),
@@ -203,9 +204,9 @@ impl Kernel {
         let Some(pending) = self.nodes[me.node].pending.get_mut(&me.serial) else { return };
         let file = pending.file;
         let outcome = match (&mut pending.what, file) {
-            (Work::Recv { group }, Some(file)) => {
-                let group = *group;
-                self.try_recv(me, file, group, first)
+            (Work::Recv { group, once }, Some(file)) => {
+                let (group, once) = (*group, *once);
+                self.try_recv(me, file, group, first, once)
             }
             (Work::Send(sending), Some(file)) if !sending.notifying => self.try_send(me, file),
             (Work::Connect { addr, started }, Some(file)) => {
@@ -227,7 +228,14 @@ impl Kernel {
         }
     }
 
-    fn try_recv(&mut self, me: OpRef, file: FileId, group: u16, first: bool) -> Attempt {
+    fn try_recv(
+        &mut self,
+        me: OpRef,
+        file: FileId,
+        group: u16,
+        first: bool,
+        once: bool,
+    ) -> Attempt {
         if !self.nodes[me.node].groups.contains_key(&group) {
             self.violation(me.node, format!("K4: receive into group {group}, which is unknown"));
             return self.done(me, -libc::ENOBUFS);
@@ -259,7 +267,7 @@ impl Kernel {
                     return self.done(me, -libc::ENOBUFS);
                 }
                 Readable::Data(len) => {
-                    if !self.deliver(me, file, group, len) {
+                    if !self.deliver(me, file, group, len, once) {
                         return Attempt::Done;
                     }
                 }
@@ -269,10 +277,17 @@ impl Kernel {
     }
 
     /// Delivers one piece into a provided buffer; whether the receive goes on.
-    fn deliver(&mut self, me: OpRef, file: FileId, group: u16, available: usize) -> bool {
+    fn deliver(
+        &mut self,
+        me: OpRef,
+        file: FileId,
+        group: u16,
+        available: usize,
+        once: bool,
+    ) -> bool {
         let short = self.hit(Fault::RecvShort);
         // K3: a multishot may end at any completion, one with valid data too.
-        let more = !self.is_crowded(me.node) && !self.hit(Fault::RecvEnds);
+        let more = !once && !self.is_crowded(me.node) && !self.hit(Fault::RecvEnds);
         let state = self.nodes[me.node].groups.get_mut(&group);
         let Some(buffer) = state.and_then(|state| state.visible.pop_front()) else { return false };
         let mut len = available.min(buffer.len as usize);
@@ -533,7 +548,7 @@ impl Kernel {
 /// What a test calls an operation.
 const fn name(op: &Op) -> &'static str {
     match op {
-        Op::RecvMulti { .. } => "IORING_OP_RECV",
+        Op::RecvMulti { .. } | Op::RecvOnce { .. } => "IORING_OP_RECV",
         Op::Send { .. } => "IORING_OP_SEND",
         Op::SendMsg { .. } => "IORING_OP_SENDMSG",
         Op::SendZc { .. } => "IORING_OP_SEND_ZC",
