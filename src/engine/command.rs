@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::parked::Key;
 use super::{Engine, QuicCommand};
+use crate::code;
 use crate::config::Config;
 use crate::conn::{Conn, Flags, Phase};
 use crate::event::record::{Kind, Record};
@@ -327,6 +328,16 @@ impl Engine {
             Command::CloseGraceful { conn, timeout } => {
                 let deadline = self.graceful_deadline(timeout);
                 self.close_graceful(conn, deadline).is_ok()
+            }
+            Command::CloseBy { conn, .. }
+                if self.parked.has_streams(conn) && !self.is_quic(conn) =>
+            {
+                // Its time is up, and what was asked for before it is not even queued.
+                let is_there = self.conns.get(conn).is_ok();
+                if is_there {
+                    self.begin_end(conn.index(), code::CLOSE_TIMEOUT, false);
+                }
+                is_there
             }
             Command::CloseBy { conn, deadline } => self.close_graceful(conn, deadline).is_ok(),
             Command::Quic { conn, command } => self.quic_command(conn, command).is_ok(),

@@ -66,6 +66,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (5186, "a handle's command that found no room kept the loop awake until there was some"),
     (TLS_SEEDS + 31, "the buffer of a record that was not whole was the one too many to read on"),
     (TLS_SEEDS + 199, "the same, of a client"),
+    (TLS_SEEDS + 895, "a close whose time was up left a handle's write behind, and was clean"),
     (HTTP_SEEDS, "what followed an upgrade was thrown away where the request was the last one"),
     (HTTP_SEEDS + 1, "an answer failed behind its head, and was sent twice"),
     (HTTP_SEEDS + 4, "a partial head was gathered when the connection took no more requests"),
