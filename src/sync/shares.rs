@@ -32,8 +32,8 @@ impl Shares {
     /// Takes a place for `user`; false when he has as many as are left, or none is. A user beyond
     /// the count has no share to be kept to.
     pub(crate) fn take(&self, user: usize) -> bool {
-        // Relaxed here and below: counts alone; what is in the store is ordered by the store.
-        let taken = self.taken.0.fetch_add(1, Ordering::Relaxed);
+        // Acquire: what a place that was given back held is seen to be out of the store (S1).
+        let taken = self.taken.0.fetch_add(1, Ordering::Acquire);
         let left = self.capacity.saturating_sub(taken);
         let own = self.of.get(user).map_or(0, |of| of.fetch_add(1, Ordering::Relaxed));
         if own < left {
@@ -48,7 +48,8 @@ impl Shares {
         if let Some(of) = self.of.get(user) {
             of.fetch_sub(1, Ordering::Relaxed);
         }
-        self.taken.0.fetch_sub(1, Ordering::Relaxed);
+        // Release: pairs with the acquire of who takes the place next.
+        self.taken.0.fetch_sub(1, Ordering::Release);
     }
 }
 
