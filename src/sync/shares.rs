@@ -32,10 +32,10 @@ impl Shares {
     /// Takes a place for `user`; false when he has as many as are left, or none is. A user beyond
     /// the count has no share to be kept to.
     pub(crate) fn take(&self, user: usize) -> bool {
-        // Acquire: what a place that was given back held is seen to be out of the store (S1).
+        // Acquire, both: what a place that was given back held is seen to be out of the store (S1).
         let taken = self.taken.0.fetch_add(1, Ordering::Acquire);
         let left = self.capacity.saturating_sub(taken);
-        let own = self.of.get(user).map_or(0, |of| of.fetch_add(1, Ordering::Relaxed));
+        let own = self.of.get(user).map_or(0, |of| of.fetch_add(1, Ordering::Acquire));
         if own < left {
             return true;
         }
@@ -45,10 +45,10 @@ impl Shares {
 
     /// Gives a place of his back.
     pub(crate) fn give(&self, user: usize) {
+        // Release, both: pairs with the acquire of who takes the place next.
         if let Some(of) = self.of.get(user) {
-            of.fetch_sub(1, Ordering::Relaxed);
+            of.fetch_sub(1, Ordering::Release);
         }
-        // Release: pairs with the acquire of who takes the place next.
         self.taken.0.fetch_sub(1, Ordering::Release);
     }
 }
