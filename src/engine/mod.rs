@@ -388,7 +388,9 @@ impl Engine {
         }
     }
 
-    /// Handles the completions that were taken from the ring. Whether all were.
+    /// Handles the completions that were taken from the ring. Whether all were. Apart, since the
+    /// loop has the registers for itself then.
+    #[inline(never)]
     fn run_reaped(&mut self) -> bool {
         // Out of `self` for the moment, so that the loop need not look for it after each one.
         let reaped = std::mem::take(&mut self.reaped);
@@ -438,11 +440,17 @@ impl Engine {
     }
 
     /// Recomputes the cascade; a transition becomes an event.
+    #[inline]
     fn update_pressure(&mut self) {
         let calm = self.pool.note_use() && self.segments.used() <= self.segments_calm_max;
-        if calm && self.pressure() == PressureState::Healthy {
-            return;
+        if !calm || self.pressure() != PressureState::Healthy {
+            self.recompute_pressure();
         }
+    }
+
+    /// Apart, so that a calm tick costs no call.
+    #[inline(never)]
+    fn recompute_pressure(&mut self) {
         let pools = self.pool_stats().pools;
         if let Some(info) = self.cascade.update(&pools) {
             crate::trace::pressure(&info);

@@ -33,7 +33,8 @@ impl Engine {
         self.lists.mark_dirty(conn, id);
     }
 
-    /// Hands everything that was written to the ring.
+    /// Hands everything that was written to the ring. Apart, as `run_reaped` is.
+    #[inline(never)]
     pub(super) fn flush(&mut self) {
         let zero_copy_min = self.config.uring.zero_copy_min;
         while let Some(id) = self.lists.dirty.pop() {

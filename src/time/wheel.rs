@@ -24,6 +24,8 @@
 //!   before higher ones; the first set bit of the first level in use is the earliest slot.
 //! - W3: a bit of `occupied` is set if and only if the list of its slot has an entry.
 //! - W4: a generation is odd while its entry is armed, even while it is free.
+//! - W5: `quiet_until` is not behind the start of the earliest slot: before it, time changes
+//!   nothing.
 //!
 //! W1 survives a jump of `elapsed` that stops before the earliest slot, because the digits above
 //! an entry's level stay equal: an idle hour costs the same as an idle tick.
@@ -117,6 +119,8 @@ pub(crate) struct Wheel {
     occupied: [u64; LEVELS],
     /// The tick up to which everything due is on the due list.
     elapsed: u64,
+    /// The tick before which no slot in use starts.
+    quiet_until: u64,
     /// Head of the list of free entries, linked by `next`.
     free: u32,
     armed: usize,
@@ -138,7 +142,15 @@ impl Wheel {
             tick: 0,
             data: 0,
         }));
-        Self { nodes, occupied: [0; LEVELS], elapsed: 0, free: NONE, armed: 0, capacity }
+        Self {
+            nodes,
+            occupied: [0; LEVELS],
+            elapsed: 0,
+            quiet_until: u64::MAX,
+            free: NONE,
+            armed: 0,
+            capacity,
+        }
     }
 
     /// Arms a timer. A deadline in the past is due at once; [`Time::MAX`] never is.
@@ -181,18 +193,22 @@ impl Wheel {
     #[inline]
     pub(crate) fn advance(&mut self, now: Time) {
         let target = now.as_nanos() >> TICK_SHIFT;
-        if self.armed > 0 {
+        if target >= self.quiet_until {
             self.run_until(target);
         }
         // A clock that steps back changes nothing.
         self.elapsed = self.elapsed.max(target);
     }
 
+    /// Apart, so that the moment at which nothing is due costs no call.
+    #[inline(never)]
     fn run_until(&mut self, target: u64) {
+        self.quiet_until = u64::MAX;
         while let Some((level, slot)) = self.earliest_slot() {
             let start = self.slot_start(level, slot);
             debug_assert!(start > self.elapsed);
             if start > target {
+                self.quiet_until = start;
                 break;
             }
             self.elapsed = start;
@@ -319,7 +335,9 @@ impl Wheel {
         self.nodes[last as usize].next = index;
         self.nodes[head as usize].prev = index;
         if list < DUE {
-            self.occupied[list as usize / SLOTS] |= 1 << (list as usize % SLOTS);
+            let (level, slot) = (list as usize / SLOTS, list as usize % SLOTS);
+            self.occupied[level] |= 1 << slot;
+            self.quiet_until = self.quiet_until.min(self.slot_start(level, slot));
         }
     }
 
