@@ -173,6 +173,10 @@ fn what_was_not_sent_is_sent_again() {
     let (url, body) = (server.url("/"), crate::kit::pattern(8_000_000));
     assert_eq!(shard.fetch(ZeroRequest::get(&url)).text(), "A");
     let first = shard.ask(ZeroRequest::options(&url).bytes(&body));
+    // The send that is under way at the end names the first one alone: what one names may have
+    // left, and some kernels (6.1) tell of the reset before they tell of the send.
+    shard.step();
+    shard.step();
     let second = shard.ask(ZeroRequest::get(&url));
     let failure = shard.end_of(first).failure.unwrap();
     assert!(failure.was_sent && failure.phase == HttpPhase::Sending, "{failure:?}");
