@@ -457,3 +457,28 @@ fn a_close_reaches_its_peer_while_other_connections_are_idle() {
     assert!(matches!(end, Ok(0)), "{end:?}");
     shard.finish();
 }
+
+/// K29: a reset right behind the last bytes, before the receive has run, and nothing is sent.
+#[test]
+fn a_reset_right_behind_the_last_bytes_is_told() {
+    let mut shard = Shard::new();
+    let (endpoint, addr) = shard.listen();
+    for round in 0..600 {
+        let mut peer = dial(addr);
+        let conn = shard.wait_connected(Some(endpoint));
+        shard.step(Duration::ZERO);
+        let ends = thread::spawn(move || {
+            peer.write_all(&[7; 8]).unwrap();
+            reset(peer);
+        });
+        if round % 2 == 0 {
+            ends.join().unwrap();
+        } else {
+            shard.join(ends);
+        }
+        let (code, clean) = shard.wait_end(conn);
+        assert_eq!((code as i32, clean), (libc::ECONNRESET, false));
+        shard.seen.clear();
+    }
+    shard.finish();
+}

@@ -147,6 +147,9 @@ pub(crate) struct Conn {
     pub(crate) flags: Flags,
     /// Receive buffers held on its account.
     pub(crate) held: u32,
+    /// So many may be held before that is looked into: none where nothing came since the receive
+    /// was armed.
+    pub(crate) calm_held: u32,
     /// Transmit block of the send under way, or `tx::NO_BLOCK`.
     pub(crate) block: u32,
     pub(crate) sock: Sock,

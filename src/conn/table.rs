@@ -170,6 +170,7 @@ const fn blank() -> Conn {
         block: NO_BLOCK,
         pinned: 0,
         held: 0,
+        calm_held: 0,
         app: App::Raw,
         secure: None,
         carry: Carry::EMPTY,

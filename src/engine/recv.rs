@@ -4,19 +4,22 @@
 //! armed, and it runs after every completion and every change that could matter. Every completion
 //! that names a buffer brings it home, whoever it was for.
 
+use std::time::Duration;
+
 use super::lists::list_living;
 use super::{Engine, STREAM_GROUP};
 use crate::code;
 use crate::config::MessageKind;
 use crate::conn::secure::Layer;
-use crate::conn::{Flags, Phase, Span};
+use crate::conn::{Conn, Flags, Phase, Span};
 use crate::error::IoError;
 use crate::event::record::{Kind, Record};
-use crate::ids::Protocol;
+use crate::ids::{ConnId, Protocol};
 use crate::pool::{BufId, Class, Owner, PressureState, Use};
 use crate::proto::Step;
 use crate::ring::{Completion, Op, Tag};
 use crate::sys::errno;
+use crate::time::Time;
 
 /// Stream buffers lent to the kernel at first; doubled whenever it ran out. Few warm buffers beat
 /// many cold ones: the kernel takes them in turn.
@@ -26,6 +29,9 @@ pub(super) const LEND_MIN: u32 = 128;
 const REARM_MIN: u32 = 16;
 /// In `Drain` one in so many of the buffers is still lent.
 const DRAIN_SHARE: u32 = 8;
+/// A connection that brought something and then nothing for so long is looked at, once: longer than
+/// the pauses of most conversations, since it costs two operations.
+const LOOK_AFTER: Duration = Duration::from_secs(10);
 /// Buffers that every connection may hold.
 const HELD_ALWAYS: u32 = 1;
 /// A connection may hold one in so many of the free stream buffers.
@@ -121,10 +127,10 @@ impl Engine {
             let (sock, token) = (conn.sock, conn.token(Tag::Recv, index));
             let group = STREAM_GROUP;
             // K29: a multishot one may never tell of the end of a Unix socket.
-            let op = match conn.protocol {
-                Protocol::Uds => Op::RecvOnce { sock, group },
-                _ => Op::RecvMulti { sock, group },
-            };
+            let is_once = conn.protocol == Protocol::Uds;
+            conn.calm_held = if is_once { HELD_ALWAYS } else { 0 };
+            let op =
+                if is_once { Op::RecvOnce { sock, group } } else { Op::RecvMulti { sock, group } };
             self.ring.push(op, token);
         }
     }
@@ -136,6 +142,25 @@ impl Engine {
             conn.set(Flags::RECV_CANCELLED);
             let target = conn.token(Tag::Recv, index);
             self.ring.push(Op::Cancel { target }, crate::ring::Token::IGNORE);
+        }
+    }
+
+    /// When nothing will have come for so long that the receive is to be looked at.
+    pub(super) fn look_due(conn: &Conn) -> Time {
+        let may_wait_in_vain = conn.protocol != Protocol::Uds
+            && conn.calm_held > 0
+            && conn.has(Flags::RECV_ARMED)
+            && !conn.has(Flags::RECV_CANCELLED);
+        if may_wait_in_vain { conn.last_rx.saturating_add(LOOK_AFTER) } else { Time::MAX }
+    }
+
+    /// K29: whether the peer is silent or gone, a multishot receive that brought something may not
+    /// tell. One that is armed does, so each silence is looked into once.
+    pub(super) fn look_if_quiet(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.find(id)
+            && Self::look_due(conn) <= self.now
+        {
+            self.look_at_recv(id.index());
         }
     }
 
@@ -213,13 +238,13 @@ impl Engine {
             // The short path: bytes for a plain connection whose receive goes on.
             let (index, len) = (completion.token.index(), completion.result as u32);
             conn.received(self.now, len);
-            let held = conn.held;
+            let is_calm = conn.held <= conn.calm_held;
             let (owner, id) = (conn.owner(index), conn.id(index).as_u64());
             let buf = self.pool.unlend_to(Class::Stream, bid, owner);
             self.stats.bytes_received += u64::from(len);
             let kind = Kind::StreamFrame(MessageKind::Binary);
             self.inbox.push(Record { kind, buf, offset: 0, len, id, extra: 0 });
-            if held > HELD_ALWAYS {
+            if !is_calm {
                 self.check_held(index);
             }
             return;
@@ -236,10 +261,10 @@ impl Engine {
         {
             let (index, len) = (completion.token.index(), completion.result as u32);
             conn.received(self.now, len);
-            let (held, owner) = (conn.held, conn.owner(index));
+            let (is_calm, owner) = (conn.held <= conn.calm_held, conn.owner(index));
             let buf = self.pool.unlend_to(Class::Stream, bid, owner);
             self.stats.bytes_received += u64::from(len);
-            if held > HELD_ALWAYS {
+            if !is_calm {
                 self.check_held(index);
             }
             self.feed(index, Span { buf, offset: 0, len });
@@ -285,9 +310,15 @@ impl Engine {
         self.after_recv(index);
     }
 
-    /// A connection that holds too many buffers is not read until some are free.
+    /// A connection that holds too many buffers is not read until some are free. What came first
+    /// sets the clock of [`look_if_quiet`](Self::look_if_quiet).
     pub(super) fn check_held(&mut self, index: u32) {
         let held_max = self.held_max();
+        let conn = self.conns.at(index);
+        if conn.calm_held < HELD_ALWAYS {
+            conn.calm_held = HELD_ALWAYS;
+            self.arm_conn_timer(index);
+        }
         let conn = self.conns.at(index);
         if conn.held > held_max && !conn.has(Flags::HOLDING) {
             conn.set(Flags::HOLDING);

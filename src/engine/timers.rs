@@ -80,7 +80,7 @@ impl Engine {
         let id = conn.id(index);
         let mut due = next_deadline(conn, now);
         if conn.phase == Phase::Open {
-            due = due.min(Self::http_deadline(conn, now));
+            due = due.min(Self::http_deadline(conn, now)).min(Self::look_due(conn));
         }
         if conn.phase == Phase::Connecting
             && let Some(race) = self.plans.race(id)
@@ -121,6 +121,7 @@ impl Engine {
                 }
                 Some(code) => self.begin_end(id.index(), code, false),
                 None => {
+                    self.look_if_quiet(id);
                     self.run_race(id);
                     self.http_overdue(id);
                     self.arm_unless_over(id);

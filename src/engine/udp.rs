@@ -230,7 +230,7 @@ impl Engine {
         self.pool.write(buf, 0, data);
         self.stats.bytes_copied_tx += data.len() as u64;
         let len = data.len() as u32;
-        let datagram = TxDatagram { buf, offset: 0, len, segment: 0, tos: None, to };
+        let datagram = TxDatagram { buf, offset: 0, len, segment: 0, is_cut: false, tos: None, to };
         if udp.push(datagram) {
             self.lists.udp_dirty.push_back(endpoint.index());
         }
@@ -251,7 +251,7 @@ impl Engine {
         let tos = ecn.map(|ecn| udp.tos & !3 | (ecn & 3));
         let RawSend { buf, start, len } = self.pool.adopt(buffer)?;
         let segment = if u32::from(segment) >= len { 0 } else { segment };
-        if udp.push(TxDatagram { buf, offset: start, len, segment, tos, to }) {
+        if udp.push(TxDatagram { buf, offset: start, len, segment, is_cut: false, tos, to }) {
             self.lists.udp_dirty.push_back(endpoint.index());
         }
         Ok(())
@@ -276,7 +276,7 @@ impl Engine {
         udp.check(data.len(), 0)?;
         self.pool.hold(buf);
         let len = data.len() as u32;
-        if udp.push(TxDatagram { buf, offset, len, segment: 0, tos: None, to }) {
+        if udp.push(TxDatagram { buf, offset, len, segment: 0, is_cut: false, tos: None, to }) {
             self.lists.udp_dirty.push_back(endpoint.index());
         }
         Ok(())
@@ -297,7 +297,7 @@ impl Engine {
         udp.check(len, 0)?;
         self.pool.hold(buf);
         let len = len as u32;
-        if udp.push(TxDatagram { buf, offset, len, segment: 0, tos: None, to }) {
+        if udp.push(TxDatagram { buf, offset, len, segment: 0, is_cut: false, tos: None, to }) {
             self.lists.udp_dirty.push_back(endpoint.index());
         }
         Ok(())
@@ -369,8 +369,7 @@ impl Engine {
         }
     }
 
-    /// The first staged datagram was refused: a train goes out singly from now on, a single one is
-    /// dropped.
+    /// The first staged datagram was refused: a train goes out singly, a single one is dropped.
     fn on_udp_send_error(&mut self, index: u32, error: IoError) {
         self.stats.udp_errors += 1;
         let Some(endpoint) = self.endpoints.at(index) else { return };
@@ -379,14 +378,15 @@ impl Engine {
             // An ICMP answer to an earlier datagram, told once: this one was not tried.
             return;
         }
-        let train = udp.queue.front().is_some_and(|d| d.segment > 0) && !udp.no_gso;
-        let refused = matches!(error, IoError::Os { errno, .. }
-            if matches!(errno.0, errno::EIO | errno::EINVAL | errno::EMSGSIZE | errno::EOPNOTSUPP));
-        if train && refused {
-            udp.no_gso = true;
-            return;
+        if let IoError::Os { errno, .. } = error {
+            let is_of_all = matches!(errno.0, errno::EIO | errno::EOPNOTSUPP);
+            // It is longer than what the path takes, say: that is of this one.
+            let is_of_one = matches!(errno.0, errno::EINVAL | errno::EMSGSIZE);
+            if (is_of_all || is_of_one) && udp.cut_front() {
+                udp.no_gso |= is_of_all;
+                return;
+            }
         }
-        udp.dropped += 1;
         self.stats.datagrams_dropped += 1;
         self.consume_datagrams(index, 1);
     }
@@ -394,7 +394,7 @@ impl Engine {
     fn consume_datagrams(&mut self, index: u32, count: usize) {
         let Some(endpoint) = self.endpoints.at(index) else { return };
         let EndpointKind::Udp(udp) = &mut endpoint.kind else { return };
-        if count == udp.queue.len() && !udp.no_gso {
+        if count == udp.queue.len() && !udp.no_gso && !udp.cuts_front() {
             return self.consume_queue(index);
         }
         for _ in 0..count {
@@ -460,7 +460,6 @@ impl Engine {
     pub(super) fn drop_datagrams(&mut self, index: u32) {
         let Some(endpoint) = self.endpoints.at(index) else { return };
         let EndpointKind::Udp(udp) = &mut endpoint.kind else { return };
-        udp.dropped += udp.queue.len() as u64;
         self.stats.datagrams_dropped += udp.queue.len() as u64;
         while let Some(datagram) = udp.queue.pop_front() {
             self.pool.release(datagram.buf);

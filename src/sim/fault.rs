@@ -131,10 +131,15 @@ kinds! {
     ResolveFails = "resolve-fails", 300_000;
     /// The answer comes later, as it always does where a thread asks for it.
     ResolveLate = "resolve-late", 1_000_000;
+    // ---- found later: see `OF_ENDS`
+    /// A multishot receive that brings the bytes before a reset does not tell of the reset (K29).
+    EndUntold = "end-untold", 1_000_000;
 }
 
 /// Kinds that tables of seeds do not have by themselves.
 const OF_PATHS: [Fault; 2] = [Fault::UdpCorrupt, Fault::UdpTrainError];
+/// Drawn behind all others, so that those of a seed stay what they are.
+const OF_ENDS: Fault = Fault::EndUntold;
 const OF_HOSTS: [Fault; 3] = [Fault::ResolveError, Fault::ResolveFails, Fault::ResolveLate];
 
 /// The latencies of the network and the sizes of everything that has one.
@@ -228,11 +233,13 @@ impl Faults {
     pub fn from_seed(seed: u64) -> Self {
         let mut rng = Rng::from_seed(seed ^ 0xfa17);
         let mut faults = Self::none();
-        let is_later = |kind: &Fault| OF_PATHS.contains(kind) || OF_HOSTS.contains(kind);
+        let is_later =
+            |kind: &Fault| OF_PATHS.contains(kind) || OF_HOSTS.contains(kind) || *kind == OF_ENDS;
         for kind in Fault::ALL.iter().filter(|kind| !is_later(kind)) {
             faults.draw(*kind, &mut rng);
         }
         faults.shape = Shape::from_rng(&mut rng);
+        faults.draw(OF_ENDS, &mut rng);
         faults
     }
 

@@ -47,6 +47,11 @@ impl Kernel {
         }
     }
 
+    /// Whether a reset is all that is left to be read.
+    pub(super) fn is_about_to_fail(&self, id: FileId) -> bool {
+        matches!(self.readable(id), Readable::Error(_))
+    }
+
     /// Moves `len` received bytes to the engine's memory.
     pub(super) fn read_into(&mut self, id: FileId, ptr: *mut u8, len: usize) {
         let Some(s) = self.files.stream_mut(id) else { return };

@@ -270,6 +270,10 @@ impl Kernel {
                     if !self.deliver(me, file, group, len, once) {
                         return Attempt::Done;
                     }
+                    // K29. At its submission it looks once more before it waits.
+                    if !first && self.is_about_to_fail(file) && self.hit(Fault::EndUntold) {
+                        return Attempt::Wait;
+                    }
                 }
             }
         }

@@ -14,7 +14,6 @@ pub(crate) struct Gather {
     header: libc::msghdr,
     pieces: [libc::iovec; Self::CAPACITY],
     count: usize,
-    total_len: usize,
 }
 
 impl Gather {
@@ -34,13 +33,11 @@ impl Gather {
             },
             pieces: [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; Self::CAPACITY],
             count: 0,
-            total_len: 0,
         }
     }
 
     pub(crate) const fn clear(&mut self) {
         self.count = 0;
-        self.total_len = 0;
     }
 
     /// Adds a piece; false, and nothing is added, when there is no room.
@@ -50,19 +47,12 @@ impl Gather {
         }
         self.pieces[self.count] = libc::iovec { iov_base: ptr.cast_mut().cast(), iov_len: len };
         self.count += 1;
-        self.total_len += len;
         true
     }
 
     #[cfg(test)]
     pub(crate) const fn count(&self) -> usize {
         self.count
-    }
-
-    #[cfg(test)]
-    /// The bytes of all pieces.
-    pub(crate) const fn total_len(&self) -> usize {
-        self.total_len
     }
 
     #[cfg(test)]
@@ -106,12 +96,12 @@ mod tests {
             assert!(!gather.is_full() && gather.push(&raw const byte, 1));
         }
         assert!(gather.is_full() && !gather.push(&raw const byte, 1));
-        assert_eq!((gather.count(), gather.total_len(), gather.iter().count()), (32, 32, 32));
+        assert_eq!((gather.count(), gather.iter().count()), (32, 32));
         let header = Gather::header(gather.seal());
         assert!(ptr::eq(header.cast(), &raw const *gather));
         assert!(ptr::eq(gather.header.msg_iov, &raw const gather.pieces[0]));
         assert_eq!(gather.header.msg_iovlen, 32);
         gather.clear();
-        assert_eq!((gather.count(), gather.total_len()), (0, 0));
+        assert_eq!(gather.count(), 0);
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct TxDatagram {
     pub(crate) len: u32,
     /// The length of each datagram of a train; 0 for a single one.
     pub(crate) segment: u16,
+    /// A train that was refused: its datagrams are sent one by one.
+    pub(crate) is_cut: bool,
     /// The ECN bits, over the socket's own; `None` leaves those.
     pub(crate) tos: Option<u8>,
     pub(crate) to: Destination,
@@ -57,11 +59,10 @@ pub(crate) struct UdpSocket {
     pub(crate) dirty: bool,
     /// The kernel took no more: a poll for writability is armed.
     pub(crate) out_armed: bool,
-    /// Segmentation was refused on this path: trains are sent one by one.
+    /// The kernel or the device cannot cut trains: none is sent as one.
     pub(crate) no_gso: bool,
     /// Datagrams to ask for at a time.
     pub(crate) ask: usize,
-    pub(crate) dropped: u64,
     /// Closed, with datagrams in the queue: they are sent until then.
     pub(crate) linger_until: Time,
 }
@@ -89,7 +90,6 @@ impl UdpSocket {
             out_armed: false,
             no_gso: false,
             ask: ASK_MIN,
-            dropped: 0,
             linger_until: Time::MAX,
         }
     }
@@ -178,10 +178,25 @@ impl UdpSocket {
     /// it.
     #[inline]
     pub(crate) fn piece(&self, datagram: &TxDatagram) -> (u32, u16) {
-        if datagram.segment == 0 || !self.no_gso {
+        if datagram.segment == 0 || !(self.no_gso || datagram.is_cut) {
             (datagram.len, datagram.segment)
         } else {
             (datagram.len.min(u32::from(datagram.segment)), 0)
         }
+    }
+
+    /// Whether the train at the front is sent datagram by datagram.
+    pub(crate) fn cuts_front(&self) -> bool {
+        self.queue.front().is_some_and(|front| front.segment > 0 && (self.no_gso || front.is_cut))
+    }
+
+    /// The train at the front was refused: its datagrams go out singly. False if there is no such
+    /// train.
+    pub(crate) fn cut_front(&mut self) -> bool {
+        if self.cuts_front() {
+            return false;
+        }
+        let train = self.queue.front_mut().filter(|front| front.segment > 0);
+        train.map(|train| train.is_cut = true).is_some()
     }
 }

@@ -18,3 +18,4 @@ mod race;
 #[path = "../cluster/quic/site.rs"]
 #[expect(dead_code, reason = "the rest is other programs'")]
 mod site;
+mod trains;

@@ -129,6 +129,12 @@ impl Pair {
         self.stage.ios[0].close(self.server).expect("open");
     }
 
+    /// What the server did arrives, and the client does not look.
+    fn arrive(&mut self) {
+        (0..5).for_each(|_| self.stage.ios[0].poll(Duration::ZERO).expect("a tick"));
+        self.stage.world.as_ref().expect("a world").advance_by(2 * LATENCY);
+    }
+
     /// Nothing is left, and nothing more is told.
     fn finish(mut self, told: usize) {
         let client = self.client;
@@ -202,5 +208,23 @@ fn while_operations_of_the_close_are_late() {
             }
             pair.finish(usize::from(delay == Delay::Window));
         }
+    }
+}
+
+/// K29: right behind the last bytes, of which alone the kernel tells. Nothing is sent either.
+#[test]
+fn right_behind_the_last_bytes() {
+    for seed in 0..SEEDS {
+        let mut pair = Pair::new(seed, Faults::none().with(Fault::EndUntold, 1_000_000));
+        pair.stage.ios[0].stream_write(pair.server, STREAM, b"the last").expect("room");
+        pair.arrive();
+        pair.reset();
+        pair.arrive();
+        let client = pair.client;
+        pair.stage.until("the bytes", |stage| stage.data(1, client) == b"the last");
+        assert!(pair.stage.ends(1, client).is_empty(), "the kernel told of it");
+        pair.stage.until("the end", |stage| !stage.ends(1, client).is_empty());
+        assert_eq!(pair.stage.ends(1, client), [(ECONNRESET, false)]);
+        pair.finish(0);
     }
 }
