@@ -26,11 +26,14 @@
 //! - W4: a generation is odd while its entry is armed, even while it is free.
 //! - W5: `quiet_until` is not behind the start of the earliest slot: before it, time changes
 //!   nothing.
+//! - W6: `earliest` is unknown, or between the start of the earliest slot and the tick of the
+//!   earliest entry.
 //!
 //! W1 survives a jump of `elapsed` that stops before the earliest slot, because the digits above
 //! an entry's level stay equal: an idle hour costs the same as an idle tick.
 
 use super::Time;
+use std::cell::Cell;
 use std::fmt;
 use std::num::NonZeroU64;
 
@@ -53,9 +56,12 @@ const DUE: u32 = (LEVELS * SLOTS) as u32;
 const FIRST_ENTRY: u32 = DUE + 1;
 /// Not a node: the end of the free list, and the list of the entries that never fire.
 const NONE: u32 = u32::MAX;
-/// `next_deadline` looks at this many entries of the earliest slot for an exact answer; a slot
-/// with more is answered by its start, where `advance` spreads it over the level below.
+/// This many entries of the earliest slot are looked at for an exact answer of `next_deadline`; a
+/// slot with more is answered by its start, where `advance` spreads it over the level below.
 const NEXT_SCAN_MAX: usize = 8;
+
+/// No tick that lies ahead: the earliest one has to be looked for.
+const UNKNOWN: u64 = 0;
 
 /// Names one armed timer: stale once the timer fired or was cancelled (31 bits of generation).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,6 +127,8 @@ pub(crate) struct Wheel {
     elapsed: u64,
     /// The tick before which no slot in use starts.
     quiet_until: u64,
+    /// The answer of `next_deadline`, while it is known.
+    earliest: Cell<u64>,
     /// Head of the list of free entries, linked by `next`.
     free: u32,
     armed: usize,
@@ -147,6 +155,7 @@ impl Wheel {
             occupied: [0; LEVELS],
             elapsed: 0,
             quiet_until: u64::MAX,
+            earliest: Cell::new(u64::MAX),
             free: NONE,
             armed: 0,
             capacity,
@@ -179,6 +188,8 @@ impl Wheel {
         let tick = tick_ceil(deadline);
         let node = &mut self.nodes[index as usize];
         let before = std::mem::replace(&mut node.tick, tick);
+        let earliest = self.earliest.get();
+        self.earliest.set(if before <= earliest { UNKNOWN } else { earliest.min(tick) });
         // The usual case, an idle timeout pushed out by each message, stays in its coarse slot.
         if self.list_of(before) != self.list_of(tick) {
             self.unlink(index);
@@ -214,16 +225,21 @@ impl Wheel {
             self.elapsed = start;
             if level == 0 { self.splice_due(slot) } else { self.cascade(level, slot) }
         }
+        self.earliest.set(UNKNOWN);
     }
 
     /// Takes one due timer, in the order in which they came due. What is not taken stays due.
+    #[inline]
     pub(crate) fn pop_due(&mut self) -> Option<(TimerKey, u64)> {
+        self.has_due().then(|| self.pop_first_due())
+    }
+
+    /// Apart, as `run_until` is.
+    #[inline(never)]
+    fn pop_first_due(&mut self) -> (TimerKey, u64) {
         let index = self.head(DUE).next;
-        if index == DUE {
-            return None;
-        }
         let key = TimerKey::new(index, self.nodes[index as usize].generation);
-        Some((key, self.remove(index)))
+        (key, self.remove(index))
     }
 
     /// True while a due timer waits to be popped.
@@ -235,6 +251,7 @@ impl Wheel {
     /// fires (its deadline rounded up to a tick), so sleeping until then delays nothing. It may
     /// be before it when many timers share a coarse slot; then `advance` refines and nothing is
     /// due yet. In the past while `has_due`; `None` when nothing will ever be due.
+    #[inline]
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         if self.armed == 0 {
             return None;
@@ -242,7 +259,16 @@ impl Wheel {
         if self.has_due() {
             return Some(time_of(self.elapsed));
         }
-        let (level, slot) = self.earliest_slot()?;
+        if self.earliest.get() == UNKNOWN {
+            self.earliest.set(self.find_earliest());
+        }
+        let earliest = self.earliest.get();
+        (earliest <= TICK_LAST).then(|| time_of(earliest))
+    }
+
+    /// The tick of the earliest entry if its slot is not too full, or else the start of the slot.
+    fn find_earliest(&self) -> u64 {
+        let Some((level, slot)) = self.earliest_slot() else { return u64::MAX };
         let head = slot_list(level, slot);
         let mut index = self.head(head).next;
         let mut earliest = u64::MAX;
@@ -252,10 +278,10 @@ impl Wheel {
             index = node.next;
             // All entries of a slot of level 0 have the same tick.
             if index == head || level == 0 {
-                return Some(time_of(earliest));
+                return earliest;
             }
         }
-        Some(time_of(self.slot_start(level, slot)))
+        self.slot_start(level, slot)
     }
 
     #[cfg(test)]
@@ -337,12 +363,16 @@ impl Wheel {
         if list < DUE {
             let (level, slot) = (list as usize / SLOTS, list as usize % SLOTS);
             self.occupied[level] |= 1 << slot;
+            self.earliest.set(self.earliest.get().min(self.nodes[index as usize].tick));
             self.quiet_until = self.quiet_until.min(self.slot_start(level, slot));
         }
     }
 
     fn unlink(&mut self, index: u32) {
-        let Node { next, prev, .. } = self.nodes[index as usize];
+        let Node { next, prev, tick, .. } = self.nodes[index as usize];
+        if tick <= self.earliest.get() {
+            self.earliest.set(UNKNOWN);
+        }
         self.nodes[prev as usize].next = next;
         self.nodes[next as usize].prev = prev;
         // Both neighbours are the head: the slot is empty now (W3).
