@@ -228,3 +228,22 @@ fn right_behind_the_last_bytes() {
         pair.finish(0);
     }
 }
+
+/// A peer that is silent and not gone notices nothing of being looked at.
+#[test]
+fn none_is_taken_for_silence() {
+    for seed in 0..SEEDS {
+        let mut pair = Pair::new(seed, Faults::none().with(Fault::EndUntold, 1_000_000));
+        let mut sent = Vec::new();
+        for round in 0..4 {
+            let piece = [round; 100];
+            pair.stage.ios[0].stream_write(pair.server, STREAM, &piece).expect("room");
+            sent.extend_from_slice(&piece);
+            pair.stage.pass(Duration::from_secs(60));
+            assert_eq!(pair.stage.data(1, pair.client), sent);
+        }
+        assert!(pair.stage.ends(1, pair.client).is_empty());
+        pair.reset();
+        pair.finish(0);
+    }
+}
