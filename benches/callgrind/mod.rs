@@ -57,6 +57,7 @@ fn label(function: &str, file: &str) -> Option<String> {
     let inlined = function.starts_with("instructions::")
         || function.starts_with("http_instructions::")
         || function.starts_with("quic_instructions::")
+        || function.starts_with("udp_instructions::")
         || function.contains("httparse::");
     if !(engine || inlined) || file.contains("/quinn-proto-") {
         return None;

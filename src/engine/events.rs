@@ -52,6 +52,13 @@ impl Engine {
             self.http.note(kind, id, extra);
             return Some(crate::event::http::event(kind, ConnId::from_u64(id), extra, data));
         }
+        if let Some(&record @ Record { kind: Kind::UdpRecv, .. }) = self.inbox.first() {
+            self.inbox.drop_first();
+            if let Some(event) = self.next_datagram(record) {
+                self.stats.events += 1;
+                return Some(event);
+            }
+        }
         if self.inbox.is_empty()
             && let Some(event) = self.quic_next_of_turn()
         {
@@ -59,6 +66,19 @@ impl Engine {
             return Some(event);
         }
         self.next_other()
+    }
+
+    /// The datagram of a record, or the first one of a train. Apart, since a loop of streams has no
+    /// use for it.
+    #[inline(never)]
+    fn next_datagram<'a>(&mut self, record: Record) -> Option<Event<'a>> {
+        let Record { buf, offset, len, id, .. } = self.split_train(record);
+        let data = self.hand_out(buf, offset, len);
+        let event = self.datagram(id, buf, data);
+        if event.is_none() {
+            self.release_current();
+        }
+        event
     }
 
     /// As `next_event`, for all but the most frequent event.
@@ -143,10 +163,6 @@ impl Engine {
     }
 
     fn resolve<'a>(&mut self, record: Record) -> Option<Event<'a>> {
-        let record = match record.kind {
-            Kind::UdpRecv => self.split_train(record),
-            _ => record,
-        };
         let Record { kind, buf, offset, len, id, extra } = record;
         // Also what is not handed out must be released.
         let data = match kind {
@@ -169,7 +185,7 @@ impl Engine {
             Kind::Secured => Event::Secured { conn, alpn: self.alpn(conn) },
             Kind::ReadClosed => Event::ReadClosed { conn, stream: StreamId::ZERO },
             Kind::Connected => self.connected(conn, extra)?,
-            Kind::UdpRecv => self.datagram(id, buf, data)?,
+            Kind::UdpRecv => self.next_datagram(record)?,
             Kind::FdReady => {
                 let watch = WatchId::from_u64(id);
                 if !self.watches.is_live(watch) {

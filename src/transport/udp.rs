@@ -178,10 +178,16 @@ impl UdpSocket {
     /// it.
     #[inline]
     pub(crate) fn piece(&self, datagram: &TxDatagram) -> (u32, u16) {
-        if datagram.segment == 0 || !(self.no_gso || datagram.is_cut) {
-            (datagram.len, datagram.segment)
+        if datagram.segment == 0 { (datagram.len, 0) } else { self.piece_of_train(datagram) }
+    }
+
+    /// Apart, so that a single datagram asks one thing only.
+    #[inline(never)]
+    fn piece_of_train(&self, train: &TxDatagram) -> (u32, u16) {
+        if self.no_gso || train.is_cut {
+            (train.len.min(u32::from(train.segment)), 0)
         } else {
-            (datagram.len.min(u32::from(datagram.segment)), 0)
+            (train.len, train.segment)
         }
     }
 
