@@ -127,7 +127,7 @@ impl Engine {
             let (sock, token) = (conn.sock, conn.token(Tag::Recv, index));
             let group = STREAM_GROUP;
             // K29: a multishot one may never tell of the end of a Unix socket.
-            let is_once = conn.protocol == Protocol::Uds;
+            let is_once = is_received_once(conn);
             conn.calm_held = if is_once { HELD_ALWAYS } else { 0 };
             let op =
                 if is_once { Op::RecvOnce { sock, group } } else { Op::RecvMulti { sock, group } };
@@ -147,7 +147,7 @@ impl Engine {
 
     /// When nothing will have come for so long that the receive is to be looked at.
     pub(super) fn look_due(conn: &Conn) -> Time {
-        let may_wait_in_vain = conn.protocol != Protocol::Uds
+        let may_wait_in_vain = !is_received_once(conn)
             && conn.calm_held > 0
             && conn.has(Flags::RECV_ARMED)
             && !conn.has(Flags::RECV_CANCELLED);
@@ -314,9 +314,8 @@ impl Engine {
     /// sets the clock of [`look_if_quiet`](Self::look_if_quiet).
     pub(super) fn check_held(&mut self, index: u32) {
         let held_max = self.held_max();
-        let conn = self.conns.at(index);
-        if conn.calm_held < HELD_ALWAYS {
-            conn.calm_held = HELD_ALWAYS;
+        let calm_held = &mut self.conns.at(index).calm_held;
+        if std::mem::replace(calm_held, HELD_ALWAYS) < HELD_ALWAYS {
             self.arm_conn_timer(index);
         }
         let conn = self.conns.at(index);
@@ -653,4 +652,9 @@ impl Engine {
             list_living(&mut self.lists.starved, &self.conns, id);
         }
     }
+}
+
+/// Whether its bytes come by one operation for each piece (K29).
+fn is_received_once(conn: &Conn) -> bool {
+    conn.protocol == Protocol::Uds
 }

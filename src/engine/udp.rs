@@ -394,7 +394,8 @@ impl Engine {
     fn consume_datagrams(&mut self, index: u32, count: usize) {
         let Some(endpoint) = self.endpoints.at(index) else { return };
         let EndpointKind::Udp(udp) = &mut endpoint.kind else { return };
-        if count == udp.queue.len() && !udp.no_gso && !udp.cuts_front() {
+        // What is cut ends a batch.
+        if count == udp.queue.len() && udp.is_last_whole() {
             return self.consume_queue(index);
         }
         for _ in 0..count {

@@ -188,8 +188,7 @@ impl Wheel {
         let tick = tick_ceil(deadline);
         let node = &mut self.nodes[index as usize];
         let before = std::mem::replace(&mut node.tick, tick);
-        let earliest = self.earliest.get();
-        self.earliest.set(if before <= earliest { UNKNOWN } else { earliest.min(tick) });
+        self.forget_earliest(before.min(tick));
         // The usual case, an idle timeout pushed out by each message, stays in its coarse slot.
         if self.list_of(before) != self.list_of(tick) {
             self.unlink(index);
@@ -368,11 +367,16 @@ impl Wheel {
         }
     }
 
-    fn unlink(&mut self, index: u32) {
-        let Node { next, prev, tick, .. } = self.nodes[index as usize];
+    /// An entry of that tick changes: it may be the earliest, or become it (W6).
+    fn forget_earliest(&self, tick: u64) {
         if tick <= self.earliest.get() {
             self.earliest.set(UNKNOWN);
         }
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let Node { next, prev, tick, .. } = self.nodes[index as usize];
+        self.forget_earliest(tick);
         self.nodes[prev as usize].next = next;
         self.nodes[next as usize].prev = prev;
         // Both neighbours are the head: the slot is empty now (W3).

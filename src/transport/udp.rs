@@ -191,18 +191,16 @@ impl UdpSocket {
         }
     }
 
-    /// Whether the train at the front is sent datagram by datagram.
-    pub(crate) fn cuts_front(&self) -> bool {
-        self.queue.front().is_some_and(|front| front.segment > 0 && (self.no_gso || front.is_cut))
+    /// Whether the last in the queue goes out as one operation.
+    pub(crate) fn is_last_whole(&self) -> bool {
+        self.queue.back().is_some_and(|last| self.piece(last).0 == last.len)
     }
 
-    /// The train at the front was refused: its datagrams go out singly. False if there is no such
-    /// train.
+    /// The train at the front was refused: its datagrams go out singly. False if what was refused
+    /// is no train.
     pub(crate) fn cut_front(&mut self) -> bool {
-        if self.cuts_front() {
-            return false;
-        }
-        let train = self.queue.front_mut().filter(|front| front.segment > 0);
+        let goes_whole = |front: &&mut TxDatagram| front.segment > 0 && !front.is_cut;
+        let train = self.queue.front_mut().filter(goes_whole).filter(|_| !self.no_gso);
         train.map(|train| train.is_cut = true).is_some()
     }
 }
